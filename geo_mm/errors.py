@@ -1,0 +1,83 @@
+"""The exceptions a user of geo_mm can cause, and how they are worded.
+
+Every message says what was found, what was expected and what to do about it.
+Tools catch :class:`GeoMMError` in one place (:func:`report_errors`), print the
+message without a traceback and leave with exit status 2.
+"""
+
+import contextlib
+import re
+import sys
+from collections.abc import Iterator
+
+
+class GeoMMError(Exception):
+    """A mistake in the user's data, config or environment.
+
+    Args:
+        found: What was found, naming the file and the band, layer, column or
+            feature it concerns.
+        expected: What would have been right.
+        fix: What the user can do about it.
+    """
+
+    def __init__(self, found: str, expected: str = '', fix: str = '') -> None:
+        # One positional string is enough to rebuild the exception, which is
+        # what pickle and torch's DataLoader workers do.
+        lines = [found]
+        if expected:
+            lines.append(f'  expected: {expected}')
+        if fix:
+            lines.append(f'  to do: {fix}')
+        super().__init__('\n'.join(lines))
+
+
+class SceneError(GeoMMError):
+    """A scene cannot be opened, read or fitted to what is asked of it."""
+
+
+class LabelError(GeoMMError):
+    """A label layer or label raster is missing, unusable or does not fit."""
+
+
+class CatalogError(GeoMMError):
+    """The list of scenes, labels and splits is inconsistent."""
+
+
+class ConfigError(GeoMMError):
+    """A config asks for something that does not exist or cannot work."""
+
+
+class SpecError(GeoMMError):
+    """A scene cannot be made into what a model must be fed."""
+
+
+class OutputError(GeoMMError):
+    """A result cannot be written where or how it was asked for."""
+
+
+class SetupError(GeoMMError):
+    """The installation cannot run geo_mm."""
+
+
+@contextlib.contextmanager
+def report_errors() -> Iterator[None]:
+    """Print a :class:`GeoMMError` to stderr and exit with status 2.
+
+    Wraps the ``main`` of every tool. Other exceptions are bugs of ours and
+    keep their traceback.
+    """
+    try:
+        yield
+    except GeoMMError as error:
+        print(f'error: {_message(error)}', file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print('interrupted', file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def _message(error: GeoMMError) -> str:
+    """The user's message alone, without the traceback that a DataLoader worker
+    sends along."""
+    return re.split(r'^geo_mm\.errors\.\w+: ', str(error), flags=re.MULTILINE)[-1].rstrip()
