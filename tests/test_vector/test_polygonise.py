@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+import shapely
+from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from shapely import box
+
+from geo_mm.raster.grid import Grid, Window
+from geo_mm.vector import SceneLabels, mask_to_polygon, polygonise
+
+masks = arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=9))
+
+
+def fill(polygon, window):
+    grid = Grid(Affine.identity(), 1, 1)
+    return SceneLabels([polygon], [0], [0], grid).rasterise(window).astype(bool)
+
+
+@given(masks, st.integers(-20, 20), st.integers(-20, 20))
+@settings(deadline=None)
+def test_filling_the_outline_gives_the_mask_again(mask, col, row):
+    window = Window(col, row, mask.shape[1], mask.shape[0])
+    outline = mask_to_polygon(mask, window)
+    assert outline.area == mask.sum()
+    assert outline.is_valid
+    if mask.any():
+        assert (fill(outline, window) == mask).all()
+
+
+def test_hole_and_offset_of_a_mask():
+    mask = np.ones((5, 7), dtype=np.uint8)
+    mask[2, 3] = 0
+    outline = mask_to_polygon(mask, Window(100, 200, 7, 5))
+    assert outline.equals(box(100, 200, 107, 205) - box(103, 202, 104, 203))
+
+
+def test_empty_mask_gives_an_empty_polygon():
+    assert mask_to_polygon(np.zeros((4, 4), dtype=bool)).is_empty
+
+
+def test_pixels_that_meet_at_a_corner_are_two_polygons():
+    outline = mask_to_polygon(np.eye(2, dtype=bool))
+    assert outline.geom_type == 'MultiPolygon'
+    assert outline.is_valid
+
+
+@pytest.mark.parametrize('dtype', ['uint8', 'int8', 'uint16', 'int16', 'int32', 'uint32', 'int64'])
+def test_regions_have_value_name_size_and_place(dtype):
+    classes = np.array([[1, 1, 2], [1, 0, 2]], dtype=dtype)
+    transform = Affine(0.5, 0, 1000, 0, -0.5, 2000)
+    regions = polygonise(
+        classes, transform=transform, crs='EPSG:32617', class_names={1: 'road', 2: 'tree'}, skip=[0]
+    ).sort_values('value')
+    assert regions['value'].tolist() == [1, 2]
+    assert regions['class'].tolist() == ['road', 'tree']
+    assert regions['pixels'].tolist() == [3, 2]
+    assert regions.crs.to_epsg() == 32617
+    assert regions.geometry.iloc[1].equals(box(1001, 1999, 1001.5, 2000))
+    assert regions.geometry.area.sum() == 5 * 0.25
+
+
+def test_invalid_pixels_are_not_outlined():
+    classes = np.ones((4, 4), dtype=np.uint8)
+    valid = np.ones((4, 4), dtype=bool)
+    valid[:, 3] = False
+    regions = polygonise(classes, valid)
+    assert regions.geometry[0].equals(box(0, 0, 3, 4))
+    assert regions['class'].tolist() == ['1']
+
+
+def test_small_regions_are_left_out():
+    classes = np.array([[1, 0, 1, 1]], dtype=np.uint8)
+    assert polygonise(classes, skip=[0], min_pixels=2)['pixels'].tolist() == [2]
+
+
+def test_nothing_to_outline_keeps_the_columns():
+    regions = polygonise(np.zeros((3, 3), dtype=np.uint8), skip=[0], crs='EPSG:4326')
+    assert len(regions) == 0
+    assert regions.columns.tolist() == ['value', 'class', 'pixels', 'geometry']
+    assert regions['value'].dtype == np.int64
+    assert regions.crs.to_epsg() == 4326
+
+
+def test_regions_tile_the_raster():
+    classes = np.random.default_rng(3).integers(0, 4, (31, 17)).astype(np.uint8)
+    regions = polygonise(classes)
+    assert regions.geometry.is_valid.all()
+    assert shapely.union_all(regions.geometry.values).equals(box(0, 0, 17, 31))
+    assert regions['pixels'].sum() == 31 * 17
+
+
+def test_floats_and_huge_values_are_refused():
+    with pytest.raises(TypeError, match='float64'):
+        polygonise(np.zeros((2, 2)))
+    with pytest.raises(ValueError, match='32 bits'):
+        polygonise(np.full((2, 2), 2**40))
