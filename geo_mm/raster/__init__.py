@@ -1,0 +1,21 @@
+"""Scenes, tiles, band statistics and raster output. Imports neither torch nor mm*."""
+
+from geo_mm.raster.aligned import read_onto
+from geo_mm.raster.grid import Grid, Window
+from geo_mm.raster.scene import Scene
+from geo_mm.raster.statistics import BandStatistics, band_statistics
+from geo_mm.raster.tiling import Tile, tile_plan, tile_starts
+from geo_mm.raster.writer import RasterWriter
+
+__all__ = [
+    'BandStatistics',
+    'Grid',
+    'RasterWriter',
+    'Scene',
+    'Tile',
+    'Window',
+    'band_statistics',
+    'read_onto',
+    'tile_plan',
+    'tile_starts',
+]

@@ -1,0 +1,124 @@
+"""Label rasters read onto another grid."""
+
+import functools
+import os
+
+import numpy as np
+import pyproj
+import rasterio
+from rasterio.enums import MaskFlags
+from rasterio.errors import RasterioError
+from rasterio.windows import Window as RasterioWindow
+
+from geo_mm.errors import LabelError
+from geo_mm.raster import handles
+from geo_mm.raster.grid import Grid, Window
+from geo_mm.raster.sources import check_georeference, file_stamp, gdal_reason, normalised
+
+_ROUNDING = 1e-6  # pixels
+
+
+def read_onto(
+    path: str | os.PathLike, grid: Grid, window: Window, fill: int, band: int = 1
+) -> np.ndarray:
+    """Read a raster of class numbers into a window of another grid.
+
+    Every pixel gets the class found at its centre (nearest neighbour), looked
+    up at the exactly transformed place: GDAL's warper would approximate the
+    transformation and move class borders.
+
+    Args:
+        path: Label raster, in its own grid and CRS.
+        grid: Grid of the scene.
+        window: In pixels of ``grid``; it may hang over or lie outside.
+        fill: Value outside the label raster, and where that has nodata or is masked.
+        band: Band number, from 1.
+
+    Returns:
+        ``(height, width)``, in the raster's type, or a wider one if that cannot
+        hold ``fill``.
+
+    Raises:
+        LabelError: If the raster is missing, unreadable or lacks the band, or if
+            only one of raster and grid has a CRS.
+        SceneError: If it is georeferenced by control points or RPCs only.
+    """
+    path = normalised(path)
+    try:
+        with handles.environment(path):
+            dataset = handles.dataset(path, file_stamp(path))
+            _check(path, dataset, grid, band)
+            return _look_up(dataset, *_places(dataset, grid, window), fill, band)
+    except RasterioError as error:
+        raise LabelError(
+            f'{path}: cannot be read as a label raster: {gdal_reason(error)}',
+            'a complete raster file with class numbers',
+            'check the path and the file with: rio info FILE',
+        ) from error
+
+
+def _check(path: str, dataset: rasterio.DatasetReader, grid: Grid, band: int) -> None:
+    check_georeference(path, dataset)
+    if band not in dataset.indexes:
+        raise LabelError(f'{path}: no band {band}', f'1 to {dataset.count}')
+    if (dataset.crs is None) != (grid.crs is None):
+        has, lacks = ('image', 'label raster') if grid.crs else ('label raster', 'image')
+        raise LabelError(
+            f'{path}: the {has} has a CRS and the {lacks} has none',
+            'both georeferenced, or both plain pictures',
+            f'give the {lacks} its CRS, e.g. with: rio edit-info --crs EPSG:... FILE',
+        )
+
+
+def _places(
+    dataset: rasterio.DatasetReader, grid: Grid, window: Window
+) -> tuple[np.ndarray, np.ndarray]:
+    """Columns and rows of the dataset under the pixel centres of a window.
+
+    Returns:
+        Two int64 arrays that broadcast to (height, width).
+    """
+    x = np.arange(window.width) + 0.5
+    y = np.arange(window.height)[:, None] + 0.5
+    transform = grid.window_transform(window)
+    if dataset.crs == grid.crs:
+        relative = ~dataset.transform @ transform
+        turn = max(abs(relative.b) * window.height, abs(relative.d) * window.width)
+        if turn < _ROUNDING:
+            # The usual case: rows depend on y only and columns on x only.
+            return _index(relative.a * x + relative.c), _index(relative.e * y + relative.f)
+        return tuple(map(_index, relative @ (x, y)))
+    to_dataset = _transformer(grid.crs.to_wkt(), dataset.crs.to_wkt())
+    map_x, map_y = to_dataset.transform(*np.broadcast_arrays(*(transform @ (x, y))))
+    return tuple(map(_index, ~dataset.transform @ (map_x, map_y)))
+
+
+@functools.lru_cache(maxsize=32)
+def _transformer(source: str, target: str) -> pyproj.Transformer:
+    return pyproj.Transformer.from_crs(source, target, always_xy=True)
+
+
+def _index(position: np.ndarray) -> np.ndarray:
+    # Centres on a pixel border go to the right and lower pixel, rounding or not.
+    index = np.floor(np.asarray(position) + _ROUNDING)
+    # What has no place in the other CRS is infinite.
+    return np.where(np.abs(index) < 2**62, index, -1).astype(np.int64)
+
+
+def _look_up(
+    dataset: rasterio.DatasetReader, cols: np.ndarray, rows: np.ndarray, fill: int, band: int
+) -> np.ndarray:
+    inside = (cols >= 0) & (cols < dataset.width) & (rows >= 0) & (rows < dataset.height)
+    dtype = np.result_type(dataset.dtypes[band - 1], np.min_scalar_type(fill))
+    result = np.full(inside.shape, fill, dtype)
+    if not inside.any():
+        return result
+    cols, rows = (np.broadcast_to(places, inside.shape)[inside] for places in (cols, rows))
+    col, row = int(cols.min()), int(rows.min())
+    part = RasterioWindow(col, row, int(cols.max()) - col + 1, int(rows.max()) - row + 1)
+    here = (rows - row, cols - col)
+    values = dataset.read(band, window=part)[here].astype(dtype)
+    if MaskFlags.all_valid not in dataset.mask_flag_enums[band - 1]:
+        values[dataset.read_masks(band, window=part)[here] == 0] = fill
+    result[inside] = values
+    return result

@@ -1,0 +1,134 @@
+"""Open datasets, kept for reuse and never shared between threads or processes.
+
+A GDAL dataset must be used by one thread at a time and must not be carried
+over a fork. Scenes therefore hold no handles: they ask here, and every thread
+of every process gets its own, from a small cache.
+"""
+
+import os
+import re
+import threading
+import warnings
+import weakref
+from collections import OrderedDict
+from contextlib import AbstractContextManager, nullcontext
+
+import rasterio
+from rasterio.errors import NotGeoreferencedWarning
+
+MAX_OPEN = 64
+"""Datasets one thread keeps open."""
+
+_REMOTE = re.compile(r'^(https?|ftp|s3|gs|az|adls|oss)://|^/vsi(curl|s3|gs|az|adls|oss|swift|hdfs)')
+# Without these every open lists the remote folder and one hiccup of the
+# network ends a run. EMPTY_DIR also means: no sidecar files are looked for.
+_REMOTE_OPTIONS = {
+    'GDAL_DISABLE_READDIR_ON_OPEN': 'EMPTY_DIR',
+    'GDAL_HTTP_MAX_RETRY': '4',
+    'GDAL_HTTP_RETRY_DELAY': '1',
+    'GDAL_HTTP_MERGE_CONSECUTIVE_RANGES': 'YES',
+    'VSI_CACHE': 'TRUE',
+}
+
+
+class _Cache(OrderedDict):
+    """Datasets of one thread, least recently used first."""
+
+    __hash__ = object.__hash__  # for the WeakSet
+
+
+_lock = threading.Lock()
+_local = threading.local()
+_caches: 'weakref.WeakSet[_Cache]' = weakref.WeakSet()
+_held: list[_Cache] = []
+
+
+def is_remote(path: str) -> bool:
+    """Whether GDAL reaches ``path`` over a network."""
+    return _REMOTE.match(path) is not None
+
+
+def environment(path: str) -> AbstractContextManager:
+    """GDAL options for ``path``; what the user's environment sets is respected."""
+    if not is_remote(path):
+        return nullcontext()
+    options = {key: value for key, value in _REMOTE_OPTIONS.items() if key not in os.environ}
+    return rasterio.Env(**options)
+
+
+def open_quietly(path: str, level: int = 0) -> rasterio.DatasetReader:
+    """Open a dataset, or its ``level``-th overview (1 is the finest), uncached.
+
+    Raises:
+        rasterio.errors.RasterioIOError: If GDAL cannot open it.
+    """
+    options = {'overview_level': level - 1} if level else {}
+    # A picture without georeference is legitimate, hence no warning. The
+    # lock is for catch_warnings, which is not thread-safe.
+    with _lock, warnings.catch_warnings():
+        warnings.simplefilter('ignore', NotGeoreferencedWarning)
+        # GDAL's decoding threads do not exist in a forked child, which would
+        # wait for them for ever. Callers read in parallel, so one is enough.
+        with environment(path), rasterio.Env(GDAL_NUM_THREADS='1'):
+            return rasterio.open(path, **options)
+
+
+def dataset(path: str, stamp: int = 0, level: int = 0) -> rasterio.DatasetReader:
+    """This thread's handle of a dataset; do not close it or pass it on.
+
+    Args:
+        path: Anything GDAL opens.
+        stamp: Tells versions of the file apart, e.g. its modification time.
+        level: Overview to read, 0 for full resolution.
+
+    Raises:
+        rasterio.errors.RasterioIOError: If GDAL cannot open it.
+    """
+    cache = getattr(_local, 'cache', None)
+    if cache is None:
+        cache = _local.cache = _Cache()
+        with _lock:
+            _caches.add(cache)
+    key = (path, stamp, level)
+    handle = cache.get(key)
+    if handle is None:
+        handle = cache[key] = open_quietly(path, level)
+        if len(cache) > MAX_OPEN:
+            cache.popitem(last=False)[1].close()
+    else:
+        cache.move_to_end(key)
+    return handle
+
+
+def close_all() -> None:
+    """Close the handles of the calling thread."""
+    cache = getattr(_local, 'cache', {})
+    while cache:
+        cache.popitem()[1].close()
+
+
+def _before_fork() -> None:
+    _lock.acquire()
+    _held.extend(_caches)
+
+
+def _after_fork_in_parent() -> None:
+    _held.clear()
+    _lock.release()
+
+
+def _after_fork_in_child() -> None:
+    # The parent's handles stay in _held for good: closing them here could
+    # wait for a GDAL lock whose owner does not exist in this process.
+    global _lock, _local
+    _lock = threading.Lock()
+    _local = threading.local()
+    _caches.clear()
+
+
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )

@@ -1,0 +1,384 @@
+"""A scene: one georeferenced image, from one file or several."""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from numbers import Integral
+from typing import Literal
+
+import numpy as np
+from affine import Affine
+from pyproj.exceptions import ProjError
+from rasterio.crs import CRS
+
+from geo_mm.errors import SceneError
+from geo_mm.raster.grid import Grid, Window
+from geo_mm.raster.layers import Layer, place
+from geo_mm.raster.sources import Source, as_stored
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One georeferenced image that is read window by window, never as a whole.
+
+    A small immutable value: it holds no open files, can be pickled, copied,
+    forked and used from many threads. Make one with :meth:`open`, derive
+    others with :meth:`crop`, :meth:`at_gsd` and :meth:`select`.
+
+    **Bands** are numbered from 1 over all files in the given order, and have
+    names: the description, else the colour interpretation ('red', 'nir', ...),
+    else 'B' and the number. Names are matched without regard to case; a name
+    that occurs more than once is listed, and selected, as 'file:name'.
+
+    **Validity.** A pixel is valid where every file has data: it lies inside
+    the file, the mask band and the alpha band (if any) say so, not all chosen
+    bands of the file equal nodata, and no float band is NaN or infinite. An
+    alpha band is a mask and no band of the scene, unless it is chosen by
+    ``bands``: then it is data.
+
+    **Resampling** happens only where the scene's pixels are not the file's:
+    averages by area where they are larger, linear interpolation where they
+    are smaller, from valid pixels of the scene only. The value of a pixel
+    does not depend on the window it is read through. Stored numbers are
+    returned: scale and offset tags are not applied.
+
+    Attributes:
+        name: Short name, by default the first file's without extension.
+        sources: The files, in order.
+        grid: Pixel grid of the scene.
+        band_names: Names of the bands.
+        dtype: The type of all pixels read, wide enough for every band.
+    """
+
+    name: str
+    sources: tuple[str, ...]
+    grid: Grid
+    band_names: tuple[str, ...]
+    dtype: np.dtype
+    _layers: tuple[Layer, ...]
+
+    @classmethod
+    def open(
+        cls,
+        source: str | os.PathLike | Sequence[str | os.PathLike],
+        *,
+        bands: Sequence[int | str] | None = None,
+        gsd: float | None = None,
+        nodata: float | Literal['auto'] | None = 'auto',
+        name: str | None = None,
+    ) -> 'Scene':
+        """Describe a scene. Only metadata is read.
+
+        Args:
+            source: Anything GDAL opens, or several such files of one CRS. The
+                finest gives the grid; the others are resampled to it and need
+                not have the same footprint.
+            bands: Band numbers or names, in the order wanted. All but alpha by default.
+            gsd: Ground sampling distance to read at, in metres; the file's by default.
+            nodata: Value that marks pixels without data, 'auto' for what each
+                file declares, None to take every value as data (mask bands
+                count all the same).
+            name: Name of the scene.
+
+        Raises:
+            SceneError: If a file is missing, unreadable or not georeferenced by
+                a transform, the files do not fit together, or a band is unknown.
+        """
+        paths = [source] if isinstance(source, (str, os.PathLike)) else list(source)
+        if not paths:
+            raise SceneError('a scene without files', 'at least one raster file')
+        files = [Source.inspect(path, nodata) for path in paths]
+        if nodata not in ('auto', None):
+            _check_nodata(nodata, files)
+        grid = min((file.grid for file in files), key=_pixel_area)
+        numbered = [(i, j) for i, file in enumerate(files) for j in range(len(file.indexes))]
+        names = _unique_names(files)
+        if bands is None:
+            wanted = [n for n, (i, j) in enumerate(numbered) if j + 1 != files[i].alpha]
+            wanted = wanted or list(range(len(numbered)))
+        else:
+            wanted = _find_bands(bands, names, ', '.join(file.path for file in files))
+        layers = tuple(
+            place(
+                file.pick([numbered[n][1] for n in wanted if numbered[n][0] == i]),
+                tuple(k for k, n in enumerate(wanted) if numbered[n][0] == i),
+                grid,
+            )
+            for i, file in enumerate(files)
+            if any(numbered[n][0] == i for n in wanted)
+        )
+        scene = cls(
+            name=name or files[0].stem,
+            sources=tuple(file.path for file in files),
+            grid=grid,
+            band_names=tuple(names[n] for n in wanted),
+            dtype=np.result_type(*(layer.source.dtype for layer in layers)),
+            _layers=layers,
+        )
+        return scene if gsd is None else scene.at_gsd(gsd)
+
+    @property
+    def crs(self) -> CRS | None:
+        return self.grid.crs
+
+    @property
+    def transform(self) -> Affine:
+        """Pixel ``(x, y)`` to map coordinates."""
+        return self.grid.transform
+
+    @property
+    def width(self) -> int:
+        return self.grid.width
+
+    @property
+    def height(self) -> int:
+        return self.grid.height
+
+    @property
+    def count(self) -> int:
+        """Number of bands."""
+        return len(self.band_names)
+
+    @cached_property
+    def gsd(self) -> tuple[float, float] | None:
+        """Ground sampling distance ``(x, y)`` in metres at the centre.
+
+        None without CRS, or if the CRS has no place on the Earth there.
+        """
+        try:
+            gsd = self.grid.gsd
+        except ProjError:
+            return None
+        return gsd if gsd is not None and np.isfinite(gsd).all() else None
+
+    @property
+    def nodata(self) -> float | None:
+        """The nodata value that all bands share, else None."""
+        values = {value for layer in self._layers for value in layer.source.nodata}
+        return values.pop() if len(values) == 1 else None
+
+    @property
+    def block_shape(self) -> tuple[int, int]:
+        """(rows, cols) of this scene that one stored block of the first file covers."""
+        source, _, x, y = self._layers[0]
+        rows = min(max(round(source.block[0] / y.step), 1), self.height)
+        return rows, min(max(round(source.block[1] / x.step), 1), self.width)
+
+    def crop(self, window: Window) -> 'Scene':
+        """The part under ``window``, as if the image ended there.
+
+        Reading beyond it is padding, and resampling does not look beyond it
+        either, so that two crops side by side share no pixel.
+
+        Raises:
+            SceneError: If the window is empty or not inside the scene.
+        """
+        window = Window(*map(int, window))
+        if not window.area or window.intersection(self.grid.window) != window:
+            raise SceneError(
+                f'{self.name}: cannot crop to {window}',
+                f'a window inside the {self.width} x {self.height} pixels of the scene',
+                'take window.intersection(scene.grid.window)',
+            )
+        layers = tuple(layer.crop(window) for layer in self._layers)
+        return replace(self, grid=self.grid.crop(window), _layers=layers)
+
+    def at_gsd(self, gsd: float) -> 'Scene':
+        """The same footprint in pixels of ``gsd`` metres, resampled while reading.
+
+        Raises:
+            SceneError: If the scene has no CRS or ``gsd`` is not positive.
+        """
+        if self.gsd is None:
+            raise SceneError(
+                f'{self.name}: has no ground sampling distance, so it cannot be read at {gsd} m',
+                'an image with a coordinate reference system',
+                'georeference the image, or read it without gsd',
+            )
+        try:
+            grid = self.grid.at_gsd(gsd)
+        except ValueError as error:
+            raise SceneError(f'{self.name}: {error}') from error
+        return self._on(grid)
+
+    def select(self, bands: Sequence[int | str]) -> 'Scene':
+        """The scene with these of its bands, by name or by number from 1.
+
+        Raises:
+            SceneError: If there is no such band.
+        """
+        wanted = _find_bands(bands, self.band_names, self.name)
+        layers = []
+        for source, own, x, y in self._layers:
+            chosen = [(k, own.index(n)) for k, n in enumerate(wanted) if n in own]
+            if chosen:
+                positions, inner = zip(*chosen, strict=True)
+                layers.append(Layer(source.pick(inner), positions, x, y))
+        return replace(
+            self,
+            band_names=tuple(self.band_names[n] for n in wanted),
+            dtype=np.result_type(*(layer.source.dtype for layer in layers)),
+            _layers=tuple(layers),
+        )
+
+    def read(self, window: Window | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Read pixels and their validity.
+
+        Args:
+            window: In pixels of this scene; it may hang over the edge or lie
+                outside. The whole scene by default.
+
+        Returns:
+            ``(bands, height, width)`` in :attr:`dtype`, and ``(height, width)``
+            bool. Pixels that are not valid (nodata, NaN and padding alike)
+            are 0.
+
+        Raises:
+            SceneError: If a file cannot be read there.
+        """
+        return self._read(window or self.grid.window)
+
+    def read_valid(
+        self, window: Window | None = None, out_shape: tuple[int, int] | None = None
+    ) -> np.ndarray:
+        """Read validity alone.
+
+        Args:
+            window: As for :meth:`read`.
+            out_shape: (rows, cols) of a coarse map of the window, made from
+                overviews or from thinned-out pixels. Full resolution by default.
+
+        Returns:
+            (height, width) or ``out_shape``, bool.
+        """
+        window = window or self.grid.window
+        if out_shape is None:
+            return _valid_everywhere(self._layers, window, quick=False)
+        rows, cols = out_shape
+        layers = [
+            layer._replace(
+                x=layer.x._replace(start=layer.x.start + layer.x.step * window.col_off),
+                y=layer.y._replace(start=layer.y.start + layer.y.step * window.row_off),
+            ).zoom(window.width / cols, window.height / rows)
+            for layer in self._layers
+        ]
+        return _valid_everywhere(layers, Window(0, 0, cols, rows), quick=True)
+
+    def read_overview(self, max_size: int) -> tuple[np.ndarray, np.ndarray, Grid]:
+        """Read the whole scene, coarsely, for quick-looks and estimates.
+
+        Args:
+            max_size: Upper limit of width and height of the result.
+
+        Returns:
+            Pixels and validity as from :meth:`read`, and their grid. Pixels
+            come from overviews, or are thinned out first: quick, not exact.
+        """
+        factor = max(self.width / max_size, self.height / max_size, 1)
+        width, height = max(round(self.width / factor), 1), max(round(self.height / factor), 1)
+        scale = Affine.scale(self.width / width, self.height / height)
+        view = self._on(Grid(self.transform @ scale, width, height, self.crs))
+        return (*view._read(view.grid.window, quick=True), view.grid)
+
+    def _on(self, grid: Grid) -> 'Scene':
+        """The scene in a grid of the same footprint."""
+        x, y = self.width / grid.width, self.height / grid.height
+        layers = tuple(layer.zoom(x, y) for layer in self._layers)
+        return replace(self, grid=grid, _layers=layers)
+
+    def _read(self, window: Window, quick: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        shape = (window.height, window.width)
+        if len(self._layers) == 1:
+            data, valid = self._layers[0].read(window, quick)
+            return data, np.ones(shape, bool) if valid is None else valid
+        data, valid = np.zeros((self.count, *shape), self.dtype), np.ones(shape, bool)
+        for layer in self._layers:
+            data[list(layer.bands)], part = layer.read(window, quick)
+            if part is not None:
+                valid &= part
+        if not valid.all():
+            np.copyto(data, 0, where=~valid)
+        return data, valid
+
+    def __copy__(self) -> 'Scene':
+        return self
+
+    def __deepcopy__(self, memo: dict) -> 'Scene':
+        return self
+
+    def __repr__(self) -> str:
+        crs = self.crs.to_string() if self.crs else 'no CRS'
+        return (
+            f'Scene({self.name!r}, {self.width} x {self.height}, {self.dtype} '
+            f'{", ".join(self.band_names)}, {crs if len(crs) < 40 else "custom CRS"})'
+        )
+
+
+def _valid_everywhere(layers: Sequence[Layer], window: Window, quick: bool) -> np.ndarray:
+    """(height, width) bool: where every layer is valid."""
+    valid = np.ones((window.height, window.width), bool)
+    for layer in layers:
+        part = layer.read_valid(window, quick)
+        if part is not None:
+            valid &= part
+    return valid
+
+
+def _check_nodata(nodata: float, files: Sequence[Source]) -> None:
+    dtypes = sorted({dtype for file in files for dtype in file.dtypes})
+    if not np.isnan(nodata) and all(as_stored(nodata, dtype) is None for dtype in dtypes):
+        raise SceneError(
+            f'{files[0].path}: nodata={nodata} cannot occur in {"/".join(dtypes)} pixels',
+            "a value of the pixels' data type",
+            'give another nodata value, or None if every value is data',
+        )
+
+
+def _pixel_area(grid: Grid) -> float:
+    # Rounded, so that of grids equal but for rounding the first is taken.
+    return float(f'{abs(grid.transform.determinant):.6g}')
+
+
+def _unique_names(files: Sequence[Source]) -> list[str]:
+    """One name per band of the stack, in order."""
+    stems = Counter(file.stem for file in files)
+    names, owners = [], []
+    for file in files:
+        # A description that several bands of a file share names none of them.
+        own = Counter(name.lower() for name in file.names)
+        for name in file.names:
+            names.append(name if name and own[name.lower()] == 1 else f'B{len(names) + 1}')
+            owners.append(file.stem if stems[file.stem] == 1 else f'{file.folder}/{file.stem}')
+    for pattern in ('{owner}:{name}', '{name}:{number}'):
+        seen = Counter(name.lower() for name in names)
+        names = [
+            pattern.format(owner=owner, name=name, number=number)
+            if seen[name.lower()] > 1
+            else name
+            for number, (name, owner) in enumerate(zip(names, owners, strict=True), 1)
+        ]
+    return names
+
+
+def _find_bands(bands: Sequence[int | str], names: Sequence[str], where: str) -> list[int]:
+    """0-based positions of bands given by number or name."""
+    if isinstance(bands, (str, Integral)):
+        bands = [bands]
+    lower = [name.lower() for name in names]
+    found = []
+    for band in bands:
+        if isinstance(band, Integral) and 1 <= band <= len(names):
+            found.append(int(band) - 1)
+        elif isinstance(band, str) and band.lower() in lower:
+            found.append(lower.index(band.lower()))
+        else:
+            raise SceneError(
+                f'{where}: no band {band!r}',
+                f'1 to {len(names)}, or one of: {", ".join(names)}',
+                'give band numbers (from 1) or these names',
+            )
+    if not found:
+        raise SceneError(f'{where}: no bands chosen', f'some of: {", ".join(names)}')
+    return found

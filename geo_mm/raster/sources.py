@@ -1,0 +1,325 @@
+"""One raster file: what it says about itself, and its pixels with their mask."""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+import numpy as np
+import rasterio
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.errors import RasterioError, RasterioIOError
+from rasterio.windows import Window as RasterioWindow
+
+from geo_mm.errors import SceneError
+from geo_mm.raster import handles
+from geo_mm.raster.grid import Grid, Window
+
+_NAMELESS = {ColorInterp.undefined, ColorInterp.gray, ColorInterp.palette}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Bands of one file, on the file's own pixel grid.
+
+    Attributes:
+        path: What GDAL opens; local paths are absolute.
+        stamp: Modification time, 0 where there is none.
+        grid: The file's grid.
+        indexes: 1-based numbers of the bands to read.
+        names: Description or colour interpretation of these bands, '' if neither.
+        dtypes: Data types of these bands.
+        nodata: Nodata value of each of these bands, or None.
+        alpha: Number of the band that is read as mask, or None.
+        mask: What else must be read for validity: a mask for the whole file, one
+            per band, or nothing.
+        overviews: Factors of the overviews, ascending.
+        block: (rows, cols) of the stored blocks.
+    """
+
+    path: str
+    stamp: int
+    grid: Grid
+    indexes: tuple[int, ...]
+    names: tuple[str, ...]
+    dtypes: tuple[str, ...]
+    nodata: tuple[float | None, ...]
+    alpha: int | None
+    mask: Literal['none', 'dataset', 'bands']
+    overviews: tuple[int, ...]
+    block: tuple[int, int]
+
+    @classmethod
+    def inspect(cls, path: str | os.PathLike, nodata: float | Literal['auto'] | None) -> 'Source':
+        """Describe all bands of a file, colour and alpha alike.
+
+        Raises:
+            SceneError: If it is missing, unreadable or not georeferenced by a transform.
+        """
+        path = normalised(path)
+        try:
+            with handles.open_quietly(path) as dataset:
+                _check(path, dataset)
+                return cls._described(path, dataset, nodata)
+        except RasterioIOError as error:
+            raise _unreadable(path, error) from error
+
+    @classmethod
+    def _described(cls, path: str, dataset: rasterio.DatasetReader, nodata) -> 'Source':
+        values = dataset.nodatavals if nodata == 'auto' else (nodata,) * dataset.count
+        colors = dataset.colorinterp
+        return cls(
+            path=path,
+            stamp=file_stamp(path),
+            grid=Grid(dataset.transform, dataset.width, dataset.height, dataset.crs),
+            indexes=dataset.indexes,
+            names=tuple(map(_band_name, dataset.descriptions, colors)),
+            dtypes=dataset.dtypes,
+            nodata=values,
+            alpha=colors.index(ColorInterp.alpha) + 1 if ColorInterp.alpha in colors else None,
+            mask=_mask_kind(dataset, nodata),
+            overviews=tuple(dataset.overviews(1)),
+            block=dataset.block_shapes[0],
+        )
+
+    @property
+    def stem(self) -> str:
+        return PurePosixPath(self.path.split('?')[0]).stem
+
+    @property
+    def folder(self) -> str:
+        return PurePosixPath(self.path).parent.name
+
+    @cached_property
+    def dtype(self) -> np.dtype:
+        """The data type that holds all chosen bands."""
+        return np.result_type(*self.dtypes)
+
+    def pick(self, positions: Sequence[int]) -> 'Source':
+        """The source with the bands at these 0-based positions.
+
+        An alpha band that is chosen is data, so nothing is masked by it.
+        """
+        indexes = tuple(self.indexes[i] for i in positions)
+        return replace(
+            self,
+            indexes=indexes,
+            names=tuple(self.names[i] for i in positions),
+            dtypes=tuple(self.dtypes[i] for i in positions),
+            nodata=tuple(self.nodata[i] for i in positions),
+            alpha=None if self.alpha in indexes else self.alpha,
+        )
+
+    @cached_property
+    def _stored_nodata(self) -> tuple | None:
+        """Values to compare with; None if some band can hold no nodata."""
+        values = tuple(map(as_stored, self.nodata, self.dtypes))
+        return None if None in values else values
+
+    @cached_property
+    def always_valid(self) -> bool:
+        """Whether no pixel of the file can be invalid."""
+        floats = self.dtype.kind in 'fc'
+        return (
+            self.mask == 'none'
+            and self.alpha is None
+            and self._stored_nodata is None
+            and not floats
+        )
+
+    def level_size(self, level: int) -> tuple[int, int]:
+        """(width, height) of overview ``level``, 0 for full resolution."""
+        if not level:
+            return self.grid.width, self.grid.height
+        dataset = self._dataset(level)
+        return dataset.width, dataset.height
+
+    def best_level(self, factor: float) -> int:
+        """The coarsest overview with pixels at most half as large as asked for.
+
+        Half, so that how the overview was made and rounded hardly shows.
+        """
+        return sum(overview * 2 <= factor * 1.001 for overview in self.overviews)
+
+    def read(
+        self, window: Window, level: int = 0, shape: tuple[int, int] | None = None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Read a window that lies inside the file (or inside the overview).
+
+        Args:
+            window: In pixels of the level.
+            level: Overview number, 0 for full resolution.
+            shape: (rows, cols) to thin the pixels out to, without averaging.
+
+        Returns:
+            ``(bands, rows, cols)``, 0 where invalid, and the mask
+            ``(rows, cols)`` or None if all pixels are valid.
+
+        Raises:
+            SceneError: If the file cannot be read there.
+        """
+        where = {'window': RasterioWindow(*window)}
+        if shape is not None:
+            where['out_shape'] = shape
+        try:
+            if not handles.is_remote(self.path):
+                return self._read(self._dataset(level), where)
+            with handles.environment(self.path):
+                return self._read(self._dataset(level), where)
+        except RasterioError as error:
+            raise SceneError(
+                f'{self.path}: cannot read the window of {window.width} x {window.height} pixels '
+                f'at column {window.col_off}, row {window.row_off}: {gdal_reason(error)}',
+                'a complete file, and for a VRT all of its sources',
+                'copy or download the file again, or remove it from the list of scenes',
+            ) from error
+
+    def _read(
+        self, dataset: rasterio.DatasetReader, where: dict
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        indexes = self.indexes if self.alpha is None else (*self.indexes, self.alpha)
+        shape = where.pop('out_shape', None)
+        if shape is not None:
+            data = dataset.read(indexes, out_shape=(len(indexes), *shape), **where)
+        else:
+            data = dataset.read(indexes, **where)
+        masks = []
+        if self.alpha is not None:
+            data, alpha = data[:-1], data[-1]
+            masks.append(alpha > 0)
+        if self.mask == 'dataset':
+            masks.append(dataset.read_masks(1, out_shape=shape, **where) > 0)
+        elif self.mask == 'bands':
+            shape = shape and (len(self.indexes), *shape)
+            masks.append(dataset.read_masks(self.indexes, out_shape=shape, **where).any(axis=0))
+        if self._stored_nodata is not None:
+            masks.append(_has_value(data, self._stored_nodata))
+        if data.dtype.kind in 'fc':
+            masks.append(np.isfinite(data).all(axis=0))
+        masks = [mask for mask in masks if mask is not None and not mask.all()]
+        if not masks:
+            return data, None
+        valid = np.logical_and.reduce(masks)
+        np.copyto(data, 0, where=~valid)
+        return data, valid
+
+    def _dataset(self, level: int) -> rasterio.DatasetReader:
+        return handles.dataset(self.path, self.stamp, level)
+
+
+def normalised(path: str | os.PathLike) -> str:
+    """A string for GDAL; plain local paths become absolute."""
+    path = os.fspath(path)
+    virtual = path.startswith(('/vsi', '<')) or '://' in path
+    prefixed = re.match(r'^[A-Za-z0-9_]{2,}:', path) is not None
+    if virtual or (prefixed and not os.path.exists(path)):
+        return path
+    return os.path.abspath(path)
+
+
+def _check(path: str, dataset: rasterio.DatasetReader) -> None:
+    """Refuse what has no pixels or cannot be placed on the Earth by a transform."""
+    if dataset.count == 0:
+        inner = ', '.join(dataset.subdatasets[:8])
+        raise SceneError(
+            f'{path}: no raster bands',
+            'a raster with at least one band',
+            f'open one of its subdatasets: {inner}' if inner else 'give another file',
+        )
+    check_georeference(path, dataset)
+
+
+def check_georeference(path: str, dataset: rasterio.DatasetReader) -> None:
+    """Refuse a dataset that only control points or RPCs place on the Earth.
+
+    Raises:
+        SceneError: With the command that rectifies it.
+    """
+    if not dataset.transform.is_identity:
+        return
+    for kind, found, option in (
+        ('ground control points', dataset.gcps[0], ''),
+        ('rational polynomial coefficients (RPC)', dataset.rpcs, '-rpc '),
+    ):
+        if found:
+            raise SceneError(
+                f'{path}: georeferenced by {kind} only',
+                'a geotransform: pixels in a regular grid on the map',
+                f'rectify it first: gdalwarp {option}-t_srs EPSG:... {Path(path).name} out.tif'
+                + ('' if option else ' (or rio warp)'),
+            )
+
+
+def _unreadable(path: str, error: RasterioIOError) -> SceneError:
+    virtual = path.startswith(('/vsi', '<')) or '://' in path
+    if not virtual and not os.path.exists(path):
+        return SceneError(
+            f'{path}: no such file',
+            'an existing raster',
+            'check the path; relative paths start at the current folder',
+        )
+    return SceneError(
+        f'{path}: cannot be opened as a raster: {gdal_reason(error)}',
+        'a file in a raster format that GDAL reads, complete and with all files it refers to',
+        'check it with: rio info FILE',
+    )
+
+
+def gdal_reason(error: BaseException) -> str:
+    """The innermost message, which is GDAL's own."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error).strip()
+
+
+def file_stamp(path: str) -> int:
+    try:
+        return os.stat(path).st_mtime_ns
+    except (OSError, ValueError):
+        return 0
+
+
+def _band_name(description: str | None, color: ColorInterp) -> str:
+    if description and description.strip():
+        return description.strip()
+    return '' if color in _NAMELESS else color.name
+
+
+def _mask_kind(dataset: rasterio.DatasetReader, nodata) -> Literal['none', 'dataset', 'bands']:
+    flags = dataset.mask_flag_enums[0]
+    if MaskFlags.all_valid in flags or MaskFlags.alpha in flags:
+        return 'none'
+    if MaskFlags.nodata in flags:
+        # Usually worked out from the pixels, which are read anyway; together
+        # with per_dataset it means the NODATA_VALUES tag, a colour.
+        return 'dataset' if MaskFlags.per_dataset in flags and nodata == 'auto' else 'none'
+    return 'dataset' if MaskFlags.per_dataset in flags else 'bands'
+
+
+def as_stored(value: float | None, dtype: str) -> np.generic | None:
+    """``value`` as a pixel of this type, or None if no pixel can equal it."""
+    if value is None or np.isnan(value):
+        return None
+    kind = np.dtype(dtype)
+    if kind.kind in 'iu':
+        limits = np.iinfo(kind)
+        if value != int(value) or not limits.min <= value <= limits.max:
+            return None
+        return kind.type(int(value))
+    with np.errstate(over='ignore'):
+        return kind.type(value)
+
+
+def _has_value(data: np.ndarray, nodata: Sequence) -> np.ndarray | None:
+    """(rows, cols) True where some band differs from its nodata; None if everywhere."""
+    result = None
+    for band, value in zip(data, nodata, strict=True):
+        differs = band != value
+        result = differs if result is None else np.logical_or(result, differs, out=result)
+        # Away from nodata the first band settles it.
+        if result.all():
+            return None
+    return result

@@ -1,0 +1,316 @@
+"""Georeferenced raster output, window by window."""
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from xml.etree import ElementTree
+
+import numpy as np
+import rasterio
+from rasterio.enums import ColorInterp, Resampling
+from rasterio.errors import RasterioError
+from rasterio.windows import Window as RasterioWindow
+
+from geo_mm.errors import OutputError
+from geo_mm.raster.grid import Grid, Window
+from geo_mm.raster.sources import gdal_reason
+
+_BLOCK = 512
+_FEWEST = 256  # pixels on the long side of the coarsest overview
+
+
+class RasterWriter:
+    """A tiled, compressed GeoTIFF that appears under its name when it is complete.
+
+    Use it as a context manager. It writes to a temporary file in the same
+    folder; leaving the block builds overviews and renames, an error removes
+    what was written and leaves an earlier file of that name alone.
+
+    Class rasters (given ``colors`` or ``class_names``) carry a colour table
+    and a table of class names and colours (a raster attribute table in the
+    ``.aux.xml`` file beside it), as QGIS, ArcGIS and gdalinfo show them.
+
+    Example:
+        >>> with RasterWriter(
+        ...     'out.tif', scene.grid, 1, 'uint8', nodata=255, class_names={0: 'other', 1: 'road'}
+        ... ) as writer:
+        ...     for tile in tile_plan(scene.width, scene.height, 512, 64):
+        ...         writer.write(predict(tile)[tile.core.slices(tile.window)], tile.core)
+
+    Args:
+        path: The file to make, ``.tif`` or ``.tiff``. Its folder is made if missing.
+        grid: Pixel grid, with the CRS.
+        count: Number of bands.
+        dtype: Type of the pixels.
+        nodata: Value of pixels without data. Windows never written hold it.
+        colors: Class number to (red, green, blue) or (red, green, blue, alpha), 0..255.
+        class_names: Class number to name.
+        band_names: Descriptions of the bands.
+        tags: Metadata for the file.
+
+    Raises:
+        OutputError: If the file cannot be written there, or the arguments
+            contradict each other.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        grid: Grid,
+        count: int,
+        dtype: str | np.dtype | type,
+        nodata: float | None = None,
+        colors: Mapping[int, Sequence[int]] | None = None,
+        class_names: Mapping[int, str] | None = None,
+        band_names: Sequence[str] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self.grid = grid
+        self.count = count
+        self.dtype = np.dtype(dtype)
+        self.colors = dict(colors or {})
+        self.class_names = dict(class_names or {})
+        self.band_names = tuple(band_names or ())
+        self.tags = {key: str(value) for key, value in (tags or {}).items()}
+        self.nodata = nodata
+        self._check()
+        # The suffix stays: GDAL names sidecar files after it.
+        self._temporary = self.path.with_name(f'.{self.path.stem}-{uuid.uuid4().hex[:8]}.tif')
+        self._dataset: rasterio.io.DatasetWriter | None = None
+
+    @property
+    def is_classes(self) -> bool:
+        """Whether pixels are class numbers, which must not be averaged."""
+        return bool(self.colors or self.class_names)
+
+    def __enter__(self) -> 'RasterWriter':
+        with self._reported():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._dataset = rasterio.open(self._temporary, 'w', **self._profile())
+            if self.band_names:
+                self._dataset.descriptions = self.band_names
+            if self.tags:
+                self._dataset.update_tags(**self.tags)
+            if self.colors and self.dtype.itemsize <= 2:
+                opaque = {value: (*color, 255)[:4] for value, color in self.colors.items()}
+                self._dataset.write_colormap(1, opaque)
+            elif not self.is_classes:
+                # Else four bands would be taken for RGB and alpha.
+                self._dataset.colorinterp = [ColorInterp.gray] + [ColorInterp.undefined] * (
+                    self.count - 1
+                )
+        return self
+
+    def write(self, array: np.ndarray, window: Window | None = None) -> None:
+        """Write pixels.
+
+        Args:
+            array: ``(bands, height, width)``, or ``(height, width)`` for one band.
+            window: Where, in pixels of the grid. What hangs over the edge is
+                left out. The whole grid by default.
+
+        Raises:
+            OutputError: If the array does not fit, or the disk is full.
+        """
+        window = self.grid.window if window is None else window
+        bands = array[None] if array.ndim == 2 else array
+        if bands.shape != (self.count, window.height, window.width):
+            raise OutputError(
+                f'{self.path}: an array of shape {array.shape} for {window}',
+                f'shape {(self.count, window.height, window.width)}',
+            )
+        floats = bands.dtype.kind == self.dtype.kind == 'f'
+        if not floats and not np.can_cast(bands.dtype, self.dtype):
+            raise OutputError(
+                f'{self.path}: {bands.dtype} pixels in a raster of {self.dtype}',
+                'a type whose values all fit',
+                'convert the array first',
+            )
+        if self._dataset is None:
+            raise OutputError(f'{self.path}: not open', 'writing inside a with block')
+        inside = window.intersection(self.grid.window)
+        if not inside.area:
+            return
+        bands = bands[(slice(None), *inside.slices(window))]
+        with self._reported():
+            self._dataset.write(
+                bands.astype(self.dtype, copy=False), window=RasterioWindow(*inside)
+            )
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        dataset, self._dataset = self._dataset, None
+        if kind is not None:
+            # After a failed write it is closed already.
+            if dataset is not None:
+                with contextlib.suppress(RasterioError):
+                    dataset.close()
+            self._discard()
+            return
+        with self._reported():
+            dataset.close()
+            levels = self._build_overviews()
+            for level in (None, *range(levels)):
+                missing = _missing_block(self._temporary, level)
+                if missing:
+                    raise OSError(f'{missing}; is the disk full?')
+            self._finish()
+
+    def _profile(self) -> dict:
+        # Blocks are multiples of 16; a small raster does not need 512.
+        longest = max(self.grid.width, self.grid.height)
+        block = min(_BLOCK, -(-longest // 16) * 16)
+        predictor = 1 if self.is_classes else 3 if self.dtype.kind == 'f' else 2
+        return {
+            'driver': 'GTiff',
+            'width': self.grid.width,
+            'height': self.grid.height,
+            'count': self.count,
+            'dtype': self.dtype,
+            'crs': self.grid.crs,
+            'transform': self.grid.transform,
+            'nodata': self.nodata,
+            'tiled': True,
+            'blockxsize': block,
+            'blockysize': block,
+            'compress': 'DEFLATE',
+            'predictor': predictor,
+            'interleave': 'band' if self.count > 4 else 'pixel',
+            'BIGTIFF': 'IF_SAFER',
+        }
+
+    def _build_overviews(self) -> int:
+        """Build overviews down to about 256 pixels and return their number."""
+        longest = max(self.grid.width, self.grid.height)
+        factors = [2**i for i in range(1, 16) if longest > _FEWEST * 2 ** (i - 1)]
+        if factors:
+            method = Resampling.nearest if self.is_classes else Resampling.average
+            options = {'COMPRESS_OVERVIEW': 'DEFLATE', 'BIGTIFF_OVERVIEW': 'IF_SAFER'}
+            with (
+                rasterio.Env(**options),
+                rasterio.open(self._temporary, 'r+', driver='GTiff') as dataset,
+            ):
+                dataset.build_overviews(factors, method)
+        return len(factors)
+
+    def _finish(self) -> None:
+        """Move the file, then its table of classes, to the final name."""
+        sidecar = self.path.with_name(self.path.name + '.aux.xml')
+        table = None
+        if self.is_classes:
+            table = self._temporary.with_name(self._temporary.name + '.aux.xml')
+            _write_classes(table, self.class_names, self.colors)
+        os.replace(self._temporary, self.path)
+        if table is not None:
+            os.replace(table, sidecar)
+        else:
+            # That of an earlier file of this name would be wrong now.
+            sidecar.unlink(missing_ok=True)
+
+    def _discard(self) -> None:
+        for suffix in ('', '.aux.xml', '.ovr'):
+            path = self._temporary.with_name(self._temporary.name + suffix)
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+    @contextlib.contextmanager
+    def _reported(self) -> Iterator[None]:
+        """Turn trouble with the disk into one message and leave nothing behind."""
+        try:
+            yield
+        except (OSError, RasterioError) as error:
+            dataset, self._dataset = self._dataset, None
+            if dataset is not None:
+                with contextlib.suppress(RasterioError):
+                    dataset.close()
+            self._discard()
+            raise OutputError(
+                f'{self.path}: cannot be written: {gdal_reason(error)}',
+                'a folder you may write to, with enough free space',
+                'choose another output folder or free some space',
+            ) from error
+
+    def _check(self) -> None:
+        if self.path.suffix.lower() not in ('.tif', '.tiff'):
+            raise OutputError(f'{self.path}: unknown kind of raster', 'a name ending in .tif')
+        if self.path.is_dir():
+            raise OutputError(f'{self.path}: is a folder', 'the name of a file')
+        if self.band_names and len(self.band_names) != self.count:
+            raise OutputError(
+                f'{self.path}: {len(self.band_names)} band names for {self.count} bands'
+            )
+        if self.is_classes and (self.count != 1 or self.dtype.kind not in 'iu'):
+            raise OutputError(
+                f'{self.path}: class names or colours for {self.count} bands of {self.dtype}',
+                'one band of integers',
+            )
+
+
+def _missing_block(path: Path, level: int | None = None) -> str | None:
+    """Look whether every block of a GeoTIFF is in the file.
+
+    Closing a dataset writes the blocks still in GDAL's cache, and neither GDAL
+    nor rasterio tells if that fails: on a full disk they would just be lacking.
+
+    Args:
+        path: A GeoTIFF without sparse blocks.
+        level: Overview to look at, from 0; the full resolution by default.
+
+    Returns:
+        What is missing, or None.
+    """
+    size = os.path.getsize(path)
+    options = {} if level is None else {'overview_level': level}
+    with rasterio.open(path, driver='GTiff', **options) as dataset:
+        separate = dataset.profile.get('interleave') == 'band'
+        for band in dataset.indexes if separate else (1,):
+            for (row, col), _ in dataset.block_windows(band):
+                offset, length = (
+                    dataset.get_tag_item(f'BLOCK_{kind}_{col}_{row}', 'TIFF', bidx=band)
+                    for kind in ('OFFSET', 'SIZE')
+                )
+                if offset is None or int(offset) + int(length) > size:
+                    return f'block {col}, {row} is not in the file'
+    return None
+
+
+def _write_classes(path: Path, names: Mapping[int, str], colors: Mapping[int, Sequence]) -> None:
+    """Write class names and colours as GDAL keeps them beside a raster.
+
+    CategoryNames is a plain list from class 0 on, shown by gdalinfo; the
+    attribute table holds value, name and colour, and is read by QGIS and ArcGIS.
+    """
+    root = ElementTree.Element('PAMDataset')
+    band = ElementTree.SubElement(root, 'PAMRasterBand', band='1')
+    if names and min(names) >= 0:
+        categories = ElementTree.SubElement(band, 'CategoryNames')
+        for value in range(max(names) + 1):
+            ElementTree.SubElement(categories, 'Category').text = names.get(value, '')
+    table = ElementTree.SubElement(
+        band, 'GDALRasterAttributeTable', tableType='thematic'
+    )  # fmt: skip
+    # Field types and usages are those of GDAL's GDALRATFieldType and GDALRATFieldUsage.
+    fields = [('Value', 0, 5), ('Class', 2, 2)]
+    if colors:
+        fields += [('Red', 0, 6), ('Green', 0, 7), ('Blue', 0, 8), ('Alpha', 0, 9)]
+    for index, (name, kind, usage) in enumerate(fields):
+        field = ElementTree.SubElement(table, 'FieldDefn', index=str(index))
+        for tag, text in (('Name', name), ('Type', kind), ('Usage', usage)):
+            ElementTree.SubElement(field, tag).text = str(text)
+    for index, value in enumerate(sorted({*names, *colors})):
+        row = ElementTree.SubElement(table, 'Row', index=str(index))
+        cells = [value, names.get(value, str(value))]
+        if colors:
+            cells += (*colors.get(value, (0, 0, 0, 0)), 255)[:4]
+        for cell in cells:
+            ElementTree.SubElement(row, 'F').text = str(cell)
+    ElementTree.indent(root)
+    path.write_bytes(ElementTree.tostring(root, encoding='utf-8'))
