@@ -1,0 +1,7 @@
+_base_ = './default_runtime.py'
+
+default_scope = 'mmdet'
+visualizer = dict(
+    type='DetLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')], name='visualizer'
+)
+log_processor = dict(type='LogProcessor', window_size=20, by_epoch=False)

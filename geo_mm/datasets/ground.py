@@ -1,0 +1,192 @@
+"""The chips of each scene that are worth drawing, and how one is drawn."""
+
+import math
+from collections.abc import Mapping, Sequence, Sized
+
+import numpy as np
+
+from geo_mm.catalog import Coverage
+from geo_mm.datasets.chips import ChipDataset, chip_datasets
+from geo_mm.errors import CatalogError, ConfigError
+
+_ROUNDING = 1e-6
+_TRIES = 8
+
+
+class SceneGround:
+    """Chips of one scene with enough valid pixels.
+
+    The positions of chips are binned into cells no larger than those of
+    :class:`geo_mm.catalog.Coverage`; a bin counts if a chip that starts at
+    its middle is valid enough. All positions in those bins are equally likely.
+
+    Args:
+        offset: Index of the dataset's first chip among all chips.
+        chips: The dataset.
+        number: Which of its scenes.
+        min_valid: Least share 0..1 of valid pixels.
+    """
+
+    def __init__(self, offset: int, chips: ChipDataset, number: int, min_valid: float) -> None:
+        self.chips = chips
+        self.labelled = chips.labelled[number]
+        self.coverage = Coverage(self.labelled, chips.chip_size)
+        self._offset = offset
+        self._number = number
+        self._steps = chips.chip_space.shapes[number]
+        cells = (self.coverage.cell_height, self.coverage.cell_width)
+        bins = [
+            min(steps, math.ceil(steps * chips.stride / cell))
+            for steps, cell in zip(self._steps, cells, strict=True)
+        ]
+        rows, cols = (
+            ((np.arange(count) + 0.5) * steps / count - 0.5) * chips.stride
+            for count, steps in zip(bins, self._steps, strict=True)
+        )
+        shares = self.coverage.shares(cols, rows, chips.chip_size)
+        self._usable = shares >= max(min_valid, _ROUNDING) - _ROUNDING
+        if min_valid <= 0:
+            self._usable = shares > 0
+        self._bins = np.flatnonzero(self._usable)
+
+    @property
+    def weight(self) -> float:
+        """Valid pixels of the scene; 0 if no chip is usable."""
+        return self.coverage.area if len(self._bins) else 0.0
+
+    def draw(self, rng: np.random.Generator) -> int:
+        """A chip, each position in usable bins being equally likely."""
+        chosen = np.unravel_index(self._bins[rng.integers(len(self._bins))], self._usable.shape)
+        position = [
+            min(int((place + rng.random()) * steps / count), steps - 1)
+            for place, steps, count in zip(chosen, self._steps, self._usable.shape, strict=True)
+        ]
+        return self._offset + self.chips.chip_space.at(self._number, *position)
+
+    def draw_around(self, point: np.ndarray, rng: np.random.Generator) -> int:
+        """A usable chip that holds a pixel position (x, y) in its middle 80 %."""
+        height, width = self.chips.chip_size
+        for _ in range(_TRIES):
+            corner = point - (width, height) * rng.uniform(0.1, 0.9, 2)
+            if self.usable_at(corner[None])[0]:
+                break
+        else:
+            corner = point - (width / 2, height / 2)
+        return self._offset + self.chips.chip_space.index(self._number, *corner)
+
+    def anchors(self) -> tuple[np.ndarray, np.ndarray]:
+        """Labelled points on valid ground that a usable chip can be cut around.
+
+        Returns:
+            Pixel positions ``(N, 2)`` as (x, y), and class indices ``(N,)``.
+        """
+        points, labels = self.labelled.anchors()
+        height, width = self.chips.chip_size
+        keep = (labels >= 0) & self.coverage.at(points)
+        keep &= self.usable_at(points - (width / 2, height / 2))
+        return points[keep], labels[keep]
+
+    def usable_at(self, corners: np.ndarray) -> np.ndarray:
+        """Whether chips that start nearest to positions ``(N, 2)`` are usable."""
+        indices = []
+        for corner, steps, count in zip(
+            corners.T[::-1], self._steps, self._usable.shape, strict=True
+        ):
+            position = np.clip(np.rint(corner / self.chips.stride), 0, steps - 1)
+            indices.append(((position + 0.5) * count / steps).astype(int))
+        return self._usable[tuple(indices)]
+
+
+def scene_grounds(dataset: Sized, min_valid: float) -> list[SceneGround]:
+    """The usable chips of every scene of a dataset.
+
+    Raises:
+        CatalogError: If there are none at all.
+    """
+    grounds = [
+        SceneGround(offset, chips, number, min_valid)
+        for offset, chips in chip_datasets(dataset)
+        for number in range(len(chips.labelled))
+    ]
+    if not any(ground.weight for ground in grounds):
+        chips = grounds[0].chips
+        raise CatalogError(
+            f'no chip of {chips.chip_size[1]} x {chips.chip_size[0]} pixels has a valid share '
+            f'of at least {min_valid} in {_names(grounds)}',
+            fix="lower the sampler's min_valid, or check nodata, AOI and chip_size",
+        )
+    return grounds
+
+
+class EvenDraws:
+    """Draws from the usable chips of all scenes, as often as each has valid ground."""
+
+    def __init__(self, grounds: Sequence[SceneGround]) -> None:
+        self._grounds = grounds
+        self._ends = np.cumsum([ground.weight for ground in grounds])
+
+    def draw(self, rng: np.random.Generator) -> int:
+        ticket = rng.random() * self._ends[-1]
+        return self._grounds[np.searchsorted(self._ends, ticket, side='right')].draw(rng)
+
+
+class LabelDraws:
+    """Draws chips around labels: a class, then one of its labels, then a chip.
+
+    Args:
+        grounds: Usable chips.
+        class_weights: Class name to relative frequency; None takes every
+            class that has labels equally often.
+
+    Raises:
+        CatalogError: If a class has no labels on usable ground.
+        ConfigError: If a weight is negative, or all are 0.
+    """
+
+    def __init__(
+        self, grounds: Sequence[SceneGround], class_weights: Mapping[str, float] | None
+    ) -> None:
+        by_class: dict[str, list] = {}
+        for ground in grounds:
+            points, labels = ground.anchors()
+            classes = ground.chips.metainfo['classes']
+            for label in np.unique(labels):
+                by_class.setdefault(classes[label], []).append((ground, points[labels == label]))
+        weights = _checked_weights(class_weights, by_class, grounds)
+        self._shares = np.cumsum(list(weights.values())) / sum(weights.values())
+        self._places = [by_class[name] for name in weights]
+        self._ends = [np.cumsum([len(points) for _, points in p]) for p in self._places]
+
+    def draw(self, rng: np.random.Generator) -> int:
+        chosen = np.searchsorted(self._shares[:-1], rng.random(), side='right')
+        ends = self._ends[chosen]
+        ticket = rng.integers(ends[-1])
+        place = np.searchsorted(ends, ticket, side='right')
+        ground, points = self._places[chosen][place]
+        return ground.draw_around(points[ticket - ends[place]], rng)
+
+
+def _checked_weights(
+    weights: Mapping[str, float] | None, by_class: Mapping, grounds: Sequence[SceneGround]
+) -> dict[str, float]:
+    weights = dict(weights or dict.fromkeys(by_class, 1.0))
+    unknown = [name for name in weights if name not in by_class]
+    if unknown or not by_class:
+        raise CatalogError(
+            f'no labels of class {", ".join(unknown) or "any"} to draw chips around in '
+            f'{_names(grounds)}',
+            f'classes with labels on valid ground: {", ".join(by_class) or "none"}',
+            "correct the sampler's class_weights, or set positive_share=0",
+        )
+    if min(weights.values()) < 0 or not sum(weights.values()):
+        raise ConfigError(
+            f'class_weights={weights}', 'weights of 0 or more, at least one above 0'
+        )
+    return weights
+
+
+def _names(grounds: Sequence[SceneGround], shown: int = 5) -> str:
+    """The files of the first scenes, and how many more there are."""
+    files = [ground.labelled.scene.sources[0] for ground in grounds]
+    more = f' and {len(files) - shown} more' if len(files) > shown else ''
+    return ', '.join(files[:shown]) + more

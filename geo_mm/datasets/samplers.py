@@ -1,0 +1,174 @@
+"""Samplers that pick chips by where they lie and what they hold.
+
+The order of chips is a pure function of (seed, epoch, position): it is the
+same for any number of workers, for any number of ranks (rank ``r`` of ``n``
+takes positions ``r, r + n, ...``), and after resuming.
+"""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sized
+
+import numpy as np
+from mmengine.dist import get_dist_info, sync_random_seed
+from torch.utils.data import Sampler
+
+from geo_mm.catalog import Coverage
+from geo_mm.datasets.chips import ChipDataset, chip_datasets
+from geo_mm.datasets.ground import EvenDraws, LabelDraws, scene_grounds
+from geo_mm.errors import CatalogError, ConfigError
+from geo_mm.registry import DATA_SAMPLERS
+
+_ROUNDING = 1e-6
+
+
+@DATA_SAMPLERS.register_module()
+class RandomChipSampler(Sampler):
+    """Draws chips at random, evenly over the valid ground of all scenes.
+
+    A scene is chosen as often as it has valid pixels; in it, every position
+    of a chip with enough of them is equally likely. With ``positive_share``
+    part of the chips is drawn around labels: a class at random (all equally
+    often, or by ``class_weights``), a label of that class at random, and a
+    chip that holds its centre anywhere but at the rim.
+
+    Args:
+        dataset: A geo_mm dataset, or wrappers around some.
+        num_chips: Chips per epoch over all ranks. None draws as many as
+            would cover the valid ground once.
+        infinite: Never end, for ``IterBasedTrainLoop``; epochs follow one
+            another without a pause.
+        min_valid: Least share 0..1 of valid pixels in a chip.
+        positive_share: Share 0..1 of chips drawn around labels.
+        class_weights: Class name to relative frequency among those.
+        seed: Seed; None shares a random one over all ranks.
+
+    Raises:
+        CatalogError: If no chip has enough valid pixels, or chips around
+            labels are asked for and there are none.
+        ConfigError: If a share is not in 0..1 or the weights are not usable.
+    """
+
+    def __init__(
+        self,
+        dataset: Sized,
+        num_chips: int | None = None,
+        infinite: bool = False,
+        min_valid: float = 0.1,
+        positive_share: float = 0.0,
+        class_weights: Mapping[str, float] | None = None,
+        seed: int | None = None,
+    ) -> None:
+        for name, share in (('min_valid', min_valid), ('positive_share', positive_share)):
+            if not 0 <= share <= 1:
+                raise ConfigError(f'RandomChipSampler with {name}={share}', 'a share from 0 to 1')
+        self.rank, self.world_size = get_dist_info()
+        self.seed = sync_random_seed() if seed is None else seed
+        self.infinite = infinite
+        self.epoch = 0
+        self.positive_share = positive_share
+        grounds = scene_grounds(dataset, min_valid)
+        self._even = EvenDraws(grounds)
+        self._labels = LabelDraws(grounds, class_weights) if positive_share > 0 else None
+        covering = sum(g.coverage.area / np.prod(g.chips.chip_size) for g in grounds)
+        self.num_chips = num_chips or max(round(covering), 1)
+        self._first = 0
+        if infinite:
+            # MMEngine looks whether there is such a method, and counts full
+            # batches. The last batch of a finite epoch may be smaller, so
+            # only an endless order can be resumed by counting.
+            self.skip = self._skip
+
+    def __iter__(self) -> Iterator[int]:
+        first, self._first = self._first, 0
+        if not self.infinite:
+            # A multiple of the ranks, so that none waits for another at the end.
+            return (self.pick(self.epoch, self._position(n)) for n in range(len(self)))
+        stream = (divmod(self._position(n), self.num_chips) for n in itertools.count(first))
+        return (self.pick(self.epoch + epochs, position) for epochs, position in stream)
+
+    def _position(self, number: int) -> int:
+        """Position over all ranks of this rank's chip ``number``."""
+        return number * self.world_size + self.rank
+
+    def pick(self, epoch: int, position: int) -> int:
+        """The chip at one position of one epoch."""
+        rng = np.random.default_rng((self.seed, epoch, position))
+        if self._labels is not None and rng.random() < self.positive_share:
+            return self._labels.draw(rng)
+        return self._even.draw(rng)
+
+    def __len__(self) -> int:
+        """Chips per epoch and rank."""
+        return -(-self.num_chips // self.world_size)
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def _skip(self, num_samples: int) -> None:
+        """Continue after ``num_samples`` chips of this rank, counted from the
+        start of training, without reading them."""
+        self._first = num_samples
+
+
+@DATA_SAMPLERS.register_module()
+class GridChipSampler(Sampler):
+    """Visits every chip of a dataset once, in order, leaving out empty ones.
+
+    Give the dataset a ``stride`` (of the chip's size to see each pixel once).
+    Ranks take turns and none repeats a chip, so metrics count each once.
+
+    Args:
+        dataset: A geo_mm dataset, or wrappers around some.
+        min_valid: Least share 0..1 of valid pixels. At 0 only chips without
+            any are left out.
+        seed: Not used; the runner gives one to every sampler.
+
+    Raises:
+        ConfigError: If the dataset's stride is 1, a chip for every pixel.
+        CatalogError: If no chip has enough valid pixels.
+    """
+
+    def __init__(self, dataset: Sized, min_valid: float = 0.0, seed: int | None = None) -> None:
+        self.rank, self.world_size = get_dist_info()
+        datasets = chip_datasets(dataset)
+        self.chips = [
+            offset + index for offset, chips in datasets for index in _usable(chips, min_valid)
+        ]
+        if not self.chips:
+            files = [item.scene.sources[0] for _, chips in datasets for item in chips.labelled]
+            raise CatalogError(
+                f'no chip has a valid share of at least {min_valid} in {", ".join(files[:5])}',
+                fix="lower the sampler's min_valid, or check nodata and AOI",
+            )
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.chips[self.rank :: self.world_size])
+
+    def __len__(self) -> int:
+        return len(self.chips[self.rank :: self.world_size])
+
+    def set_epoch(self, epoch: int) -> None:
+        """The order is the same in every epoch."""
+
+
+def _usable(chips: ChipDataset, min_valid: float) -> list[int]:
+    """Indices of the chips of one dataset with enough valid pixels."""
+    space = chips.chip_space
+    if space.stride == 1 and len(space) > len(chips.labelled):
+        raise ConfigError(
+            f'GridChipSampler over a dataset of stride 1: {len(space)} chips',
+            f'a stride such as the chip size {space.chip_height}',
+            'set stride=chip_size in the dataset of this dataloader',
+        )
+    coverages = [Coverage(labelled, chips.chip_size) for labelled in chips.labelled]
+    usable = []
+    for index in range(len(space)):
+        scene, window = space.locate(index)
+        coverage = coverages[scene]
+        if min_valid > 0:
+            keep = coverage.share(window) >= min_valid - _ROUNDING
+        else:
+            keep = coverage.touches(window)
+        if keep:
+            usable.append(index)
+    return usable

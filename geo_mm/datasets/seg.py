@@ -1,0 +1,55 @@
+"""Chips for pixel classification."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from mmseg.datasets import BaseSegDataset
+
+from geo_mm.catalog import BurntLabels
+from geo_mm.datasets.chips import ChipDataset
+from geo_mm.errors import ConfigError
+from geo_mm.registry import DATASETS
+from geo_mm.vector import SceneLabels
+
+
+@DATASETS.register_module()
+class GeoSegDataset(ChipDataset, BaseSegDataset):
+    """Classes of pixels in chips of georeferenced scenes.
+
+    Takes the arguments of :class:`geo_mm.datasets.ChipDataset`. Labels are
+    vector layers, burnt in the order of the classes (later ones on top), or
+    label rasters. ``label_cfg.background`` names the class of pixels that no
+    feature covers.
+    """
+
+    def __init__(self, *args, **kwargs) -> None:
+        if kwargs.get('reduce_zero_label'):
+            raise ConfigError(
+                'reduce_zero_label is not supported',
+                fix='map the value 0 to None in label_cfg.class_map',
+            )
+        super().__init__(*args, **kwargs)
+
+    def _check_classes(self, classes: Sequence[str]) -> None:
+        if len(classes) > 255:
+            raise ConfigError(f'{len(classes)} classes', 'at most 255')
+
+    def load_data_list(self) -> list:
+        chips = super().load_data_list()
+        background = self.label_options.background
+        classes = list(self._metainfo['classes'])
+        for number, item in enumerate(self.labelled):
+            if isinstance(item.labels, SceneLabels):
+                self._check_background(background, classes)
+                burnt = BurntLabels.of(item.labels, classes, background)
+                self.labelled[number] = replace(item, labels=burnt)
+        return chips
+
+    @staticmethod
+    def _check_background(background: str | None, classes: Sequence[str]) -> None:
+        if background is not None and background not in classes:
+            raise ConfigError(
+                f'the background class {background!r} is not one of {", ".join(classes)}',
+                'a class for pixels that no feature covers',
+                'name it in label_cfg.background, or set that to None to ignore such pixels',
+            )

@@ -1,0 +1,66 @@
+"""Writes into every checkpoint what its model must be fed."""
+
+from pathlib import Path
+
+import numpy as np
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from geo_mm.datasets import ChipDataset, GeoDetDataset, chip_datasets
+from geo_mm.inputspec import InputSpec, palette_of
+from geo_mm.registry import HOOKS
+
+
+@HOOKS.register_module()
+class InputSpecHook(Hook):
+    """Saves an :class:`geo_mm.inputspec.InputSpec` in checkpoints and work_dir.
+
+    The spec is read off the training dataset and the model's preprocessor, so
+    nothing has to be written twice in the config.
+    """
+
+    priority = 'NORMAL'
+
+    def before_train(self, runner: Runner) -> None:
+        self._spec = input_spec_of(runner.train_dataloader.dataset, runner.model)
+        if runner.rank == 0:
+            Path(runner.work_dir, 'input_spec.json').write_text(self._spec.to_json() + '\n')
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        checkpoint['input_spec'] = self._spec.to_dict()
+
+
+def input_spec_of(dataset: object, model: object) -> InputSpec:
+    """The spec of a model trained on ``dataset``.
+
+    Args:
+        dataset: A geo_mm dataset, or wrappers around some.
+        model: Model with a geo_mm ``data_preprocessor``; may be wrapped for
+            distributed training.
+    """
+    chips: ChipDataset = chip_datasets(dataset)[0][1]
+    preprocessor = getattr(model, 'module', model).data_preprocessor
+    scenes = [item.scene for item in chips.labelled]
+    task = 'objects' if isinstance(chips, GeoDetDataset) else 'pixels'
+    meta = chips.metainfo
+    return InputSpec(
+        task=task,
+        classes=tuple(meta['classes']),
+        palette=palette_of(meta['classes'], meta.get('palette')),
+        bands=scenes[0].band_names,
+        gsd=_trained_gsd(chips),
+        dtype=str(np.result_type(*(scene.dtype for scene in scenes))),
+        nodata=chips.scene_options.nodata,
+        mean=tuple(preprocessor.mean.flatten().tolist()),
+        std=tuple(preprocessor.std.flatten().tolist()),
+        chip_size=chips.chip_size,
+        background=chips.label_options.background if task == 'pixels' else None,
+    )
+
+
+def _trained_gsd(chips: ChipDataset) -> float | None:
+    """The GSD that was asked for, else the median of the scenes' own."""
+    if chips.scene_options.gsd is not None:
+        return float(chips.scene_options.gsd)
+    own = [sum(item.scene.gsd) / 2 for item in chips.labelled if item.scene.gsd]
+    return float(np.median(own)) if own else None

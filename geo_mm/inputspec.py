@@ -1,0 +1,151 @@
+"""What a model must be fed, as plain data that travels with its weights."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+
+import geo_mm
+from geo_mm.errors import SpecError
+from geo_mm.raster import Scene
+
+logger = logging.getLogger(__name__)
+
+# Okabe and Ito's colours that can be told apart with any colour vision, then
+# lighter and darker ones.
+_COLOURS = (
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (240, 228, 66),
+    (0, 114, 178),
+    (213, 94, 0),
+    (204, 121, 167),
+    (120, 120, 120),
+    (148, 103, 189),
+    (140, 86, 75),
+    (188, 189, 34),
+    (23, 190, 207),
+)
+
+_GSD_TOLERANCE = 0.02
+"""Relative difference up to which a scene's own GSD is taken as the trained one."""
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """The contract between a trained model and the scenes it is given.
+
+    Attributes:
+        task: ``'objects'`` or ``'pixels'``.
+        classes: Class names; the position is the class index.
+        palette: Colour ``(r, g, b)`` 0..255 of each class.
+        bands: Names of the bands, in the order the model takes them.
+        gsd: Metres per pixel the model was trained at; None if its scenes had
+            no georeference.
+        dtype: NumPy type of the training scenes' pixels.
+        nodata: Value of pixels without data, ``'auto'`` for what a file
+            declares, None for none.
+        mean: Subtracted from each band.
+        std: Each band is divided by it afterwards.
+        chip_size: ``(height, width)`` of training chips in pixels.
+        background: Class of pixels without a feature, for ``'pixels'``.
+        version: geo_mm that wrote this.
+    """
+
+    task: str
+    classes: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+    bands: tuple[str, ...]
+    gsd: float | None
+    dtype: str
+    nodata: float | str | None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    chip_size: tuple[int, int]
+    background: str | None = None
+    version: str = geo_mm.__version__
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), indent=2)
+
+    @classmethod
+    def from_dict(cls, data: Mapping) -> 'InputSpec':
+        """Rebuilds a spec, lists becoming tuples again.
+
+        Raises:
+            SpecError: If a field is missing or unknown.
+        """
+        known = {field.name for field in fields(cls)}
+        required = known - {'background', 'version'}
+        if missing := (required - set(data)) | (set(data) - known):
+            raise SpecError(
+                f'input spec with missing or unknown fields: {", ".join(sorted(missing))}',
+                f'the fields of geo_mm {geo_mm.__version__}: {", ".join(sorted(known))}',
+            )
+        return cls(**{key: _frozen(value) for key, value in data.items()})
+
+    def fit(self, scene: Scene) -> Scene:
+        """The scene as the model must see it: its bands, at its GSD.
+
+        Bands are found by name. Where neither the scene nor the training
+        scenes name their bands, their number must agree.
+
+        Raises:
+            SpecError: If a band is missing, or the model is bound to a GSD
+                and the scene has none.
+        """
+        scene = self._with_bands(scene)
+        if self.gsd is None:
+            return scene
+        if scene.gsd is None:
+            raise SpecError(
+                f'{scene.name} has no georeference, so its metres per pixel are unknown',
+                f'{self.gsd:.3g} m, as the model was trained',
+                'georeference the scene (gdal_translate -a_srs ... -a_ullr ...)',
+            )
+        if all(abs(own / self.gsd - 1) <= _GSD_TOLERANCE for own in scene.gsd):
+            return scene
+        logger.info('%s: read at %.3g m instead of %.3g m', scene.name, self.gsd, scene.gsd[0])
+        return scene.at_gsd(self.gsd)
+
+    def _with_bands(self, scene: Scene) -> Scene:
+        found = {name.lower() for name in scene.band_names}
+        missing = [name for name in self.bands if name.lower() not in found]
+        if not missing:
+            return scene.select(self.bands)
+        if scene.count == len(self.bands) and (_unnamed(self.bands) or _unnamed(scene.band_names)):
+            logger.warning(
+                '%s: bands %s taken as %s in this order, since names are lacking',
+                scene.name,
+                ', '.join(scene.band_names),
+                ', '.join(self.bands),
+            )
+            return scene
+        raise SpecError(
+            f'{scene.name} has the bands {", ".join(scene.band_names)}',
+            f'bands {", ".join(self.bands)}, as the model was trained; '
+            f'missing: {", ".join(missing)}',
+            'name the bands in the file (rasterio: dataset.set_band_description), '
+            'or give the file that has them',
+        )
+
+
+def palette_of(
+    classes: Sequence[str], palette: Sequence[Sequence[int]] | None = None
+) -> tuple[tuple[int, int, int], ...]:
+    """One colour ``(r, g, b)`` 0..255 per class: the given ones, else our own."""
+    if palette and len(palette) == len(classes):
+        return tuple(tuple(int(part) for part in colour) for colour in palette)
+    return tuple(_COLOURS[i % len(_COLOURS)] for i in range(len(classes)))
+
+
+def _unnamed(bands: tuple[str, ...]) -> bool:
+    return all(name == f'B{number}' for number, name in enumerate(bands, 1))
+
+
+def _frozen(value: object) -> object:
+    return tuple(_frozen(item) for item in value) if isinstance(value, list | tuple) else value

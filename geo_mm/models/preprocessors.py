@@ -1,0 +1,67 @@
+"""Data preprocessors for any number of bands."""
+
+from collections.abc import Sequence
+
+import torch
+from mmdet.models import DetDataPreprocessor
+from mmseg.models import SegDataPreProcessor
+
+from geo_mm.errors import ConfigError
+from geo_mm.registry import MODELS
+
+
+class _BandNormalisation:
+    """Mixin that lets the libraries' preprocessors normalise any number of bands.
+
+    Theirs take 1 or 3 means, and swapping red and blue keeps three of four
+    bands. Here bands stay as they come, and a wrong number is an error.
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], **kwargs) -> None:
+        name = type(self).__name__
+        if len(mean) != len(std) or not mean:
+            raise ConfigError(
+                f'{name}: {len(mean)} means and {len(std)} standard deviations',
+                'one of each per band',
+            )
+        if min(std) <= 0:
+            raise ConfigError(f'{name}: standard deviations {list(std)}', 'positive numbers')
+        super().__init__(mean=None, std=None, **kwargs)
+        self._enable_normalize = True
+        for key, values in (('mean', mean), ('std', std)):
+            tensor = torch.tensor(values, dtype=torch.float32).view(-1, 1, 1)
+            self.register_buffer(key, tensor, persistent=False)
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        for image in data['inputs']:
+            if image.shape[0] != len(self.mean):
+                raise ConfigError(
+                    f'a chip has {image.shape[0]} bands',
+                    f'{len(self.mean)}, as the data_preprocessor has means',
+                    'give mean and std per band, and set in_channels of the model likewise',
+                )
+        return super().forward(data, training)
+
+
+@MODELS.register_module()
+class GeoDetDataPreprocessor(_BandNormalisation, DetDataPreprocessor):
+    """``mmdet.DetDataPreprocessor`` for any number of bands.
+
+    Args:
+        mean: Mean of each band, in the data's units.
+        std: Standard deviation of each band.
+        **kwargs: Of ``mmdet.DetDataPreprocessor``. Padding happens after
+            normalisation, so the default 0 is the mean.
+    """
+
+
+@MODELS.register_module()
+class GeoSegDataPreprocessor(_BandNormalisation, SegDataPreProcessor):
+    """``mmseg.SegDataPreProcessor`` for any number of bands.
+
+    Args:
+        mean: Mean of each band, in the data's units.
+        std: Standard deviation of each band.
+        **kwargs: Of ``mmseg.SegDataPreProcessor``. Padding happens after
+            normalisation, so the default 0 is the mean.
+    """

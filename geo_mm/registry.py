@@ -1,0 +1,33 @@
+"""Where MMDetection and MMSegmentation find what geo_mm adds.
+
+One node per kind of part, each a child of MMEngine's root node. Configs keep
+``default_scope='mmdet'`` or ``'mmseg'`` and write our parts with the prefix,
+``dict(type='geo_mm.RandomChipSampler')``: the library's own names then stay
+unambiguous. ``locations`` makes a node import its room on first use, so no
+config needs ``custom_imports``.
+"""
+
+from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
+from mmengine.registry import DATASETS as MMENGINE_DATASETS
+from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
+from mmengine.registry import Registry
+
+DATASETS = Registry(
+    'dataset', parent=MMENGINE_DATASETS, scope='geo_mm', locations=['geo_mm.datasets']
+)
+TRANSFORMS = Registry(
+    'transform',
+    parent=MMENGINE_TRANSFORMS,
+    scope='geo_mm',
+    locations=['geo_mm.datasets.transforms'],
+)
+DATA_SAMPLERS = Registry(
+    'data sampler',
+    parent=MMENGINE_DATA_SAMPLERS,
+    scope='geo_mm',
+    locations=['geo_mm.datasets.samplers'],
+)
+MODELS = Registry('model', parent=MMENGINE_MODELS, scope='geo_mm', locations=['geo_mm.models'])
+HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='geo_mm', locations=['geo_mm.engine'])
