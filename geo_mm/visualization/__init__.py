@@ -1,0 +1,14 @@
+"""Pictures of chips and of results."""
+
+from geo_mm.visualization.chips import contact_sheet, draw_chip
+from geo_mm.visualization.quicklook import draw_objects_quicklook, draw_pixels_quicklook
+from geo_mm.visualization.rgb import display_bands, to_rgb
+
+__all__ = [
+    'contact_sheet',
+    'display_bands',
+    'draw_chip',
+    'draw_objects_quicklook',
+    'draw_pixels_quicklook',
+    'to_rgb',
+]

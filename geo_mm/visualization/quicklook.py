@@ -1,0 +1,82 @@
+"""Quick looks: a whole scene's results on a picture of it, in one PNG."""
+
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import rasterio
+import shapely
+from PIL import Image, ImageDraw
+
+from geo_mm.inputspec import InputSpec
+from geo_mm.raster import Grid, Scene
+from geo_mm.visualization.rgb import to_rgb
+
+_MAX_SIZE = 1600  # pixels along the longer side
+_OPACITY = 0.5
+_LEGEND_ROW = 22
+
+
+def draw_pixels_quicklook(scene: Scene, classes: Path, spec: InputSpec) -> Image.Image:
+    """Class colours over the scene; the background class stays clear.
+
+    Args:
+        scene: The scene that was predicted.
+        classes: Class raster of the same footprint.
+        spec: Class names and colours.
+    """
+    picture, _ = _picture(scene)
+    with rasterio.open(classes) as dataset:
+        # Nearest neighbour, from overviews: classes cannot be averaged.
+        predicted = dataset.read(1, out_shape=picture.shape[:2])
+    return _with_legend(Image.fromarray(overlay(picture, predicted, spec)), spec)
+
+
+def overlay(picture: np.ndarray, classes: np.ndarray, spec: InputSpec) -> np.ndarray:
+    """Class colours laid over a picture ``(h, w, 3)`` uint8; the background and
+    255 stay clear."""
+    clear = {spec.classes.index(spec.background)} if spec.background in spec.classes else set()
+    colours = np.zeros((256, 3), np.float32)
+    colours[: len(spec.palette)] = spec.palette
+    opacity = np.zeros(256, np.float32)
+    opacity[[i for i in range(len(spec.classes)) if i not in clear]] = _OPACITY
+    share = opacity[classes][..., None]
+    return (picture * (1 - share) + colours[classes] * share).astype(np.uint8)
+
+
+def draw_objects_quicklook(scene: Scene, objects: gpd.GeoDataFrame, spec: InputSpec) -> Image.Image:
+    """Outlines of objects over the scene.
+
+    Args:
+        scene: The scene that was predicted.
+        objects: Rows with ``class_id`` and geometries in the scene's CRS.
+        spec: Class names and colours.
+    """
+    picture, grid = _picture(scene)
+    image = Image.fromarray(picture)
+    draw = ImageDraw.Draw(image)
+    inverse = ~grid.transform
+    for outline, label in zip(objects.geometry, objects['class_id'], strict=True):
+        for part in shapely.get_parts(outline):
+            for ring in (part.exterior, *part.interiors):
+                points = [inverse @ point for point in ring.coords]
+                draw.line(points, fill=spec.palette[label], width=2)
+    return _with_legend(image, spec)
+
+
+def _picture(scene: Scene) -> tuple[np.ndarray, Grid]:
+    data, valid, grid = scene.read_overview(_MAX_SIZE)
+    return to_rgb(data, valid, scene.band_names), grid
+
+
+def _with_legend(image: Image.Image, spec: InputSpec) -> Image.Image:
+    """The image with class colours and names below it."""
+    height = _LEGEND_ROW * len(spec.classes) + 8
+    canvas = Image.new('RGB', (max(image.width, 200), image.height + height), 'white')
+    canvas.paste(image)
+    draw = ImageDraw.Draw(canvas)
+    for row, (name, colour) in enumerate(zip(spec.classes, spec.palette, strict=True)):
+        top = image.height + 6 + row * _LEGEND_ROW
+        draw.rectangle((8, top, 30, top + 14), fill=colour, outline='black')
+        draw.text((38, top + 1), name, fill='black')
+    return canvas

@@ -1,0 +1,43 @@
+"""Pictures of imagery with any number of bands."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+_SYNONYMS = ({'red', 'r', 'b04', 'b4'}, {'green', 'g', 'b03', 'b3'}, {'blue', 'b', 'b02', 'b2'})
+INVALID_COLOUR = (255, 0, 255)
+
+
+def display_bands(names: Sequence[str]) -> tuple[int, int, int]:
+    """Positions of the bands to show as red, green and blue.
+
+    The bands of those names; else the first three; else the first for all.
+    """
+    lowered = [name.lower() for name in names]
+    found = [
+        next((i for i, name in enumerate(lowered) if name in synonyms), None)
+        for synonyms in _SYNONYMS
+    ]
+    if None not in found:
+        return tuple(found)
+    return (0, 1, 2) if len(names) >= 3 else (0, 0, 0)
+
+
+def to_rgb(data: np.ndarray, valid: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """Stretches three bands between their 2nd and 98th percentile.
+
+    Args:
+        data: ``(bands, h, w)`` of any type.
+        valid: ``(h, w)`` bool; the percentiles are of valid pixels.
+        names: Name of each band.
+
+    Returns:
+        ``(h, w, 3)`` uint8; invalid pixels are magenta.
+    """
+    picture = np.moveaxis(data[list(display_bands(names))].astype(np.float32), 0, -1)
+    if valid.any():
+        low, high = np.percentile(picture[valid], (2, 98), axis=0)
+        picture = (picture - low) / np.maximum(high - low, 1e-6)
+    picture = (picture.clip(0, 1) * 255).astype(np.uint8)
+    picture[~valid] = INVALID_COLOUR
+    return picture

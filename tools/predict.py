@@ -1,0 +1,108 @@
+"""Predict scenes of any size with a trained model; results lie on the map.
+
+Pixel models write a GeoTIFF of classes, object models a GeoPackage and a
+GeoJSON; both a picture to look at and a JSON file that says what was done.
+"""
+
+import argparse
+import glob
+
+from geo_mm import env
+from geo_mm.errors import GeoMMError, SceneError, report_errors
+
+
+def parse_args() -> argparse.Namespace:
+    from mmengine.config import DictAction
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config that the model was trained with')
+    parser.add_argument('checkpoint', help='.pth file that tools/train.py wrote')
+    parser.add_argument('scenes', nargs='+', help='scene files or glob patterns')
+    parser.add_argument('-o', '--out', required=True, help='folder for the results')
+    parser.add_argument('--tile', type=int, help='side of a tile in pixels (default: 512 or more)')
+    parser.add_argument(
+        '--overlap', type=int, help='pixels that tiles share (default: a quarter of a tile)'
+    )
+    parser.add_argument('--batch-size', type=int, default=2, help='tiles per forward pass')
+    parser.add_argument('--score', type=float, default=0.3, help='least confidence of an object')
+    parser.add_argument('--device', help='torch device (default: first GPU, else CPU)')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, help='override settings: key=value'
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    env.require()
+    from geo_mm.engine.launch import load_config
+    from geo_mm.inference import Predictor
+
+    args = parse_args()
+    predictor = Predictor(
+        load_config(args.config, args.cfg_options),
+        args.checkpoint,
+        device=args.device,
+        tile=args.tile,
+        overlap=args.overlap,
+        batch_size=args.batch_size,
+        score=args.score,
+    )
+    failed = []
+    for source in _sources(args.scenes):
+        try:
+            predict_with_progress(predictor, source, args.out)
+        except GeoMMError as error:
+            failed.append(error)
+            if len(args.scenes) > 1:
+                print(f'error: {error}')
+    if failed:
+        raise failed[-1]
+
+
+def _sources(patterns: list[str]) -> list[str]:
+    sources = []
+    for pattern in patterns:
+        found = sorted(glob.glob(pattern)) if glob.has_magic(pattern) else [pattern]
+        if not found:
+            raise SceneError(f'{pattern}: no file matches')
+        sources += found
+    return sources
+
+
+def predict_with_progress(predictor, source: str, folder: str) -> None:
+    """Predicts one scene under a progress bar and says what came out."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn('{task.description}'),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn('tiles'),
+        TimeElapsedColumn(),
+        TextColumn('left'),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns) as bar:
+        task = bar.add_task(source, total=None)
+        result = predictor.predict(
+            source, folder, progress=lambda done, total: bar.update(task, advance=done, total=total)
+        )
+    console = Console()
+    unit = 'pixels' if predictor.model.spec.task == 'pixels' else 'objects'
+    counts = ', '.join(f'{name} {count:,}' for name, count in result.counts.items())
+    console.print(f'  {unit}: {counts}', highlight=False)
+    for path in result.files:
+        console.print(f'  {path}', highlight=False, soft_wrap=True)
+
+
+if __name__ == '__main__':
+    with report_errors():
+        main()
