@@ -103,7 +103,7 @@ class InputSpec:
             return scene
         if scene.gsd is None:
             raise SpecError(
-                f'{scene.name} has no georeference, so its metres per pixel are unknown',
+                f'{scene.sources[0]} has no georeference, so its metres per pixel are unknown',
                 f'{self.gsd:.3g} m, as the model was trained',
                 'georeference the scene (gdal_translate -a_srs ... -a_ullr ...)',
             )
@@ -126,7 +126,7 @@ class InputSpec:
             )
             return scene
         raise SpecError(
-            f'{scene.name} has the bands {", ".join(scene.band_names)}',
+            f'{scene.sources[0]} has the bands {", ".join(scene.band_names)}',
             f'bands {", ".join(self.bands)}, as the model was trained; '
             f'missing: {", ".join(missing)}',
             'name the bands in the file (rasterio: dataset.set_band_description), '

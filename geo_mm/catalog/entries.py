@@ -8,6 +8,7 @@ with the same column names.
 import csv
 import glob
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -16,7 +17,9 @@ import pyogrio
 
 from geo_mm.errors import CatalogError
 
-_REMOTE = ('/vsi', 'http://', 'https://', 's3://', 'gs://', 'az://')
+# What GDAL opens without a file of that name: URLs, its virtual file systems,
+# and subdatasets such as NETCDF:"file.nc":red.
+_VIRTUAL = re.compile(r'/vsi|\w+://|[A-Za-z0-9_]{2,}:')
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,11 @@ def _entries(row: object, root: Path, where: str, number: int) -> list[CatalogEn
             f'`image` and optionally {", ".join(COLUMNS[1:])}',
             f'rename or remove {", ".join(map(str, unknown))}' if unknown else 'add `image`',
         )
+    for key in COLUMNS[1:4]:
+        if not isinstance(row.get(key), str | None):
+            raise CatalogError(
+                f'{where}: entry {number} has {key}={row[key]!r}', 'one text', f'correct `{key}`'
+            )
     area = row.pop('area', None)
     entry = CatalogEntry(**{key: v for key, v in row.items() if key != 'image'}, image=())
     entry = replace(entry, area=_parse_area(area, where, number))
@@ -128,12 +136,15 @@ def _entries(row: object, root: Path, where: str, number: int) -> list[CatalogEn
 def _images(image: str | Sequence[str], root: Path, where: str) -> list[str | tuple[str, ...]]:
     if not isinstance(image, str):
         return [tuple(_existing(str(path), root, where) for path in image)]
-    if not glob.has_magic(image) or image.startswith(_REMOTE):
+    if not glob.has_magic(image) or _VIRTUAL.match(image):
         return [_existing(image, root, where)]
     # Sorted, so that the chips do not depend on the file system's order.
     found = sorted(glob.glob(_absolute(image, root), recursive=True))
     if not found:
-        raise CatalogError(f'{where}: no file matches {_absolute(image, root)}')
+        raise CatalogError(
+            f'{where}: no file matches {_absolute(image, root)}',
+            fix='correct the pattern; relative ones start from data_root',
+        )
     return list(found)
 
 
@@ -151,7 +162,7 @@ def _resolve(
 
 def _existing(path: str, root: Path, where: str) -> str:
     path = _absolute(path, root)
-    if not path.startswith(_REMOTE) and not Path(path).exists():
+    if not _VIRTUAL.match(path) and not Path(path).exists():
         raise CatalogError(
             f'{where}: no such file: {path}',
             fix='correct the path; relative paths start from '
@@ -161,7 +172,7 @@ def _existing(path: str, root: Path, where: str) -> str:
 
 
 def _absolute(path: str, root: Path) -> str:
-    return path if path.startswith(_REMOTE) else os.path.abspath(root / Path(path).expanduser())
+    return path if _VIRTUAL.match(path) else os.path.abspath(root / Path(path).expanduser())
 
 
 def _parse_area(area: object, where: str, number: int) -> tuple | None:

@@ -1,10 +1,13 @@
 """Label rasters: one class value per pixel, in a grid of their own."""
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from rasterio.errors import CRSError
+from rasterio.warp import transform_bounds
 
 from geo_mm.errors import LabelError
 from geo_mm.raster import Grid, Scene, Window, read_onto
@@ -14,6 +17,7 @@ IGNORED = 255
 
 _UNKNOWN = 1 << 30  # stands for no class; wider than any raster of classes
 _MAX_SAMPLED = 1024  # pixels along a side
+_STRIP = 2048  # rows read at once
 
 
 @dataclass(frozen=True)
@@ -45,24 +49,26 @@ class LabelRaster:
             path: Any raster that GDAL opens.
             classes: Class names; the position is the class index.
             grid: The scene's grid.
-            class_map: Value in the file to class name, or to None for pixels
-                to ignore. Without it values are class indices.
+            class_map: Value in the file to class name, or to None or
+                ``'ignore'`` for pixels to ignore. Without it values are class
+                indices.
 
         Raises:
-            LabelError: If the raster holds a value that is not mapped, is
-                not integer, or does not touch the scene.
+            LabelError: If the raster holds a value under the scene that is not
+                mapped, is not integer, does not touch the scene, or declares a
+                value as nodata that has a class.
         """
-        if class_map is None:
-            class_map = dict(enumerate(classes))
-        values = {}
-        for value, name in class_map.items():
-            if name is not None and name not in classes:
-                raise LabelError(
-                    f'{path}: class_map maps value {value} to {name!r}',
-                    f'one of the classes {", ".join(classes)}, or None to ignore the pixels',
-                )
-            values[int(value)] = IGNORED if name is None else list(classes).index(name)
-        found = cls._found_values(path, grid)
+        values = _class_indices(path, classes, class_map)
+        labels = _opened(path, grid)
+        if values.get(labels.nodata, IGNORED) != IGNORED:
+            raise LabelError(
+                f'{path}: the value {labels.nodata:g} has a class, and the file declares it as '
+                'nodata, which is ignored',
+                'a value that is either',
+                f'map {labels.nodata:g} to None in label_cfg.class_map, or take the declaration '
+                'out of the file with: rio edit-info --unset-nodata FILE',
+            )
+        found = _found_values(labels, grid)
         unknown = {value: share for value, share in found.items() if value not in values}
         if unknown:
             listed = ', '.join(f'{v} ({share:.1%} of pixels)' for v, share in found.items())
@@ -73,25 +79,6 @@ class LabelRaster:
                 'map them to a class or to None (ignored) in label_cfg.class_map',
             )
         return cls(os.fspath(path), tuple(sorted(values.items())), grid)
-
-    @staticmethod
-    def _found_values(path: str | os.PathLike, grid: Grid) -> dict[int, float]:
-        scene = Scene.open(path)
-        if scene.dtype.kind not in 'iu':
-            raise LabelError(f'{path}: label raster of type {scene.dtype}', 'integer class values')
-        if (scene.crs is None) != (grid.crs is None):
-            raise LabelError(
-                f'{path}: label raster {"without" if scene.crs is None else "with"} a CRS',
-                f'a CRS as the scene has: {grid.crs}',
-            )
-        found: dict[int, int] = {}
-        for row in range(0, scene.height, 2048):
-            strip = Window(0, row, scene.width, min(2048, scene.height - row))
-            data, valid = scene.read(strip)
-            for value, count in zip(*np.unique(data[0][valid], return_counts=True), strict=True):
-                found[int(value)] = found.get(int(value), 0) + int(count)
-        total = scene.width * scene.height
-        return {value: found[value] / total for value in sorted(found)}
 
     def rasterise(self, window: Window) -> np.ndarray:
         """Class indices ``(h, w)`` uint8 under ``window``; 255 where unknown."""
@@ -121,3 +108,84 @@ class LabelRaster:
 
     def __deepcopy__(self, memo: dict) -> 'LabelRaster':
         return self
+
+
+def _class_indices(
+    path: str | os.PathLike, classes: Sequence[str], class_map: Mapping[int, str | None] | None
+) -> dict[int, int]:
+    """Class index of each value in the file."""
+    indices = {name: index for index, name in enumerate(classes)}
+    indices.update({None: IGNORED, 'ignore': IGNORED})
+    if class_map is None:
+        return {index: index for index in range(len(classes))}
+    values = {}
+    for value, name in class_map.items():
+        if name not in indices:
+            raise LabelError(
+                f'{path}: class_map maps value {value} to {name!r}',
+                f'one of the classes {", ".join(classes)}, or None to ignore the pixels',
+            )
+        try:
+            values[int(value)] = indices[name]
+        except ValueError as error:
+            raise LabelError(
+                f'{path}: class_map has the value {value!r}', 'pixel values, which are integers'
+            ) from error
+    return values
+
+
+def _opened(path: str | os.PathLike, grid: Grid) -> Scene:
+    """The first band of a label raster that fits a scene's grid."""
+    labels = Scene.open(path, bands=[1])
+    if labels.dtype.kind not in 'iu':
+        raise LabelError(f'{path}: label raster of type {labels.dtype}', 'integer class values')
+    if (labels.crs is None) != (grid.crs is None):
+        raise LabelError(
+            f'{path}: label raster {"without" if labels.crs is None else "with"} a CRS',
+            f'a CRS as the scene has: {grid.crs}',
+        )
+    return labels
+
+
+def _found_values(labels: Scene, grid: Grid) -> dict[int, float]:
+    """Share of the pixels under a grid that hold each value."""
+    under = _under(labels.grid, grid)
+    if not under.area:
+        raise LabelError(
+            f'{labels.sources[0]}: the label raster does not touch the scene\n'
+            f'  labels: {_extent(labels.grid)}\n'
+            f'  scene:  {_extent(grid)}',
+            'labels that lie on the scene',
+            'check that labels and image belong together and that both CRSs are right',
+        )
+    found: dict[int, int] = {}
+    for row in range(under.row_off, under.row_end, _STRIP):
+        rows = min(_STRIP, under.row_end - row)
+        data, valid = labels.read(Window(under.col_off, row, under.width, rows))
+        for value, count in zip(*np.unique(data[0][valid], return_counts=True), strict=True):
+            found[int(value)] = found.get(int(value), 0) + int(count)
+    return {value: found[value] / under.area for value in sorted(found)}
+
+
+def _under(labels: Grid, grid: Grid) -> Window:
+    """The pixels of ``labels`` under the box around ``grid``; all if that cannot be told."""
+    bounds = grid.bounds
+    if labels.crs != grid.crs:
+        try:
+            bounds = transform_bounds(grid.crs, labels.crs, *bounds, densify_pts=21)
+        except CRSError:
+            return labels.window
+    west, south, east, north = bounds
+    if not np.isfinite(bounds).all() or west > east:
+        return labels.window
+    corners = [~labels.transform @ (x, y) for x in (west, east) for y in (south, north)]
+    cols, rows = zip(*corners, strict=True)
+    left, top = math.floor(min(cols)), math.floor(min(rows))
+    box = Window(left, top, math.ceil(max(cols)) - left, math.ceil(max(rows)) - top)
+    return box.intersection(labels.window)
+
+
+def _extent(grid: Grid) -> str:
+    west, south, east, north = grid.bounds
+    crs = grid.crs.to_string() if grid.crs else 'no CRS'
+    return f'x {west:.6g} to {east:.6g}, y {south:.6g} to {north:.6g} ({crs})'

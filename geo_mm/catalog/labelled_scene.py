@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import shapely
 
 from geo_mm.catalog.burnt_labels import BurntLabels
 from geo_mm.catalog.entries import CatalogEntry
 from geo_mm.catalog.label_raster import LabelRaster
-from geo_mm.errors import ConfigError, SceneError
+from geo_mm.errors import ConfigError, LabelError, SceneError
 from geo_mm.raster import Scene, Window
 from geo_mm.vector import LabelLayer, SceneLabels
 
@@ -38,10 +39,11 @@ class LabelOptions:
     """How labels become classes.
 
     Attributes:
-        column: Attribute that holds the class of a feature; None where all
+        class_column: Attribute that holds the class of a feature; None where all
             features belong to the one class.
         class_map: Attribute or pixel value to class name; None as the name
-            drops the feature, ``'ignore'`` makes it an ignored region.
+            drops the feature, ``'ignore'`` makes it an ignored region. Pixels
+            of a label raster are ignored by either.
         background: Class of pixels that no feature covers; None ignores them.
         point_size: Side in metres of the square around a labelled point.
         line_width: Width in metres of a labelled line.
@@ -49,7 +51,7 @@ class LabelOptions:
         where: SQL condition that the features must meet.
     """
 
-    column: str | None = None
+    class_column: str | None = None
     class_map: Mapping | None = None
     background: str | None = 'background'
     point_size: float | None = None
@@ -99,14 +101,21 @@ class LabelledScene:
         """Points worth cutting a chip around.
 
         Returns:
-            Pixel coordinates ``(N, 2)`` as (x, y), and class indices ``(N,)``,
-            -1 for ignored objects. Both are empty without labels.
+            Pixel coordinates ``(N, 2)`` as (x, y) inside the AOI, and class
+            indices ``(N,)``, -1 for ignored objects. Both are empty without
+            labels.
         """
         if self.labels is None:
             return np.empty((0, 2)), np.empty(0, np.int64)
         if isinstance(self.labels, SceneLabels):
-            return self.labels.centres(), self.labels.labels
-        return self.labels.anchors()
+            points, labels = self.labels.centres(), self.labels.labels
+        else:
+            points, labels = self.labels.anchors()
+        if self.aoi is not None:
+            found = self.aoi.tree.query(shapely.points(points), predicate='intersects')
+            inside = np.unique(found[0])
+            points, labels = points[inside], labels[inside]
+        return points, labels
 
     def __deepcopy__(self, memo: dict) -> 'LabelledScene':
         # Immutable, and copied per chip by MultiImageMixDataset otherwise.
@@ -144,9 +153,7 @@ def open_labelled(
     labels = None
     if entry.labels is not None:
         labels = _read_labels(entry, whole, scene, classes, label_options)
-    aoi = None
-    if entry.aoi is not None:
-        aoi = LabelLayer.read(entry.aoi, ['aoi']).onto(scene.grid, scene=scene.name)
+    aoi = None if entry.aoi is None else _read_aoi(entry.aoi, whole, scene)
     return LabelledScene(scene, labels, aoi)
 
 
@@ -159,16 +166,34 @@ def _read_labels(
 ) -> SceneLabels | LabelRaster:
     if Path(entry.labels).suffix.lower() in _RASTER_SUFFIXES:
         return LabelRaster.read(entry.labels, classes, scene.grid, options.class_map)
-    layer = LabelLayer.read(
-        entry.labels,
-        [name for name in classes if name != options.background],
-        class_column=options.column,
-        class_map=options.class_map,
-        layer=entry.layer or options.layer,
-        where=options.where,
-        point_size=options.point_size,
-        line_width=options.line_width,
+    return _placed(
+        LabelLayer.read(
+            entry.labels,
+            [name for name in classes if name != options.background],
+            class_column=options.class_column,
+            class_map=options.class_map,
+            layer=entry.layer or options.layer,
+            where=options.where,
+            point_size=options.point_size,
+            line_width=options.line_width,
+        ),
+        whole,
+        scene,
     )
+
+
+def _read_aoi(path: str, whole: Scene, scene: Scene) -> SceneLabels:
+    layer = LabelLayer.read(path, ['aoi'])
+    if not len(layer.labels):
+        raise LabelError(
+            f'{path}: an area of interest without polygons would leave nothing of {scene.name}',
+            'at least one polygon',
+            'leave `aoi` out of the catalog entry to use the whole scene',
+        )
+    return _placed(layer, whole, scene)
+
+
+def _placed(layer: LabelLayer, whole: Scene, scene: Scene) -> SceneLabels:
     labels = layer.onto(whole.grid, scene=scene.name)  # labels elsewhere on Earth are an error,
     if scene is whole:
         return labels

@@ -11,6 +11,7 @@ from geo_mm.datasets.transforms import (
     LoadChip,
     LoadChipClasses,
     LoadChipObjects,
+    Mosaic,
 )
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     'LoadChip',
     'LoadChipClasses',
     'LoadChipObjects',
+    'Mosaic',
     'RandomChipSampler',
     'chip_datasets',
 ]

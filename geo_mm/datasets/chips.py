@@ -1,9 +1,14 @@
 """What the datasets for objects and for pixels have in common: chips of scenes."""
 
 import difflib
+import hashlib
 import inspect
+import logging
 from collections.abc import Mapping, Sequence, Sized
 from typing import Protocol
+
+from mmengine.dataset import ClassBalancedDataset
+from torch.utils.data import Subset
 
 from geo_mm.catalog import (
     LabelledScene,
@@ -14,6 +19,20 @@ from geo_mm.catalog import (
 )
 from geo_mm.datasets.chip_space import ChipSpace
 from geo_mm.errors import ConfigError
+from geo_mm.inputspec import palette_of
+from geo_mm.raster import Scene, Window
+
+logger = logging.getLogger(__name__)
+
+# Arguments of the libraries' datasets that have no meaning for chips.
+_NOT_FOR_CHIPS = {
+    'ann_file': "name labels in `scenes`: [dict(image=..., labels=...)], or a catalog's column",
+    'data_prefix': 'paths in `scenes` start from data_root',
+    'filter_cfg': "use the sampler's positive_share to see fewer empty chips, and min_valid",
+    'indices': 'chips are picked by the sampler: set its num_chips',
+    'serialize_data': 'leave it out: chips are computed, there is no list of them',
+    'reduce_zero_label': 'map the value 0 to None in label_cfg.class_map',
+}
 
 
 class ChipDataset:
@@ -38,8 +57,9 @@ class ChipDataset:
             the model's preprocessor subtracts makes them 0 there.
         label_cfg: How labels become classes: the fields of
             :class:`geo_mm.catalog.LabelOptions`.
-        **kwargs: Of the library's dataset: ``metainfo`` with ``classes`` and
-            ``palette``, ``data_root``, ``pipeline``, ``test_mode``.
+        metainfo: ``classes``, and ``palette`` with a colour (r, g, b) for each
+            if they shall not be our own.
+        **kwargs: Of the library's dataset: ``data_root``, ``pipeline``, ``test_mode``.
     """
 
     def __init__(
@@ -53,6 +73,7 @@ class ChipDataset:
         stride: int = 1,
         fill: float | Sequence[float] = 0.0,
         label_cfg: Mapping | None = None,
+        metainfo: Mapping | None = None,
         **kwargs,
     ) -> None:
         self.scenes = scenes
@@ -66,14 +87,8 @@ class ChipDataset:
             raise ConfigError(
                 f'chip_size={chip_size}, stride={stride}', 'positive numbers of pixels'
             )
-        if kwargs.get('indices') is not None:
-            raise ConfigError(
-                'indices is not supported: chips are picked by the sampler',
-                fix="set the sampler's num_chips",
-            )
         _check_arguments(type(self), kwargs)
-        # Chips are computed, so there is no list of them to serialise.
-        super().__init__(serialize_data=False, **kwargs)
+        super().__init__(**{**kwargs, 'serialize_data': False, 'metainfo': _coloured(metainfo)})
 
     def load_data_list(self) -> list:
         classes = self._metainfo.get('classes')
@@ -108,6 +123,8 @@ class ChipDataset:
                     'the same bands in every scene of a dataset',
                     'choose the common ones with bands=(...)',
                 )
+            if self.scene_options.bands is None:
+                _check_order(first, item.scene)
 
     def __len__(self) -> int:
         self.full_init()
@@ -128,7 +145,7 @@ class ChipDataset:
             'crs': self._crs[number],
             'transform': tuple(scene.grid.window_transform(window))[:6],
             'img_path': scene.sources[0],
-            'img_id': index,
+            'img_id': _place_id(scene, window),
             'sample_idx': index,
         }
 
@@ -136,8 +153,49 @@ class ChipDataset:
         raise NotImplementedError('a chip dataset has no subset: use a sampler with num_chips')
 
 
+def _coloured(metainfo: Mapping | None) -> dict:
+    """The metainfo with a palette; MMSegmentation would draw one at random."""
+    metainfo = dict(metainfo or {})
+    if classes := metainfo.get('classes'):
+        metainfo['palette'] = list(palette_of(classes, metainfo.get('palette')))
+    return metainfo
+
+
+def _place_id(scene: Scene, window: Window) -> int:
+    """A number for a chip by where it lies: metrics tell images apart by it,
+    also those of several concatenated datasets."""
+    place = f'{scene.sources} {tuple(scene.transform)} {tuple(window)}'
+    return int.from_bytes(hashlib.blake2b(place.encode(), digest_size=6).digest(), 'big')
+
+
+def _check_order(first: Scene, other: Scene) -> None:
+    """Raises ConfigError if two scenes hold the same bands in another order."""
+    ours, theirs = (tuple(map(str.lower, scene.band_names)) for scene in (first, other))
+    if ours == theirs:
+        return
+    if sorted(ours) == sorted(theirs):
+        raise ConfigError(
+            f'{other.sources[0]} has the bands {", ".join(other.band_names)}, '
+            f'{first.sources[0]} has {", ".join(first.band_names)}',
+            'the same order of bands in every scene of a dataset',
+            f'set bands={first.band_names}: each file is then read by name',
+        )
+    logger.warning(
+        '%s: bands %s are taken as %s of %s',
+        other.sources[0],
+        ', '.join(other.band_names),
+        ', '.join(first.band_names),
+        first.sources[0],
+    )
+
+
 def _check_arguments(dataset: type, kwargs: Mapping) -> None:
     """Raises ConfigError for a keyword that no class of the dataset takes."""
+    for name in kwargs:
+        if name in _NOT_FOR_CHIPS and kwargs[name]:
+            raise ConfigError(
+                f'{dataset.__name__} does not support {name}', fix=_NOT_FOR_CHIPS[name]
+            )
     known = {
         name
         for cls in dataset.__mro__
@@ -155,8 +213,13 @@ def _check_arguments(dataset: type, kwargs: Mapping) -> None:
             )
 
 
+# Their indices do not count the chips of what they wrap.
+_RENUMBERING = (ClassBalancedDataset, Subset)
+
+
 class _Wrapper(Protocol):
-    """ConcatDataset has ``datasets``; Repeat and MultiImageMix have ``dataset``."""
+    """ConcatDataset has ``datasets``; Repeat and MultiImageMix have ``dataset``,
+    and give the same chip for an index as that does."""
 
     datasets: Sequence[Sized]
     dataset: Sized
@@ -177,10 +240,11 @@ def chip_datasets(dataset: 'Sized | _Wrapper') -> list[tuple[int, ChipDataset]]:
             found += [(start + offset, chips) for offset, chips in chip_datasets(part)]
             start += len(part)
         return found
-    if hasattr(dataset, 'dataset'):
+    if hasattr(dataset, 'dataset') and not isinstance(dataset, _RENUMBERING):
         return chip_datasets(dataset.dataset)
     raise ConfigError(
         f'chip samplers need a geo_mm dataset, got {type(dataset).__name__}',
-        'geo_mm.GeoDetDataset or geo_mm.GeoSegDataset, possibly in wrappers',
-        'use the sampler DefaultSampler or InfiniteSampler with this dataset',
+        'geo_mm.GeoDetDataset or geo_mm.GeoSegDataset, also concatenated, repeated or mixed',
+        "balance classes with the sampler's positive_share and class_weights, or use the "
+        'sampler DefaultSampler or InfiniteSampler with this dataset',
     )

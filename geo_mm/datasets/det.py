@@ -6,7 +6,7 @@ from mmdet.datasets import BaseDetDataset
 
 from geo_mm.catalog import LabelRaster
 from geo_mm.datasets.chips import ChipDataset
-from geo_mm.errors import LabelError
+from geo_mm.errors import ConfigError, LabelError
 from geo_mm.registry import DATASETS
 
 
@@ -17,6 +17,15 @@ class GeoDetDataset(ChipDataset, BaseDetDataset):
     Takes the arguments of :class:`geo_mm.datasets.ChipDataset`. All classes in
     ``metainfo`` are kinds of objects; there is no background class.
     """
+
+    def _check_classes(self, classes: Sequence[str]) -> None:
+        background = self.label_options.background
+        if background in classes:
+            raise ConfigError(
+                f'GeoDetDataset with a background class {background!r}',
+                'classes of objects only',
+                'remove it from metainfo.classes, and from num_classes of the model',
+            )
 
     def load_data_list(self) -> list:
         chips = super().load_data_list()

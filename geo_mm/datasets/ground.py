@@ -44,9 +44,7 @@ class SceneGround:
             for count, steps in zip(bins, self._steps, strict=True)
         )
         shares = self.coverage.shares(cols, rows, chips.chip_size)
-        self._usable = shares >= max(min_valid, _ROUNDING) - _ROUNDING
-        if min_valid <= 0:
-            self._usable = shares > 0
+        self._usable = shares >= min_valid - _ROUNDING if min_valid > 0 else shares > 0
         self._bins = np.flatnonzero(self._usable)
 
     @property
@@ -122,12 +120,12 @@ class EvenDraws:
     """Draws from the usable chips of all scenes, as often as each has valid ground."""
 
     def __init__(self, grounds: Sequence[SceneGround]) -> None:
-        self._grounds = grounds
-        self._ends = np.cumsum([ground.weight for ground in grounds])
+        self._grounds = [ground for ground in grounds if ground.weight]
+        self._ends = np.cumsum([ground.weight for ground in self._grounds])
 
     def draw(self, rng: np.random.Generator) -> int:
         ticket = rng.random() * self._ends[-1]
-        return self._grounds[np.searchsorted(self._ends, ticket, side='right')].draw(rng)
+        return self._grounds[np.searchsorted(self._ends[:-1], ticket, side='right')].draw(rng)
 
 
 class LabelDraws:
@@ -179,9 +177,7 @@ def _checked_weights(
             "correct the sampler's class_weights, or set positive_share=0",
         )
     if min(weights.values()) < 0 or not sum(weights.values()):
-        raise ConfigError(
-            f'class_weights={weights}', 'weights of 0 or more, at least one above 0'
-        )
+        raise ConfigError(f'class_weights={weights}', 'weights of 0 or more, at least one above 0')
     return weights
 
 

@@ -79,12 +79,12 @@ class RandomChipSampler(Sampler):
             self.skip = self._skip
 
     def __iter__(self) -> Iterator[int]:
-        first, self._first = self._first, 0
+        start, first, self._first = self.epoch, self._first, 0
         if not self.infinite:
             # A multiple of the ranks, so that none waits for another at the end.
-            return (self.pick(self.epoch, self._position(n)) for n in range(len(self)))
+            return (self.pick(start, self._position(n)) for n in range(len(self)))
         stream = (divmod(self._position(n), self.num_chips) for n in itertools.count(first))
-        return (self.pick(self.epoch + epochs, position) for epochs, position in stream)
+        return (self.pick(start + epochs, position) for epochs, position in stream)
 
     def _position(self, number: int) -> int:
         """Position over all ranks of this rank's chip ``number``."""

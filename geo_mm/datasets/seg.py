@@ -22,14 +22,6 @@ class GeoSegDataset(ChipDataset, BaseSegDataset):
     feature covers.
     """
 
-    def __init__(self, *args, **kwargs) -> None:
-        if kwargs.get('reduce_zero_label'):
-            raise ConfigError(
-                'reduce_zero_label is not supported',
-                fix='map the value 0 to None in label_cfg.class_map',
-            )
-        super().__init__(*args, **kwargs)
-
     def _check_classes(self, classes: Sequence[str]) -> None:
         if len(classes) > 255:
             raise ConfigError(f'{len(classes)} classes', 'at most 255')

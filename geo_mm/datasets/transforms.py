@@ -4,8 +4,12 @@ What they add is what the libraries' own steps expect, so resizing, flipping,
 cropping, mosaics and packing come from MMDetection and MMSegmentation.
 """
 
+import random
+from collections.abc import Sized
+
 import numpy as np
 from mmcv.transforms import BaseTransform
+from mmdet.datasets.transforms import Mosaic as MMDetMosaic
 from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.structures.mask import BitmapMasks
 from pycocotools import mask as coco_mask
@@ -134,6 +138,9 @@ class LoadChipObjects(BaseTransform):
         clipped = labels.clip(results['window'])
         masks = labels.masks(clipped) if self.with_mask else None
         ignored = self._ignored(clipped, valid)
+        if masks is not None:
+            # A sliver between pixel centres has a box, but nothing to learn from.
+            ignored |= ~masks.any(axis=(1, 2))
         targets = np.where(clipped.labels < 0, 0, clipped.labels).astype(np.int64)
         boxes = clipped.boxes.astype(np.float32).reshape(-1, 4)
         results['gt_bboxes'] = HorizontalBoxes(boxes)
@@ -204,4 +211,48 @@ class LoadChipClasses(BaseTransform):
         classes[~results.pop('valid')] = IGNORED
         results['gt_seg_map'] = classes
         results['seg_fields'] = ['gt_seg_map']
+        return results
+
+
+@TRANSFORMS.register_module()
+class Mosaic(MMDetMosaic):
+    """``mmdet.Mosaic`` over chips, in a ``MultiImageMixDataset``.
+
+    The library's own draws one index too many once in a while, which ends
+    training with an IndexError, and leaves the map of the first chip's valid
+    pixels behind at its old size; this one does neither.
+
+    Takes the arguments of ``mmdet.Mosaic``, and 3 bands only, as that does.
+    The three chips to mix in are drawn evenly from all, also empty ones.
+
+    Required Keys:
+
+    - img, gt_bboxes, gt_bboxes_labels, gt_ignore_flags, mix_results
+
+    Modified Keys:
+
+    - img, img_shape, gt_bboxes, gt_bboxes_labels, gt_ignore_flags
+
+    Removed Keys:
+
+    - gt_seg_map
+    """
+
+    def get_indexes(self, dataset: Sized) -> list[int]:
+        return [random.randrange(len(dataset)) for _ in range(3)]
+
+    def transform(self, results: dict) -> dict:
+        bands = results['img'].shape[-1]
+        if bands != 3:
+            raise ConfigError(
+                f'Mosaic of chips with {bands} bands',
+                '3 bands',
+                'choose three with bands=(...) in the dataset, or leave Mosaic out',
+            )
+        if 'gt_masks' in results:
+            raise ConfigError('Mosaic of chips with masks', 'boxes only', 'leave Mosaic out')
+        before = results['img']
+        results = super().transform(results)
+        if results['img'] is not before:
+            results.pop('gt_seg_map', None)
         return results

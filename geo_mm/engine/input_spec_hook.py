@@ -1,12 +1,15 @@
 """Writes into every checkpoint what its model must be fed."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from geo_mm.datasets import ChipDataset, GeoDetDataset, chip_datasets
+from geo_mm.errors import ConfigError
 from geo_mm.inputspec import InputSpec, palette_of
 from geo_mm.registry import HOOKS
 
@@ -17,12 +20,17 @@ class InputSpecHook(Hook):
 
     The spec is read off the training dataset and the model's preprocessor, so
     nothing has to be written twice in the config.
+
+    Raises:
+        ConfigError: If a head of the model has another number of classes than
+            the dataset.
     """
 
     priority = 'NORMAL'
 
     def before_train(self, runner: Runner) -> None:
         self._spec = input_spec_of(runner.train_dataloader.dataset, runner.model)
+        _check_heads(runner.model, self._spec.classes)
         if runner.rank == 0:
             Path(runner.work_dir, 'input_spec.json').write_text(self._spec.to_json() + '\n')
 
@@ -40,6 +48,11 @@ def input_spec_of(dataset: object, model: object) -> InputSpec:
     """
     chips: ChipDataset = chip_datasets(dataset)[0][1]
     preprocessor = getattr(model, 'module', model).data_preprocessor
+    if getattr(preprocessor, 'mean', None) is None:
+        raise ConfigError(
+            f'the data_preprocessor {type(preprocessor).__name__} has no mean and std',
+            'geo_mm.GeoSegDataPreprocessor or geo_mm.GeoDetDataPreprocessor',
+        )
     scenes = [item.scene for item in chips.labelled]
     task = 'objects' if isinstance(chips, GeoDetDataset) else 'pixels'
     meta = chips.metainfo
@@ -56,6 +69,21 @@ def input_spec_of(dataset: object, model: object) -> InputSpec:
         chip_size=chips.chip_size,
         background=chips.label_options.background if task == 'pixels' else None,
     )
+
+
+def _check_heads(model: torch.nn.Module, classes: Sequence[str]) -> None:
+    for name, module in getattr(model, 'module', model).named_modules():
+        own = getattr(module, 'num_classes', None)
+        # Region proposals tell objects from background, whatever their class.
+        if own is None or not type(module).__name__.endswith('Head') or 'rpn' in name:
+            continue
+        if own != len(classes):
+            raise ConfigError(
+                f'{name} of the model has num_classes={own}, the dataset has {len(classes)} '
+                f'classes: {", ".join(classes)}',
+                'as many in both',
+                f'set num_classes={len(classes)} in model.{name}, or correct metainfo.classes',
+            )
 
 
 def _trained_gsd(chips: ChipDataset) -> float | None:

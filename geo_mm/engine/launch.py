@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import os
 import re
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, RUNNERS, DefaultScope
 from mmengine.runner import Runner
 
-from geo_mm.errors import ConfigError
+from geo_mm.engine.checkpoints import existing_checkpoint
+from geo_mm.errors import ConfigError, OutputError
 
 
 def load_config(path: str | os.PathLike, options: Mapping | None = None) -> Config:
@@ -31,18 +33,37 @@ def load_config(path: str | os.PathLike, options: Mapping | None = None) -> Conf
         )
     try:
         config = Config.fromfile(path)
+    except Exception as error:  # a config is a program of the user's: anything can happen in it
+        raise ConfigError(f'{path}: {type(error).__name__}: {error}', 'a valid config') from error
+    try:
         config.merge_from_dict(dict(options or {}))
-    except (KeyError, TypeError, ValueError, SyntaxError, NameError, OSError) as error:
-        raise ConfigError(f'{path}: {error}', 'a valid config') from error
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise ConfigError(
+            f'--cfg-options for {path}: {error}', 'keys of the config, as print_config.py shows'
+        ) from error
     return config
 
 
 def set_work_dir(config: Config, work_dir: str | None, config_path: str) -> None:
-    """``--work-dir``, else the config's own, else ``work_dirs/<config name>``."""
+    """``--work-dir``, else the config's own, else ``work_dirs/<config name>``.
+
+    Raises:
+        OutputError: If there can be no such folder, or it cannot be written to.
+    """
     if work_dir is not None:
         config.work_dir = work_dir
     elif config.get('work_dir') is None:
         config.work_dir = os.path.join('work_dirs', Path(config_path).stem)
+    try:
+        Path(config.work_dir).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=config.work_dir):
+            pass
+    except OSError as error:
+        raise OutputError(
+            f'{config.work_dir}: cannot write there: {error.strerror}',
+            'a folder for logs and checkpoints',
+            'choose another with --work-dir',
+        ) from error
 
 
 def use_amp(config: Config) -> None:
@@ -79,36 +100,82 @@ def use_resume(config: Config, resume: str | None) -> None:
     config.load_from = None if resume == 'auto' else existing_checkpoint(resume)
 
 
-def existing_checkpoint(path: str) -> str:
-    """The path of a checkpoint, which may be remote.
-
-    Raises:
-        ConfigError: If it is a local path and there is no such file.
-    """
-    if '://' not in path and not Path(path).is_file():
-        raise ConfigError(
-            f'{path}: no such checkpoint',
-            'a .pth file written by tools/train.py',
-            'look into work_dirs/; last_checkpoint there names the newest',
-        )
-    return path
-
-
 def build_model(config: Config) -> torch.nn.Module:
     """The config's model with fresh weights, in the config's scope."""
+    _check_bands(config)
     with DefaultScope.overwrite_default_scope(config.get('default_scope')):
         return MODELS.build(config.model)
 
 
 def build_runner(config: Config, launcher: str = 'none') -> Runner:
-    """A Runner for a config, on whatever device there is."""
+    """A Runner for a config, on whatever device there is.
+
+    Raises:
+        ConfigError: If its weights to start from do not exist, it would train
+            for an endless epoch, or the launcher needs GPUs.
+    """
     config.launcher = launcher
-    if not torch.cuda.is_available():
-        # NCCL is for GPUs only.
-        config.env_cfg.dist_cfg.backend = 'gloo'
+    if launcher != 'none' and not torch.cuda.is_available():
+        _join_cpu_ranks(config, launcher)
+    if config.get('load_from'):
+        existing_checkpoint(config.load_from)
+    _check_bands(config)
+    _check_epochs(config)
     if 'runner_type' in config:
         return RUNNERS.build(config)
     return Runner.from_cfg(config)
+
+
+def _join_cpu_ranks(config: Config, launcher: str) -> None:
+    """Connects the processes of a run without GPUs.
+
+    MMEngine would do it later, but binds each rank and its model to a GPU in
+    any case.
+    """
+    if launcher != 'pytorch':
+        raise ConfigError(
+            f'--launcher {launcher} without GPUs',
+            'GPUs, or --launcher pytorch',
+            'bash tools/dist_train.sh CONFIG NUM_PROCESSES trains on CPUs',
+        )
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group('gloo')
+    wrapper = dict(
+        type='MMDistributedDataParallel',
+        broadcast_buffers=False,
+        find_unused_parameters=config.get('find_unused_parameters', False),
+    )
+    config.model_wrapper_cfg = {
+        **wrapper,
+        **(config.get('model_wrapper_cfg') or {}),
+        'device_ids': None,
+    }
+
+
+def _check_bands(config: Config) -> None:
+    """The first convolution must take as many bands as are normalised."""
+    preprocessor = config.model.get('data_preprocessor') or {}
+    mean, bands = preprocessor.get('mean'), (config.model.get('backbone') or {}).get('in_channels')
+    if mean and isinstance(bands, int) and bands != len(mean):
+        raise ConfigError(
+            f'model.backbone.in_channels is {bands}, and model.data_preprocessor has '
+            f'{len(mean)} means',
+            'one mean, one standard deviation and one input channel per band',
+            'set in_channels=len(bands), and mean and std likewise',
+        )
+
+
+def _check_epochs(config: Config) -> None:
+    train, loader = config.get('train_cfg') or {}, config.get('train_dataloader') or {}
+    by_epoch = train.get('by_epoch', train.get('type') == 'EpochBasedTrainLoop')
+    sampler = loader.get('sampler') or {}
+    if by_epoch and (sampler.get('infinite') or sampler.get('type') == 'InfiniteSampler'):
+        raise ConfigError(
+            f'train_cfg trains by epochs, and the epochs of {sampler.type} have no end',
+            'epochs with an end',
+            'set infinite=False and num_chips in train_dataloader.sampler, or train by '
+            "iterations: train_cfg=dict(type='IterBasedTrainLoop', max_iters=...)",
+        )
 
 
 @contextlib.contextmanager
@@ -120,11 +187,18 @@ def explained_config_errors() -> Iterator[None]:
         match = re.search(
             r"(\S+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error)
         )
+        if match is not None:
+            raise ConfigError(
+                f'{match[1]} has no argument {match[2]!r}',
+                fix=f'correct `{match[2]}` in the config of {match[1]}',
+            ) from error
+        match = re.search(r'(\w+)\(\) takes no arguments', str(error))
         if match is None:
             raise
         raise ConfigError(
-            f'{match[1]} has no argument {match[2]!r}',
-            fix=f'correct `{match[2]}` in the config of {match[1]}',
+            f'{match[1]} takes no arguments',
+            'nothing but `type` in its config',
+            f'remove the other keys from the config of {match[1]}',
         ) from error
     except KeyError as error:
         match = re.search(r'(\S+) is not in the (\S+)::(.+) registry', str(error))

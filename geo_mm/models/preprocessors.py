@@ -26,6 +26,12 @@ class _BandNormalisation:
             )
         if min(std) <= 0:
             raise ConfigError(f'{name}: standard deviations {list(std)}', 'positive numbers')
+        if kwargs.get('bgr_to_rgb') or kwargs.get('rgb_to_bgr'):
+            raise ConfigError(
+                f'{name}: bgr_to_rgb and rgb_to_bgr are not supported',
+                'bands in the order that the dataset gives them',
+                'leave it out, and choose the order with bands=(...) in the dataset',
+            )
         super().__init__(mean=None, std=None, **kwargs)
         self._enable_normalize = True
         for key, values in (('mean', mean), ('std', std)):
@@ -33,10 +39,12 @@ class _BandNormalisation:
             self.register_buffer(key, tensor, persistent=False)
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        for image in data['inputs']:
+        for number, image in enumerate(data['inputs']):
             if image.shape[0] != len(self.mean):
+                samples = data.get('data_samples')
+                path = samples[number].get('img_path', '') if samples else ''
                 raise ConfigError(
-                    f'a chip has {image.shape[0]} bands',
+                    f'a chip of {path or "a scene"} has {image.shape[0]} bands',
                     f'{len(self.mean)}, as the data_preprocessor has means',
                     'give mean and std per band, and set in_channels of the model likewise',
                 )

@@ -1,0 +1,177 @@
+"""Tiny models whose answers are known exactly, as configs and checkpoints on disk."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmdet.structures import DetDataSample
+from mmengine.config import Config
+from mmengine.model import BaseModel
+from mmengine.registry import MODELS
+from mmengine.structures import InstanceData
+from scipy import ndimage
+
+from geo_mm.engine.launch import build_model, load_config
+from geo_mm.inference import TrainedModel
+from geo_mm.inputspec import InputSpec, palette_of
+
+META_KEYS = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'pad_shape', 'scale_factor', 'flip')
+IMPORTS = dict(imports=['tests.data.models'], allow_failed_imports=False)
+
+
+@MODELS.register_module(force=True)
+class BandsAsFeatures(torch.nn.Module):
+    """A backbone that gives its input: with a 1x1 head, classes depend on one pixel alone."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
+        return (x,)
+
+
+@MODELS.register_module(force=True)
+class RegionDetector(BaseModel):
+    """Finds the regions of equal value in the pixels it is given; 0 is background.
+
+    The class is the value modulo the number of classes. The smaller the part
+    of a region that it sees, the surer it is, which is the worst for merging.
+    Regions may interlock: their boxes overlap, they do not.
+    """
+
+    def __init__(
+        self, num_classes: int = 1, with_masks: bool = False, test_cfg: dict | None = None, **kwargs
+    ) -> None:
+        super().__init__(**kwargs)
+        self.num_classes = num_classes
+        self.with_masks = with_masks
+
+    def forward(self, inputs, data_samples=None, mode='predict') -> list[DetDataSample]:
+        for image, sample in zip(inputs, data_samples, strict=True):
+            sample.pred_instances = self._regions(image[0].round().long())
+        return data_samples
+
+    def _regions(self, values: torch.Tensor) -> InstanceData:
+        values = values.numpy()
+        places = enumerate(ndimage.find_objects(values), 1)
+        found = {number: place for number, place in places if place is not None}
+        numbers = np.fromiter(found, np.int64)
+        instances = InstanceData(
+            bboxes=torch.tensor(
+                [[x.start, y.start, x.stop, y.stop] for y, x in found.values()], dtype=torch.float32
+            ).reshape(-1, 4),
+            scores=torch.from_numpy(0.9 - np.bincount(values.ravel())[numbers] * 1e-4),
+            labels=torch.from_numpy(numbers % self.num_classes),
+        )
+        if self.with_masks:
+            instances.masks = torch.from_numpy(values == numbers[:, None, None])
+        return instances
+
+
+def spec_of(
+    task: str, classes: Sequence[str], bands: Sequence[str] = ('B1',), **changes
+) -> InputSpec:
+    """An input spec for one-to-one normalisation, bound to no GSD."""
+    spec = InputSpec(
+        task=task,
+        classes=tuple(classes),
+        palette=palette_of(classes),
+        bands=tuple(bands),
+        gsd=None,
+        dtype='uint8',
+        nodata='auto',
+        mean=(0.0,) * len(bands),
+        std=(1.0,) * len(bands),
+        chip_size=(32, 32),
+        background='background' if 'background' in classes else None,
+    )
+    return replace(spec, **changes)
+
+
+def pixel_files(
+    folder: Path, spec: InputSpec, weights: Sequence[Sequence[float]], **head
+) -> tuple[Path, Path]:
+    """Config and checkpoint of a model whose class logits are ``weights @ bands``.
+
+    Args:
+        folder: Where to write.
+        spec: What the model is fed; bands arrive as ``(value - mean) / std``.
+        weights: ``(classes, bands)``, or one row for a binary model.
+        **head: Other settings of the head, such as ``threshold``.
+    """
+    model = dict(
+        type='EncoderDecoder',
+        data_preprocessor=dict(
+            type='geo_mm.GeoSegDataPreprocessor', mean=list(spec.mean), std=list(spec.std)
+        ),
+        backbone=dict(type='BandsAsFeatures'),
+        decode_head=dict(
+            type='FCNHead',
+            in_channels=len(spec.bands),
+            channels=len(spec.bands),
+            num_convs=0,
+            concat_input=False,
+            dropout_ratio=0,
+            num_classes=max(len(weights), 2),
+            out_channels=len(weights),
+            loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True),
+            **head,
+        ),
+        train_cfg=dict(),
+        test_cfg=dict(mode='whole'),
+    )
+    config = write_config(folder, 'mmseg', model)
+    state = build_model(load_config(config)).state_dict()
+    state['decode_head.conv_seg.weight'] = torch.tensor(weights)[:, :, None, None].float()
+    state['decode_head.conv_seg.bias'] = torch.zeros(len(weights))
+    return config, write_checkpoint(folder, spec, state)
+
+
+def object_files(folder: Path, spec: InputSpec, **detector) -> tuple[Path, Path]:
+    """Config and checkpoint of a :class:`RegionDetector`."""
+    preprocessor = dict(
+        type='geo_mm.GeoDetDataPreprocessor', mean=list(spec.mean), std=list(spec.std)
+    )
+    model = dict(
+        type='RegionDetector',
+        num_classes=len(spec.classes),
+        data_preprocessor=preprocessor,
+        **detector,
+    )
+    return write_config(folder, 'mmdet', model), write_checkpoint(folder, spec, {})
+
+
+def write_config(folder: Path, scope: str, model: Mapping) -> Path:
+    kind = 'Seg' if scope == 'mmseg' else 'Det'
+    labels = 'geo_mm.LoadChipClasses' if kind == 'Seg' else 'geo_mm.LoadChipObjects'
+    steps = [dict(type='geo_mm.LoadChip'), dict(type=labels)]
+    steps.append(dict(type=f'Pack{kind}Inputs', meta_keys=META_KEYS))
+    config = Config(
+        dict(
+            default_scope=scope,
+            custom_imports=IMPORTS,
+            model=dict(model),
+            test_dataloader=dict(dataset=dict(type=f'geo_mm.Geo{kind}Dataset', pipeline=steps)),
+        )
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    config.dump(folder / 'config.py')
+    return folder / 'config.py'
+
+
+def write_checkpoint(folder: Path, spec: InputSpec, state: Mapping[str, torch.Tensor]) -> Path:
+    path = folder / 'model.pth'
+    torch.save({'meta': {}, 'state_dict': dict(state), 'input_spec': spec.to_dict()}, path)
+    return path
+
+
+def trained(files: tuple[Path, Path]) -> TrainedModel:
+    config, checkpoint = files
+    return TrainedModel(load_config(config), checkpoint, 'cpu')
+
+
+def paint(shape: tuple[int, int], boxes: Sequence[Sequence[int]]) -> np.ndarray:
+    """``(h, w)`` uint16: each box ``x_min, y_min, x_max, y_max`` filled with its number from 1."""
+    image = np.zeros(shape, np.uint16)
+    for number, (left, top, right, bottom) in enumerate(boxes, 1):
+        image[top:bottom, left:right] = number
+    return image

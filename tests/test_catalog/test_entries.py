@@ -1,0 +1,103 @@
+import geopandas as gpd
+import pytest
+import shapely
+
+from geo_mm.catalog import CatalogEntry, read_catalog
+from geo_mm.errors import CatalogError
+
+
+@pytest.fixture
+def root(tmp_path):
+    for name in ('b.tif', 'a.tif', 'a.gpkg', 'b.gpkg'):
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def test_a_dict_is_one_entry_with_absolute_paths(root):
+    (entry,) = read_catalog(dict(image='a.tif', labels='a.gpkg'), root=root)
+    assert entry == CatalogEntry(image=str(root / 'a.tif'), labels=str(root / 'a.gpkg'), name='a')
+
+
+def test_a_pattern_is_sorted_and_finds_labels_by_stem(root):
+    entries = read_catalog(dict(image='*.tif', labels='{stem}.gpkg'), root=root)
+    assert [entry.name for entry in entries] == ['a', 'b']
+    assert [entry.labels for entry in entries] == [str(root / 'a.gpkg'), str(root / 'b.gpkg')]
+
+
+def test_plain_paths(root):
+    entries = read_catalog([root / 'b.tif', str(root / 'a.tif')])
+    assert [entry.name for entry in entries] == ['b', 'a']
+
+
+def test_several_files_are_one_scene(root):
+    (entry,) = read_catalog([dict(image=['a.tif', 'b.tif'])], root=root)
+    assert entry.image == (str(root / 'a.tif'), str(root / 'b.tif'))
+    assert entry.name == 'a'
+
+
+def test_csv_paths_start_from_its_folder_and_empty_cells_are_unset(root):
+    table = root / 'catalog.csv'
+    table.write_text('image,labels,split\na.tif,a.gpkg,train\nb.tif,,val\n')
+    entries = read_catalog('catalog.csv', root=root)
+    assert [entry.labels for entry in entries] == [str(root / 'a.gpkg'), None]
+    assert [entry.split for entry in entries] == ['train', 'val']
+
+
+def test_csv_with_the_byte_order_mark_of_excel(root):
+    (root / 'catalog.csv').write_text('image\na.tif\n', encoding='utf-8-sig')
+    assert read_catalog(root / 'catalog.csv')[0].name == 'a'
+
+
+def test_geopackage_of_footprints(root):
+    frame = gpd.GeoDataFrame(
+        {'image': ['a.tif', 'b.tif'], 'labels': ['a.gpkg', None], 'split': ['train', 'val']},
+        geometry=[shapely.box(0, 0, 1, 1)] * 2,
+        crs='EPSG:4326',
+    )
+    frame.to_file(root / 'catalog.gpkg')
+    entries = read_catalog(root / 'catalog.gpkg', split='val')
+    assert [(entry.name, entry.labels) for entry in entries] == [('b', None)]
+
+
+def test_an_entry_without_split_belongs_to_all(root):
+    scenes = [dict(image='a.tif'), dict(image='b.tif', split='val')]
+    assert [e.name for e in read_catalog(scenes, root=root, split='train')] == ['a']
+    assert [e.name for e in read_catalog(scenes, root=root, split='val')] == ['a', 'b']
+
+
+def test_area_as_text_or_numbers(root):
+    scenes = [dict(image='a.tif', area='0, 0, 0.5, 1'), dict(image='b.tif', area=(0, 0, 0.5, 1))]
+    assert {entry.area for entry in read_catalog(scenes, root=root)} == {(0.0, 0.0, 0.5, 1.0)}
+
+
+@pytest.mark.parametrize(
+    'path', ['/vsicurl/http://x.org/a.tif', 's3://bucket/a.tif', 'NETCDF:"/data/a.nc":red']
+)
+def test_what_gdal_opens_without_such_a_file_is_left_to_gdal(path, root):
+    assert read_catalog(dict(image=path), root=root)[0].image == path
+
+
+@pytest.mark.parametrize(
+    ('scenes', 'message'),
+    [
+        ([], 'no scenes'),
+        (dict(image='c.tif'), 'no such file: .*c.tif'),
+        (dict(image='a.tif', labels='c.gpkg'), 'no such file: .*c.gpkg'),
+        (dict(image='x*.tif'), r'no file matches .*x\*.tif'),
+        (dict(image='a.tif', label='a.gpkg'), '(?s)columns image, label.*rename or remove label'),
+        (dict(labels='a.gpkg'), '(?s)entry 0.*add `image`'),
+        (dict(image='a.tif', labels=['a.gpkg']), 'labels='),
+        ('nowhere.csv', 'nowhere.csv: no such catalog file'),
+        (dict(image='a.tif', area=(0.5, 0, 0.2, 1)), 'area .*fractions'),
+        (dict(image='a.tif', area='left'), "area 'left'"),
+    ],
+)
+def test_mistakes(scenes, message, root):
+    with pytest.raises(CatalogError, match=message.replace('area .*', '(?s)area .*')):
+        read_catalog(scenes, root=root)
+
+
+def test_a_split_that_does_not_exist_lists_those_that_do(root):
+    scenes = [dict(image='a.tif', split='train'), dict(image='b.tif', split='val')]
+    with pytest.raises(CatalogError, match=r"(?s)'test'.*train, val"):
+        read_catalog(scenes, root=root, split='test')

@@ -1,0 +1,117 @@
+"""The order of chips is a pure function of (seed, epoch, position): real loaders, real ranks."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from tests.data.chips import build_loader, dataset_cfg
+from tests.data.labels import box, write_labels
+from tests.data.rasters import noise, write_raster
+from tests.test_datasets.print_order import orders
+
+SCRIPT = Path(__file__).with_name('print_order.py')
+
+
+@pytest.fixture(scope='module')
+def scenes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('order')
+    found = []
+    for name, shape in (('a', (80, 100)), ('b', (70, 64))):
+        image = write_raster(folder / f'{name}.tif', noise((3, *shape)))
+        labels = write_labels(folder / f'{name}.gpkg', [box(5, 5, 15, 15), box(40, 30, 50, 60)])
+        found.append(dict(image=str(image), labels=str(labels)))
+    return found
+
+
+@pytest.mark.parametrize(
+    ('sampler', 'stride'),
+    [
+        (dict(type='geo_mm.RandomChipSampler', num_chips=11, positive_share=0.5), 1),
+        (dict(type='geo_mm.GridChipSampler'), 32),
+    ],
+)
+def test_workers_do_not_change_the_order_or_the_chips(scenes, sampler, stride):
+    dataset = dataset_cfg('det', scenes, stride=stride)
+
+    def delivered(workers, epoch):
+        loader = build_loader('det', dataset, sampler, workers=workers, batch=3, seed=5)
+        loader.sampler.set_epoch(epoch)
+        return [
+            (sample.scene_id, sample.window, float(image.sum()))
+            for batch in loader
+            for image, sample in zip(batch['inputs'], batch['data_samples'], strict=True)
+        ]
+
+    for epoch in (0, 2):
+        alone = delivered(0, epoch)
+        assert len(alone) == (11 if stride == 1 else 18)
+        assert delivered(2, epoch) == alone
+
+
+def test_the_endless_order_with_workers(scenes):
+    dataset = dataset_cfg('det', scenes)
+    sampler = dict(type='geo_mm.RandomChipSampler', infinite=True, num_chips=5)
+
+    def delivered(workers):
+        loader = build_loader('det', dataset, sampler, workers=workers, batch=3, seed=5)
+        batches = islice(iter(loader), 4)
+        return [(s.scene_id, s.window) for batch in batches for s in batch['data_samples']]
+
+    assert delivered(2) == delivered(0)
+
+
+def test_two_ranks_share_the_order_of_one(scenes, tmp_path):
+    random = dict(type='geo_mm.RandomChipSampler', positive_share=0.5)
+    task = {
+        'even': dict(sampler=dict(random, num_chips=8)),
+        'odd': dict(sampler=dict(random, num_chips=7)),
+        # Epochs of 7 chips do not divide among 2 ranks; the endless order still must agree.
+        'endless': dict(sampler=dict(random, num_chips=7, infinite=True), count=24, skip=9),
+        'shared seed': dict(sampler=dict(random, num_chips=8), seed=None),
+        'grid': dict(sampler=dict(type='geo_mm.GridChipSampler'), stride=32),
+    }
+    for case in task.values():
+        case['dataset'] = dataset_cfg('det', scenes, stride=case.pop('stride', 1))
+        case.setdefault('seed', 0)
+    one, (first, second) = orders(task, ranks=1), run(task, tmp_path)
+    assert dealt(first['even'], second['even']) == one['even']
+    # The ranks do as many steps as each other, so an odd epoch ends with one chip more.
+    assert dealt(first['odd'], second['odd'])[:7] == one['odd']
+    assert len(first['odd']) == len(second['odd']) == 4
+    assert dealt(first['endless'], second['endless']) == one['endless']
+    assert one['endless resumed'] == one['endless'][9:]
+    for rank in (first, second):
+        half = len(rank['endless'])
+        assert rank['endless resumed'] == rank['endless'][9:half]
+    # No chip is scored twice, and none is left out.
+    assert dealt(first['grid'], second['grid']) == one['grid']
+    # Without a seed the ranks agree on one: they draw different chips of one order.
+    assert first['shared seed'] != second['shared seed']
+
+
+def dealt(first: list, second: list) -> list:
+    """The order that two ranks took turns in."""
+    both = [None] * (len(first) + len(second))
+    both[::2], both[1::2] = first, second
+    return both
+
+
+def run(task: dict, folder: Path) -> list[dict]:
+    """What each of two processes gets."""
+    (folder / 'task.json').write_text(json.dumps(task))
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2']
+    command += ['--master_addr=127.0.0.1', f'--master_port={port}', str(SCRIPT)]
+    command += [str(folder / 'task.json'), str(folder)]
+    env = {**os.environ, 'PYTHONPATH': str(SCRIPT.parents[2]), 'OMP_NUM_THREADS': '1'}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [json.loads((folder / f'rank{rank}.json').read_text()) for rank in range(2)]

@@ -1,0 +1,65 @@
+"""The floors of the house: lower rooms do not know of higher ones, nor of torch."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# Rooms of geo_mm that a room may import, by floor.
+_GROUND = {'errors', 'env'}
+_FIRST = {'raster', 'vector', 'catalog', 'synthetic', 'inputspec', *_GROUND}
+_SECOND = {'datasets', 'models', 'engine', 'evaluation', 'registry', *_FIRST}
+_THIRD = {'inference', 'interop', 'visualization', *_SECOND}
+MAY_IMPORT = {
+    'raster': {'raster', *_GROUND},
+    'vector': {'vector', 'raster', *_GROUND},
+    'catalog': {'catalog', 'raster', 'vector', *_GROUND},
+    'synthetic': _FIRST,
+    'inputspec.py': _FIRST,
+    'errors.py': set(),
+    'datasets': _SECOND,
+    'models': _SECOND,
+    'engine': _SECOND,
+    'evaluation': _SECOND,
+    'inference': _THIRD,
+    'visualization': _THIRD,
+}
+
+
+def imported_rooms(path: Path) -> set[str]:
+    """Rooms of geo_mm named in the imports of one file."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f'{node.module}.{alias.name}' for alias in node.names}
+    return {name.split('.')[1] for name in names if name.startswith('geo_mm.')}
+
+
+@pytest.mark.parametrize('room', MAY_IMPORT)
+def test_rooms_import_only_rooms_below(room):
+    path = ROOT / 'geo_mm' / room
+    for file in [path] if path.suffix else sorted(path.rglob('*.py')):
+        above = imported_rooms(file) - MAY_IMPORT[room] - {'__version__'}
+        assert not above, f'{file} imports {above}'
+
+
+def test_the_lower_floors_work_without_torch():
+    code = (
+        'import sys, geo_mm.raster, geo_mm.vector, geo_mm.catalog, geo_mm.synthetic\n'
+        'import geo_mm.inputspec, geo_mm.env\n'
+        'heavy = {"torch", "mmengine", "mmcv", "mmdet", "mmseg", "cv2"} & set(sys.modules)\n'
+        'sys.exit(f"imported: {heavy}" if heavy else 0)'
+    )
+    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_nothing_leans_on_osgeo():
+    for file in sorted((ROOT / 'geo_mm').rglob('*.py')):
+        assert 'osgeo' not in file.read_text() or file.name == 'env.py', file

@@ -1,0 +1,68 @@
+import pytest
+import torch
+
+from geo_mm.engine.checkpoints import check_weights, existing_checkpoint, read_checkpoint
+from geo_mm.errors import ConfigError
+
+
+def saved(path, model, **more):
+    torch.save({'state_dict': model.state_dict(), **more}, path)
+    return path
+
+
+def test_weights_of_the_model_fit(tmp_path):
+    model = torch.nn.Linear(3, 2)
+    path = saved(tmp_path / 'a.pth', torch.nn.Linear(3, 2), meta=dict(iter=5))
+    check_weights(model, path)
+    assert read_checkpoint(path)['meta'] == dict(iter=5)
+
+
+def test_weights_of_a_distributed_run_fit(tmp_path):
+    wrapped = torch.nn.Module()
+    wrapped.module = torch.nn.Linear(3, 2)
+    check_weights(wrapped, saved(tmp_path / 'a.pth', wrapped))
+    check_weights(torch.nn.Linear(3, 2), tmp_path / 'a.pth')
+
+
+@pytest.mark.parametrize(
+    ('other', 'message'),
+    [
+        (torch.nn.Linear(4, 2), r'weight is \(2, 4\) instead of \(2, 3\)'),
+        (torch.nn.Linear(3, 2, bias=False), 'bias is missing'),
+        (torch.nn.BatchNorm1d(2), '4 weights differ'),
+    ],
+)
+def test_weights_of_another_model(tmp_path, other, message):
+    path = saved(tmp_path / 'a.pth', other)
+    with pytest.raises(ConfigError, match=rf'(?s)a.pth does not fit .*{message}'):
+        check_weights(torch.nn.Linear(3, 2), path)
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [(b'', 'not a readable'), (b'PK\x03\x04 cut', 'not a readable'), (b'hello', 'not a readable')],
+)
+def test_what_is_no_checkpoint(tmp_path, content, message):
+    path = tmp_path / 'a.pth'
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=rf'(?s)a.pth: {message}.*tools/train.py'):
+        read_checkpoint(path)
+
+
+def test_a_truncated_checkpoint(tmp_path):
+    path = saved(tmp_path / 'a.pth', torch.nn.Linear(100, 100))
+    path.write_bytes(path.read_bytes()[:20_000])
+    with pytest.raises(ConfigError, match=r'a.pth: not a readable checkpoint'):
+        read_checkpoint(path)
+
+
+def test_a_file_without_weights(tmp_path):
+    torch.save({'epoch': 3}, tmp_path / 'a.pth')
+    with pytest.raises(ConfigError, match=r'a.pth: no weights in it'):
+        read_checkpoint(tmp_path / 'a.pth')
+
+
+def test_a_missing_file_but_not_a_remote_one():
+    with pytest.raises(ConfigError, match=r'(?s)nowhere.pth: no such checkpoint.*last_checkpoint'):
+        existing_checkpoint('nowhere.pth')
+    assert existing_checkpoint('https://x.org/a.pth') == 'https://x.org/a.pth'

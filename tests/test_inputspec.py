@@ -1,0 +1,107 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from geo_mm.errors import SpecError
+from geo_mm.inputspec import InputSpec, palette_of
+from geo_mm.raster import Scene
+from tests.data.rasters import noise, write_raster
+
+SPEC = InputSpec(
+    task='pixels',
+    classes=('background', 'building'),
+    palette=((0, 0, 0), (255, 0, 0)),
+    bands=('red', 'nir'),
+    gsd=0.5,
+    dtype='uint16',
+    nodata='auto',
+    mean=(100.0, 200.5),
+    std=(10.0, 20.0),
+    chip_size=(256, 512),
+    background='background',
+)
+
+
+def test_json_and_back():
+    assert InputSpec.from_dict(json.loads(SPEC.to_json())) == SPEC
+    plain = replace(SPEC, task='objects', gsd=None, nodata=None, background=None)
+    assert InputSpec.from_dict(json.loads(plain.to_json())) == plain
+
+
+def test_a_spec_of_another_version_with_other_fields():
+    data = SPEC.to_dict() | {'scale': 1}
+    del data['gsd']
+    with pytest.raises(SpecError, match=r'missing or unknown fields: gsd, scale'):
+        InputSpec.from_dict(data)
+
+
+def test_fields_that_older_specs_lack():
+    data = SPEC.to_dict()
+    del data['background'], data['version']
+    assert InputSpec.from_dict(data).background is None
+
+
+def scene(tmp_path, names=None, shape=(40, 60), **kwargs):
+    array = noise((len(names) if names else 2, *shape), 'uint16')
+    return Scene.open(write_raster(tmp_path / 'a.tif', array, descriptions=names, **kwargs)), array
+
+
+def test_bands_are_found_by_name_in_another_order(tmp_path):
+    opened, array = scene(tmp_path, ('NIR', 'green', 'Red'))
+    fitted = SPEC.fit(opened)
+    np.testing.assert_array_equal(fitted.read()[0], array[[2, 0]])
+
+
+def test_a_missing_band_is_refused(tmp_path):
+    opened, _ = scene(tmp_path, ('red', 'green', 'blue'))
+    with pytest.raises(SpecError, match=r'(?s)a.tif has the bands red, green, blue.*missing: nir'):
+        SPEC.fit(opened)
+
+
+def test_other_names_of_the_same_number_are_refused(tmp_path):
+    opened, _ = scene(tmp_path, ('red', 'swir'))
+    with pytest.raises(SpecError, match=r'missing: nir'):
+        SPEC.fit(opened)
+
+
+def test_bands_without_names_are_taken_in_order_with_a_warning(tmp_path, caplog):
+    opened, array = scene(tmp_path)
+    fitted = SPEC.fit(opened)
+    np.testing.assert_array_equal(fitted.read()[0], array)
+    assert 'a: bands B1, B2 taken as red, nir in this order' in caplog.text
+
+
+def test_too_few_bands_without_names_are_refused(tmp_path):
+    opened, _ = scene(tmp_path)
+    with pytest.raises(SpecError, match=r'missing: red, green, nir'):
+        replace(SPEC, bands=('red', 'green', 'nir')).fit(opened)
+
+
+def test_a_scene_is_read_at_the_trained_gsd(tmp_path):
+    opened, _ = scene(tmp_path, ('red', 'nir'))
+    fitted = replace(SPEC, gsd=1.0).fit(opened)
+    assert (fitted.width, fitted.height) == (30, 20)
+    assert fitted.grid.bounds == pytest.approx(opened.grid.bounds)
+
+
+@pytest.mark.parametrize(('gsd', 'resampled'), [(0.505, False), (0.495, False), (0.53, True)])
+def test_a_small_difference_is_not_worth_resampling(tmp_path, gsd, resampled):
+    opened, _ = scene(tmp_path, ('red', 'nir'))
+    fitted = replace(SPEC, gsd=gsd).fit(opened)
+    assert (fitted.grid != opened.grid) == resampled
+
+
+def test_a_scene_without_georeference_is_refused_only_if_the_model_knows_a_gsd(tmp_path):
+    opened, _ = scene(tmp_path, ('red', 'nir'), crs=None)
+    with pytest.raises(SpecError, match=r'(?s)a.tif has no georeference.*0.5 m'):
+        SPEC.fit(opened)
+    assert replace(SPEC, gsd=None).fit(opened).grid == opened.grid
+
+
+def test_colours():
+    assert palette_of(('a', 'b'), [[1, 2, 3], (4, 5, 6)]) == ((1, 2, 3), (4, 5, 6))
+    own = palette_of('abcdefgh')
+    assert len(set(own)) == 8
+    assert palette_of(('a', 'b'), [(1, 2, 3)]) == own[:2]

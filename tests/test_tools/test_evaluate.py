@@ -1,0 +1,94 @@
+"""tools/evaluate.py as it is called."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import shapely
+
+from geo_mm.vector import write_layer
+from tests.data.rasters import write_raster
+
+ROOT = Path(__file__).parents[2]
+
+
+def evaluate(*arguments) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, ROOT / 'tools' / 'evaluate.py', *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={'PYTHONPATH': str(ROOT), 'PATH': '', 'COLUMNS': '60'},
+    )
+
+
+@pytest.fixture
+def layers(tmp_path):
+    boxes = [shapely.box(x, 0, x + 10, 10) for x in (0, 20, 40)]
+    truth = gpd.GeoDataFrame({'class': ['car', 'car', 'tree']}, geometry=boxes, crs='EPSG:32617')
+    pred = truth.iloc[:2].assign(score=[0.9, 0.4])
+    return (
+        write_layer(pred, tmp_path / 'pred.gpkg'),
+        write_layer(truth, tmp_path / 'truth.geojson'),
+    )
+
+
+def test_objects(layers, tmp_path):
+    out = tmp_path / 'out'
+    run = evaluate(*layers, '-o', out, '--coco', '--size-classes', '50,200', '--min-score', '0.5')
+    assert run.returncode == 0, run.stderr
+    overall = json.loads((out / 'metrics.json').read_text())['overall']
+    assert (overall['truth'], overall['predicted'], overall['hits']) == (3, 1, 1)
+    assert overall['ap'] == 0.5  # cars 1, trees 0
+    assert 'Objects by class, IoU 0.5' in run.stdout
+    # Numbers are not cut, however narrow the terminal.
+    assert '…' not in run.stdout
+    for path in (out / 'report.html', out / 'matches.gpkg'):
+        assert path.stat().st_size > 1000
+
+
+def test_objects_on_an_image(layers, tmp_path):
+    image = write_raster(tmp_path / 'image.tif', np.ones((3, 50, 60), np.uint8))
+    run = evaluate(*layers, '-o', tmp_path / 'out', '--image', image)
+    assert run.returncode == 0, run.stderr
+
+
+def test_rasters(tmp_path):
+    pred = write_raster(tmp_path / 'pred.tif', np.array([[0, 1], [1, 1]], np.uint8))
+    truth = write_raster(tmp_path / 'truth.tif', np.array([[0, 1], [1, 0]], np.uint8))
+    out = tmp_path / 'out'
+    run = evaluate(pred, truth, '-o', out, '--classes', 'land', 'water')
+    assert run.returncode == 0, run.stderr
+    metrics = json.loads((out / 'metrics.json').read_text())
+    assert metrics['overall']['accuracy'] == 0.75
+    assert metrics['confusion'] == [[1, 1], [0, 2]]
+    assert 'water' in run.stdout
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'said'),
+    [
+        (['--class-column', 'kind'], "has no column 'kind'"),
+        (['--iou', '0'], 'above 0 and up to 1'),
+        (['--size-classes', 'small'], 'areas in m2'),
+        (['--class-map', 'x'], 'VALUE=CLASS'),
+        (['--classes', 'boat'], 'no object is of class boat'),
+        (['--aoi', 'none.gpkg'], 'none.gpkg'),
+    ],
+)
+def test_mistakes_are_said_in_a_message(layers, arguments, said):
+    run = evaluate(*layers, *arguments)
+    assert run.returncode == 2
+    assert said in run.stderr
+    assert 'Traceback' not in run.stderr
+
+
+def test_objects_against_a_raster(layers, tmp_path):
+    raster = write_raster(tmp_path / 'truth.tif', np.ones((5, 5), np.uint8))
+    run = evaluate(layers[0], raster)
+    assert run.returncode == 2
+    assert 'is a raster, but not everything compared is' in run.stderr
