@@ -52,7 +52,7 @@ def main() -> None:
     schedule = [
         f'train_cfg.max_iters={args.iters}',
         f'train_cfg.val_interval={args.iters}',
-        f'param_scheduler.0.total_steps={args.iters}',
+        f'param_scheduler.1.end={args.iters}',
     ]
     run('train.py', CONFIG, '--work-dir', work_dir, '--cfg-options', *options, *schedule)
     checkpoint = work_dir / f'iter_{args.iters}.pth'
@@ -123,6 +123,9 @@ def _run_with_bar(command: list[str]) -> int:
                 loss = re.search(r' loss: ([\d.]+)', line)
                 what = f'{match[1]}, loss {loss[1]}' if loss else match[1]
                 bar.update(task, description=what, completed=step, total=total)
+                if not console.is_terminal:  # a log file shows no bars
+                    left = re.search(r'eta: ([\d:]+)', line)
+                    console.print(f'{what} {step}/{total}{f", left {left[1]}" if left else ""}')
     if process.returncode:
         console.print(''.join(last), style='red', markup=False)
     return process.returncode

@@ -35,13 +35,16 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     env.require()
     from geo_mm.engine import launch
+    from geo_mm.engine.checkpoints import check_weights
 
     args = parse_args()
     config = launch.load_config(args.config, args.cfg_options)
     launch.set_work_dir(config, args.work_dir, args.config)
-    config.load_from = launch.existing_checkpoint(args.checkpoint)
+    config.load_from = args.checkpoint
     with launch.explained_config_errors():
-        launch.build_runner(config, args.launcher).test()
+        runner = launch.build_runner(config, args.launcher)
+        check_weights(runner.model, args.checkpoint)
+        runner.test()
 
 
 if __name__ == '__main__':

@@ -46,6 +46,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     env.require()
     from geo_mm.engine import launch
+    from geo_mm.engine.checkpoints import check_weights
 
     args = parse_args()
     config = launch.load_config(args.config, args.cfg_options)
@@ -56,7 +57,10 @@ def main() -> None:
         launch.use_scaled_lr(config)
     launch.use_resume(config, args.resume)
     with launch.explained_config_errors():
-        launch.build_runner(config, args.launcher).train()
+        runner = launch.build_runner(config, args.launcher)
+        if args.resume not in (None, 'auto'):
+            check_weights(runner.model, args.resume)
+        runner.train()
 
 
 if __name__ == '__main__':

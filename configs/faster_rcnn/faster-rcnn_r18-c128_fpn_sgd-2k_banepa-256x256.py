@@ -1,7 +1,7 @@
 # Faster R-CNN on ResNet-18, small enough for a CPU, for buildings on the
 # Banepa drone mosaic: western two thirds to train, eastern third to test.
 _base_ = [
-    '../_base_/models/faster-rcnn_r50_fpn.py',
+    '../_base_/models/faster-rcnn_r18-c128_fpn.py',
     '../_base_/datasets/geo_det.py',
     '../_base_/schedules/sgd_2k.py',
     '../_base_/det_runtime.py',
@@ -34,7 +34,6 @@ val_dataloader = dict(dataset=dict(scenes=east, stride=chip_size, **chips))
 test_dataloader = dict(dataset=dict(scenes=east, stride=chip_size, **chips))
 model = dict(
     data_preprocessor=dict(mean=mean, std=std),
-    backbone=dict(depth=18, in_channels=len(bands)),
-    neck=dict(in_channels=[64, 128, 256, 512]),
+    backbone=dict(in_channels=len(bands)),
     roi_head=dict(bbox_head=dict(num_classes=len(classes))),
 )

@@ -1,7 +1,7 @@
 # Faster R-CNN on ResNet-18 for buildings and trees of the synthetic town.
 # Data: python -m geo_mm.synthetic data/town
 _base_ = [
-    '../_base_/models/faster-rcnn_r50_fpn.py',
+    '../_base_/models/faster-rcnn_r18-c128_fpn.py',
     '../_base_/datasets/geo_det.py',
     '../_base_/schedules/sgd_2k.py',
     '../_base_/det_runtime.py',
@@ -22,7 +22,7 @@ chips = dict(
     scenes='catalog.csv',
     data_root=data_root,
     metainfo=dict(classes=classes, palette=palette),
-    label_cfg=dict(column='class', class_map=dict(road=None, water=None)),
+    label_cfg=dict(class_column='class', class_map=dict(road=None, water=None)),
     bands=bands,
     gsd=gsd,
     chip_size=chip_size,
@@ -34,7 +34,6 @@ test_dataloader = dict(dataset=dict(stride=chip_size, **chips))
 model = dict(
     data_preprocessor=dict(mean=mean, std=std),
     rpn_head=dict(anchor_generator=dict(scales=[2, 4])),
-    backbone=dict(depth=18, in_channels=len(bands)),
-    neck=dict(in_channels=[64, 128, 256, 512]),
+    backbone=dict(in_channels=len(bands)),
     roi_head=dict(bbox_head=dict(num_classes=len(classes))),
 )

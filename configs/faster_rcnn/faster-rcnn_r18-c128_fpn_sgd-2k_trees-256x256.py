@@ -1,7 +1,7 @@
 # Faster R-CNN for street trees in Santa Monica: labels are points, complete
 # only inside the AOI polygons; 92 % of the scene is nodata; 4 bands with NIR.
 _base_ = [
-    '../_base_/models/faster-rcnn_r50_fpn.py',
+    '../_base_/models/faster-rcnn_r18-c128_fpn.py',
     '../_base_/datasets/geo_det.py',
     '../_base_/schedules/sgd_2k.py',
     '../_base_/det_runtime.py',
@@ -42,7 +42,6 @@ model = dict(
     data_preprocessor=dict(mean=mean, std=std),
     # Trees are 10 pixels wide: anchors of 8 pixels and up.
     rpn_head=dict(anchor_generator=dict(scales=[2])),
-    backbone=dict(depth=18, in_channels=len(bands)),
-    neck=dict(in_channels=[64, 128, 256, 512]),
+    backbone=dict(in_channels=len(bands)),
     roi_head=dict(bbox_head=dict(num_classes=len(classes))),
 )

@@ -21,7 +21,7 @@ palette = [
     (227, 226, 195),
 ]
 # Value in the label raster to class; 0 is unlabelled.
-class_map = {0: None, **dict(zip((1, 2, 3, 4, 5, 6, 7, 9), classes))}
+class_map = {0: None, **dict(zip((1, 2, 3, 4, 5, 6, 7, 9), classes, strict=True))}
 chip_size = 128  # pixels
 # tools/analysis_tools/band_statistics.py
 mean = [1951, 1996, 2041, 2163, 2486, 2939, 3080, 3283, 3239, 3204, 1959, 1478]

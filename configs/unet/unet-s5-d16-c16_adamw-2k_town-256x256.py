@@ -23,7 +23,7 @@ chips = dict(
     scenes='catalog.csv',
     data_root=data_root,
     metainfo=dict(classes=classes, palette=palette),
-    label_cfg=dict(column='class'),
+    label_cfg=dict(class_column='class'),
     bands=bands,
     gsd=gsd,
     chip_size=chip_size,

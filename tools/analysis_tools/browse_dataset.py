@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from geo_mm import env
-from geo_mm.errors import report_errors
+from geo_mm.errors import ConfigError, report_errors
 
 
 def parse_args() -> argparse.Namespace:
@@ -38,6 +38,8 @@ def main() -> None:
     args = parse_args()
     config = load_config(args.config, args.cfg_options)
     init_default_scope(config.get('default_scope', 'mmengine'))
+    if not config.get(f'{args.split}_dataloader'):
+        raise ConfigError(f'{args.config} has no {args.split}_dataloader', fix='choose --split')
     with explained_config_errors():
         loader_config = dict(config[f'{args.split}_dataloader'], num_workers=0)
         loader_config.pop('persistent_workers', None)
