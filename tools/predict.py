@@ -6,6 +6,9 @@ GeoJSON; both a picture to look at and a JSON file that says what was done.
 
 import argparse
 import glob
+import sys
+from collections import Counter
+from pathlib import Path
 
 from geo_mm import env
 from geo_mm.errors import GeoMMError, SceneError, report_errors
@@ -25,6 +28,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--batch-size', type=int, default=2, help='tiles per forward pass')
     parser.add_argument('--score', type=float, default=0.3, help='least confidence of an object')
+    parser.add_argument(
+        '--nodata', type=float, help='value of pixels without data (default: as in training)'
+    )
     parser.add_argument('--device', help='torch device (default: first GPU, else CPU)')
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, help='override settings: key=value'
@@ -38,6 +44,7 @@ def main() -> None:
     from geo_mm.inference import Predictor
 
     args = parse_args()
+    sources = find_sources(args.scenes)
     predictor = Predictor(
         load_config(args.config, args.cfg_options),
         args.checkpoint,
@@ -46,30 +53,53 @@ def main() -> None:
         overlap=args.overlap,
         batch_size=args.batch_size,
         score=args.score,
+        nodata=args.nodata,
     )
     failed = []
-    for source in _sources(args.scenes):
+    for source, name in named(sources):
         try:
-            predict_with_progress(predictor, source, args.out)
+            predict_with_progress(predictor, source, args.out, name)
         except GeoMMError as error:
-            failed.append(error)
-            if len(args.scenes) > 1:
-                print(f'error: {error}')
+            if len(sources) == 1:
+                raise
+            # The other scenes can do without this one.
+            print(f'error: {error}', file=sys.stderr)
+            failed.append(source)
     if failed:
-        raise failed[-1]
+        raise GeoMMError(f'{len(failed)} of {len(sources)} scenes failed: {", ".join(failed)}')
 
 
-def _sources(patterns: list[str]) -> list[str]:
+def find_sources(patterns: list[str]) -> list[str]:
+    """The scenes that file names and glob patterns mean, each once."""
     sources = []
     for pattern in patterns:
-        found = sorted(glob.glob(pattern)) if glob.has_magic(pattern) else [pattern]
+        # '?' and brackets also occur in URLs and in file names.
+        is_name = '://' in pattern or pattern.startswith('/vsi') or Path(pattern).exists()
+        if is_name or not glob.has_magic(pattern):
+            sources.append(pattern)
+            continue
+        found = sorted(glob.glob(pattern, recursive=True))
         if not found:
-            raise SceneError(f'{pattern}: no file matches')
+            raise SceneError(f'{pattern}: no file matches', fix='correct the pattern')
         sources += found
-    return sources
+    return list(dict.fromkeys(sources))
 
 
-def predict_with_progress(predictor, source: str, folder: str) -> None:
+def named(sources: list[str]) -> list[tuple[str, str | None]]:
+    """Each scene with a name for its results, where its own is not enough.
+
+    Scenes of the same file name, as in ``2023/rgb.tif`` and ``2024/rgb.tif``,
+    are told apart by their folders: ``2023_rgb`` and ``2024_rgb``.
+    """
+    paths = [Path(source.split('?')[0]).absolute() for source in sources]
+    stems = Counter(path.stem for path in paths)
+    return [
+        (source, None if stems[path.stem] == 1 else f'{path.parent.name}_{path.stem}')
+        for source, path in zip(sources, paths, strict=True)
+    ]
+
+
+def predict_with_progress(predictor, source: str, folder: str, name: str | None) -> None:
     """Predicts one scene under a progress bar and says what came out."""
     from rich.console import Console
     from rich.progress import (
@@ -91,9 +121,12 @@ def predict_with_progress(predictor, source: str, folder: str) -> None:
         TimeRemainingColumn(),
     )
     with Progress(*columns) as bar:
-        task = bar.add_task(source, total=None)
+        task = bar.add_task(Path(source).name, total=None)
         result = predictor.predict(
-            source, folder, progress=lambda done, total: bar.update(task, advance=done, total=total)
+            source,
+            folder,
+            name=name,
+            progress=lambda done, total: bar.update(task, advance=done, total=total),
         )
     console = Console()
     unit = 'pixels' if predictor.model.spec.task == 'pixels' else 'objects'

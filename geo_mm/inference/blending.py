@@ -38,7 +38,8 @@ class StripBlender:
 
     Tiles must come row by row, as :func:`geo_mm.raster.tile_plan` orders them;
     tiles without valid pixels may be left out. Memory is one row of tiles:
-    ``channels x tile x width`` float32, whatever the height.
+    ``channels x tile x width`` float32, whatever the height. The strips given
+    back are views of it, which the next strip overwrites.
 
     Args:
         plan: All tiles of the scene.
@@ -65,7 +66,9 @@ class StripBlender:
     def add(
         self, tile: Tile, values: np.ndarray, valid: np.ndarray
     ) -> Iterator[tuple[Window, np.ndarray, np.ndarray]]:
-        """Adds a tile; yields the strips that were finished before it.
+        """Adds a tile, after yielding the strips that were finished before it.
+
+        The iterator has to be run to its end, or the tile is not added.
 
         Args:
             tile: Where it lies.
@@ -77,7 +80,7 @@ class StripBlender:
             width)``.
         """
         while self._row < tile.row:
-            yield self._finish()
+            yield from self._finish()
         inside = tile.window.intersection(Window(0, 0, self.width, self.height))
         here = inside.slices(Window(0, self._top, 0, 0))
         part = inside.slices(tile.window)
@@ -90,18 +93,16 @@ class StripBlender:
     def finish(self) -> Iterator[tuple[Window, np.ndarray, np.ndarray]]:
         """Yields the strips that are left, as :meth:`add` does."""
         while self._row < len(self._row_starts):
-            yield self._finish()
+            yield from self._finish()
 
-    def _finish(self) -> tuple[Window, np.ndarray, np.ndarray]:
-        """The rows that no later tile touches; those below move up."""
+    def _finish(self) -> Iterator[tuple[Window, np.ndarray, np.ndarray]]:
+        """The rows that no later tile touches; those below move up afterwards."""
         self._row += 1
         last = self._row == len(self._row_starts)
         rows = (self.height if last else self._row_starts[self._row]) - self._top
-        window = Window(0, self._top, self.width, rows)
-        values, valid = self._sum[:, :rows].copy(), self._valid[:rows].copy()
+        yield Window(0, self._top, self.width, rows), self._sum[:, :rows], self._valid[:rows]
         for buffer in (self._sum, self._valid):
             kept = buffer.shape[-2] - rows
             buffer[..., :kept, :] = buffer[..., rows:, :].copy()
             buffer[..., kept:, :] = 0
         self._top += rows
-        return window, values, valid

@@ -1,18 +1,17 @@
 """A trained model, ready for chips of scenes."""
 
 import os
-import pickle
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
-from mmengine.registry import init_default_scope
+from mmengine.registry import DefaultScope
 from mmengine.structures import BaseDataElement
 
 from geo_mm.catalog import LabelledScene
+from geo_mm.engine.checkpoints import check_weights, read_checkpoint
 from geo_mm.engine.launch import build_model
 from geo_mm.errors import ConfigError, SpecError
 from geo_mm.inputspec import InputSpec
@@ -31,7 +30,7 @@ class TrainedModel:
 
     Raises:
         ConfigError: If the checkpoint is unreadable or belongs to another
-            config.
+            config, or there is no such device.
         SpecError: If it holds no input spec.
     """
 
@@ -39,8 +38,8 @@ class TrainedModel:
         self, config: Config, checkpoint: str | os.PathLike, device: str | None = None
     ) -> None:
         self.config = config
-        self.device = torch.device(device or ('cuda:0' if torch.cuda.is_available() else 'cpu'))
-        data = _load_checkpoint(checkpoint)
+        self.device = _device(device)
+        data = read_checkpoint(checkpoint)
         if 'input_spec' not in data:
             raise SpecError(
                 f'{checkpoint} does not say what its model must be fed',
@@ -49,29 +48,26 @@ class TrainedModel:
             )
         self.spec = InputSpec.from_dict(data['input_spec'])
         self.pipeline = self._test_pipeline()
-        self.model = self._build(data['state_dict'], checkpoint)
-
-    def _build(self, weights: Mapping[str, torch.Tensor], checkpoint: object) -> torch.nn.Module:
-        model = build_model(self.config)
-        try:
-            model.load_state_dict(weights)
-        except RuntimeError as error:
-            raise ConfigError(
-                f'{checkpoint} does not fit the config {self.config.filename}: '
-                f'{_first_lines(str(error))}',
-                'the config that it was trained with; a copy lies beside the checkpoint',
-            ) from error
+        model = build_model(config)
+        check_weights(model, checkpoint, data)
+        model.load_state_dict(data['state_dict'])
+        _check_normalisation(model, self.spec)
         # Convolutions on CPUs and tensor cores are faster with channels last.
-        return model.to(self.device, memory_format=torch.channels_last).eval()
+        self.model = model.to(self.device, memory_format=torch.channels_last).eval()
 
     def _test_pipeline(self) -> Compose:
         """The config's test pipeline without what reads labels."""
-        init_default_scope(self.config.get('default_scope', 'mmengine'))
         dataset = self.config.test_dataloader.dataset
         while 'pipeline' not in dataset:
             dataset = dataset.dataset if 'dataset' in dataset else dataset.datasets[0]
         steps = [s for s in dataset.pipeline if s.type.rpartition('.')[2] not in _LABEL_STEPS]
-        return Compose(steps)
+        if not steps or steps[0].type != 'geo_mm.LoadChip':
+            raise ConfigError(
+                'the pipeline of test_dataloader does not begin with reading a chip',
+                "dict(type='geo_mm.LoadChip') as its first step",
+            )
+        with DefaultScope.overwrite_default_scope(self.config.get('default_scope')):
+            return Compose(steps)
 
     def load(self, scene: Scene, tile: Tile) -> tuple[dict, np.ndarray]:
         """Reads a tile and runs the test pipeline on it. Safe in threads.
@@ -107,21 +103,23 @@ class TrainedModel:
         return self.model.test_step(batch)
 
 
-def _load_checkpoint(path: str | os.PathLike) -> dict:
-    if not Path(path).is_file():
-        raise ConfigError(f'{path}: no such checkpoint', 'a .pth file written by tools/train.py')
+def _device(name: str | None) -> torch.device:
+    name = name or ('cuda:0' if torch.cuda.is_available() else 'cpu')
     try:
-        data = torch.load(path, map_location='cpu', weights_only=False)
-    except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError) as error:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
         raise ConfigError(
-            f'{path}: not a readable checkpoint: {_first_lines(str(error))}',
-            'a complete .pth file written by tools/train.py',
+            f'device {name!r} cannot be used: {str(error).splitlines()[0]}',
+            "'cpu', or 'cuda:0' on a machine with a GPU and a PyTorch for it",
         ) from error
-    if not isinstance(data, dict) or 'state_dict' not in data:
-        raise ConfigError(f'{path}: no weights in it', 'a checkpoint written by tools/train.py')
-    return data
 
 
-def _first_lines(text: str, count: int = 4) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return ' '.join(lines[:count])
+def _check_normalisation(model: torch.nn.Module, spec: InputSpec) -> None:
+    for key in ('mean', 'std'):
+        own = getattr(model.data_preprocessor, key, torch.empty(0)).flatten().tolist()
+        if tuple(own) != getattr(spec, key):
+            raise ConfigError(
+                f'the data_preprocessor of the config has {key}={own}',
+                f'{list(getattr(spec, key))}, with which the model was trained',
+                'take the config that lies beside the checkpoint',
+            )

@@ -1,12 +1,14 @@
 """Pixel classes of a whole scene, as a GeoTIFF."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 from mmengine.structures import BaseDataElement
 
 from geo_mm.catalog import IGNORED
+from geo_mm.errors import ConfigError
 from geo_mm.inference.blending import StripBlender
 from geo_mm.inference.model import TrainedModel
 from geo_mm.inference.tiles import predicted_tiles
@@ -54,30 +56,51 @@ def predict_pixels(
         band_names=['class'],
         tags=tags,
     )
-    with writer:
+    threshold = getattr(getattr(model.model, 'decode_head', None), 'threshold', None)
 
-        def write(window, probabilities, valid) -> None:
-            classes = probabilities.argmax(0).astype(np.uint8)
+    def values(prediction: BaseDataElement) -> np.ndarray:
+        found = probabilities(prediction, threshold)
+        if len(found) != len(spec.classes):
+            raise ConfigError(
+                f'the model gives {len(found)} classes',
+                f'{len(spec.classes)}: {", ".join(spec.classes)}',
+                'set num_classes of the decode_head likewise and train again',
+            )
+        return found
+
+    tiles = predicted_tiles(model, scene, plan, batch_size, progress)
+    with writer, closing(tiles):
+
+        def write(window, likelihood, valid) -> None:
+            classes = likelihood.argmax(0).astype(np.uint8)
             counts[:] += np.bincount(classes[valid], minlength=len(counts))
             classes[~valid] = IGNORED
             writer.write(classes, window)
 
-        for tile, prediction, valid in predicted_tiles(model, scene, plan, batch_size, progress):
-            for strip in blender.add(tile, probabilities(prediction), valid):
+        for tile, prediction, valid in tiles:
+            for strip in blender.add(tile, values(prediction), valid):
                 write(*strip)
         for strip in blender.finish():
             write(*strip)
     return dict(zip(spec.classes, counts.tolist(), strict=True))
 
 
-def probabilities(prediction: BaseDataElement) -> np.ndarray:
+def probabilities(prediction: BaseDataElement, threshold: float | None = None) -> np.ndarray:
     """Class probabilities ``(classes, h, w)`` float32 of a SegDataSample.
 
-    A model with one output channel is binary: its sigmoid is the probability
-    of the second class.
+    A model with one output channel is binary: it gives the probability of the
+    second class, and means that class above its ``threshold``. So that the
+    larger of two values tells, as for other models, the two probabilities are
+    weighted by ``threshold`` and ``1 - threshold``.
+
+    Args:
+        prediction: With ``seg_logits``.
+        threshold: That of a binary model; None is 0.5.
     """
     logits = prediction.seg_logits.data.float()
     if len(logits) == 1:
-        second = logits.sigmoid()
-        return np.concatenate([(1 - second).cpu().numpy(), second.cpu().numpy()])
+        # MMSegmentation has applied the sigmoid already, though not for more classes.
+        second = logits.cpu().numpy()
+        threshold = 0.5 if threshold is None else threshold
+        return np.concatenate([(1 - second) * threshold, second * (1 - threshold)])
     return logits.softmax(dim=0).cpu().numpy()

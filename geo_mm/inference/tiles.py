@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import numpy as np
 from mmengine.structures import BaseDataElement
@@ -23,7 +24,9 @@ def predicted_tiles(
     """Predicts the tiles of a plan, in its order; empty tiles cost no forward pass.
 
     At most two batches are read ahead, so memory does not grow with the scene.
-    An error while reading ends the iteration and is the one raised.
+    An error while reading ends the iteration and is the one raised. Close the
+    iterator (:func:`contextlib.closing`) where it may not be run to its end:
+    that ends the reading threads.
 
     Args:
         model: Model and pipeline.
@@ -37,14 +40,15 @@ def predicted_tiles(
         pixels are left out.
     """
     pending: list[tuple[Tile, dict, np.ndarray]] = []
-    for tile, inputs, valid in _read_ahead(model, scene, plan, 2 * batch_size):
-        if inputs:
-            pending.append((tile, inputs, valid))
-        elif progress:
-            progress(1)
-        if len(pending) == batch_size:
-            yield from _predict(model, pending, progress)
-            pending = []
+    with closing(_read_ahead(model, scene, plan, 2 * batch_size)) as tiles:
+        for tile, inputs, valid in tiles:
+            if inputs:
+                pending.append((tile, inputs, valid))
+            elif progress:
+                progress(1)
+            if len(pending) == batch_size:
+                yield from _predict(model, pending, progress)
+                pending = []
     yield from _predict(model, pending, progress)
 
 

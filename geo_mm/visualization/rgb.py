@@ -14,6 +14,8 @@ def display_bands(names: Sequence[str]) -> tuple[int, int, int]:
     The bands of those names; else the first three; else the first for all.
     """
     lowered = [name.lower() for name in names]
+    if len(names) <= 4 and lowered == [f'b{number}' for number in range(1, len(names) + 1)]:
+        lowered = []  # bands without names, not those of a satellite
     found = [
         next((i for i, name in enumerate(lowered) if name in synonyms), None)
         for synonyms in _SYNONYMS

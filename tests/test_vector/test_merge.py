@@ -97,3 +97,49 @@ def test_many_boxes_over_several_chunks():
 def test_arrays_that_do_not_fit(boxes, scores, message):
     with pytest.raises(ValueError, match=message):
         merge_boxes(boxes, scores, [0])
+
+
+def test_boxes_of_one_tile_are_no_rivals():
+    boxes = [[0, 0, 10, 10], [1, 0, 11, 10], [0, 1, 10, 11]]
+    scores = [0.9, 0.8, 0.7]
+    assert merge_boxes(boxes, scores, [0] * 3, groups=[5, 5, 5]).tolist() == [0, 1, 2]
+    assert merge_boxes(boxes, scores, [0] * 3, groups=[5, 5, 6]).tolist() == [0, 1]
+    assert merge_boxes(boxes, scores, [0] * 3, groups=[1, 2, 3]).tolist() == [0]
+
+
+def test_whole_box_wins_over_a_surer_part_of_it():
+    boxes = [[0, 0, 100, 20], [70, 0, 100, 20]]
+    kept = merge_boxes(boxes, [0.5, 0.9], [0, 0], groups=[0, 1], partial=[False, True])
+    assert kept.tolist() == [0]
+    assert merge_boxes(boxes, [0.5, 0.9], [0, 0], groups=[0, 1]).tolist() == [1]
+
+
+def test_whole_box_inside_another_is_an_object_of_its_own():
+    boxes = [[0, 0, 100, 20], [70, 0, 100, 20]]
+    kept = merge_boxes(boxes, [0.5, 0.9], [0, 0], groups=[0, 1], partial=[False, False])
+    assert kept.tolist() == [1, 0]  # by falling score
+    # Nor does it make a larger one vanish that a tile cuts.
+    kept = merge_boxes(boxes, [0.5, 0.9], [0, 0], groups=[0, 1], partial=[True, False])
+    assert kept.tolist() == [1, 0]
+
+
+def test_of_two_parts_the_larger_is_kept():
+    boxes = [[0, 0, 50, 20], [10, 0, 30, 20]]
+    kept = merge_boxes(boxes, [0.5, 0.9], [0, 0], groups=[0, 1], partial=[True, True])
+    assert kept.tolist() == [0]
+
+
+@given(st.lists(st.tuples(box, st.integers(0, 2), st.booleans()), min_size=1, max_size=30))
+@settings(deadline=None)
+def test_groups_and_parts_forget_the_input_order(rows):
+    numbers = np.array([(*row, group, part) for row, group, part in rows], dtype=float)
+    numbers = np.unique(numbers, axis=0)
+
+    def kept(table):
+        boxes = np.column_stack([table[:, :2], table[:, :2] + table[:, 2:4]])
+        found = merge_boxes(
+            boxes, table[:, 4], table[:, 5], groups=table[:, 6], partial=table[:, 7]
+        )
+        return sorted(map(tuple, table[found, :6]))
+
+    assert kept(numbers) == kept(numbers[::-1])

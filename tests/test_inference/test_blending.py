@@ -1,0 +1,133 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from geo_mm.inference.blending import StripBlender, blend_weights
+from geo_mm.raster import Window, tile_plan, tile_starts
+
+
+def full_array_blend(plan, width, height, tiles):
+    """Weighted mean of all tiles over arrays of the whole scene, in float64: the reference."""
+    side = plan[0].window.width
+    fade = np.sin(np.pi * (np.arange(side) + 0.5) / side) ** 2
+    weight = np.outer(fade, fade)
+    channels = next(iter(tiles.values())).shape[0]
+    total = np.zeros((height + side, width + side))
+    values = np.zeros((channels, height + side, width + side))
+    for number, tile in enumerate(plan):
+        if number in tiles:
+            place = tile.window.slices()
+            total[place] += weight
+            values[(slice(None), *place)] += weight * tiles[number]
+    return (values / np.where(total > 0, total, 1))[:, :height, :width]
+
+
+def strip_blend(plan, width, height, channels, tiles, valid):
+    """The blender's strips put together, and checked to come in order without a gap."""
+    blender = StripBlender(plan, width, height, channels)
+    values = np.full((channels, height, width), np.nan)
+    known = np.zeros((height, width), bool)
+    rows = 0
+
+    def keep(strips):
+        nonlocal rows
+        for window, strip, strip_valid in strips:
+            assert (window.col_off, window.row_off, window.width) == (0, rows, width)
+            values[(slice(None), *window.slices())] = strip
+            known[window.slices()] = strip_valid
+            rows += window.height
+
+    for number, tile in enumerate(plan):
+        if number in tiles:
+            keep(blender.add(tile, tiles[number], valid[number]))
+    keep(blender.finish())
+    assert rows == height
+    return values, known
+
+
+def padded_tile(image, window):
+    padded = np.pad(image, ((0, window.height), (0, window.width)))
+    return padded[window.slices()]
+
+
+@given(
+    width=st.integers(1, 70),
+    height=st.integers(1, 70),
+    side=st.integers(1, 33),
+    share=st.floats(0, 0.75),
+    seed=st.integers(0, 99),
+    holes=st.floats(0, 1),
+)
+@settings(max_examples=150)
+def test_equals_the_blend_over_full_arrays(width, height, side, share, seed, holes):
+    rng = np.random.default_rng(seed)
+    plan = tile_plan(width, height, side, int(share * side))
+    # Whole tiles without data, which are left out, and scattered invalid pixels.
+    scene_valid = rng.random((height, width)) > 0.1
+    for tile in plan:
+        if rng.random() < holes:
+            scene_valid[tile.window.slices()] = False
+    valid = {n: padded_tile(scene_valid, tile.window) for n, tile in enumerate(plan)}
+    tiles = {n: rng.random((2, side, side), np.float32) for n in valid if valid[n].any()}
+    values, known = strip_blend(plan, width, height, 2, tiles, valid)
+    np.testing.assert_array_equal(known, scene_valid)
+    if tiles:
+        expected = full_array_blend(plan, width, height, tiles)
+        np.testing.assert_allclose(values[:, known], expected[:, known], rtol=0, atol=1e-6)
+
+
+@given(
+    length=st.integers(1, 200), side=st.integers(1, 64), share=st.floats(0, 0.75, exclude_max=True)
+)
+def test_weights_sum_to_one_at_every_pixel(length, side, share):
+    starts = tile_starts(length, side, int(share * side))
+    weights = blend_weights(starts, side, length)
+    total = np.zeros(max(length, starts[-1] + side))
+    for row, start in zip(weights, starts, strict=True):
+        total[start : start + side] += row
+    np.testing.assert_allclose(total[:length], 1, atol=1e-6)
+    assert not total[length:].any()
+
+
+def test_outermost_pixels_are_as_complete_as_inner_ones():
+    plan = tile_plan(23, 17, 8, 3)
+    ones = {n: np.ones((1, 8, 8), np.float32) for n in range(len(plan))}
+    valid = {n: np.ones((8, 8), bool) for n in range(len(plan))}
+    values, known = strip_blend(plan, 23, 17, 1, ones, valid)
+    assert known.all()
+    np.testing.assert_allclose(values, 1, atol=1e-6)
+
+
+def test_a_tile_fades_into_its_neighbour():
+    # Two tiles over 12 columns, sharing columns 4 to 7: values 0 and 1.
+    plan = tile_plan(12, 1, 8, 4)
+    tiles = {0: np.zeros((1, 8, 8), np.float32), 1: np.ones((1, 8, 8), np.float32)}
+    values, _ = strip_blend(plan, 12, 1, 1, tiles, dict.fromkeys(tiles, np.ones((8, 8), bool)))
+    row = values[0, 0]
+    assert not row[:4].any()
+    assert (np.diff(row[3:9]) > 0).all()
+    # The shares at a pixel and at its mirror image add up to 1.
+    np.testing.assert_allclose(row[4:8] + row[4:8][::-1], 1, atol=1e-6)
+    np.testing.assert_allclose(row[8:], 1, atol=1e-6)
+
+
+def test_scene_without_any_tile_is_all_invalid():
+    plan = tile_plan(20, 30, 8, 2)
+    _, known = strip_blend(plan, 20, 30, 1, {}, {})
+    assert not known.any()
+
+
+@pytest.mark.parametrize('height', [64, 640, 6400])
+def test_buffer_is_one_row_of_tiles_however_high_the_scene(height):
+    blender = StripBlender(tile_plan(100, height, 64, 16), 100, height, 3)
+    assert blender._sum.nbytes == 3 * 64 * 100 * 4
+
+
+def test_strips_end_where_the_next_row_of_tiles_begins():
+    plan = tile_plan(8, 20, 8, 2)  # rows of tiles at 0, 6 and 12
+    blender = StripBlender(plan, 8, 20, 1)
+    tile, valid = np.ones((1, 8, 8), np.float32), np.ones((8, 8), bool)
+    windows = [[w for w, *_ in blender.add(t, tile, valid)] for t in plan]
+    assert windows == [[], [Window(0, 0, 8, 6)], [Window(0, 6, 8, 6)]]
+    assert [w for w, *_ in blender.finish()] == [Window(0, 12, 8, 8)]
