@@ -21,6 +21,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config that the model was trained with')
     parser.add_argument('checkpoint', help='.pth file that tools/train.py wrote')
     parser.add_argument('scenes', nargs='+', help='scene files or glob patterns')
+    parser.add_argument(
+        '--stack', action='store_true', help='the files are bands of one scene, in this order'
+    )
     parser.add_argument('-o', '--out', required=True, help='folder for the results')
     parser.add_argument('--tile', type=int, help='side of a tile in pixels (default: 512 or more)')
     parser.add_argument(
@@ -45,6 +48,7 @@ def main() -> None:
 
     args = parse_args()
     sources = find_sources(args.scenes)
+    scenes = [(sources, None)] if args.stack else named(sources)
     predictor = Predictor(
         load_config(args.config, args.cfg_options),
         args.checkpoint,
@@ -56,17 +60,17 @@ def main() -> None:
         nodata=args.nodata,
     )
     failed = []
-    for source, name in named(sources):
+    for source, name in scenes:
         try:
             predict_with_progress(predictor, source, args.out, name)
         except GeoMMError as error:
-            if len(sources) == 1:
+            if len(scenes) == 1:
                 raise
             # The other scenes can do without this one.
             print(f'error: {error}', file=sys.stderr)
             failed.append(source)
     if failed:
-        raise GeoMMError(f'{len(failed)} of {len(sources)} scenes failed: {", ".join(failed)}')
+        raise GeoMMError(f'{len(failed)} of {len(scenes)} scenes failed: {", ".join(failed)}')
 
 
 def find_sources(patterns: list[str]) -> list[str]:
@@ -99,7 +103,9 @@ def named(sources: list[str]) -> list[tuple[str, str | None]]:
     ]
 
 
-def predict_with_progress(predictor, source: str, folder: str, name: str | None) -> None:
+def predict_with_progress(
+    predictor, source: str | list[str], folder: str, name: str | None
+) -> None:
     """Predicts one scene under a progress bar and says what came out."""
     from rich.console import Console
     from rich.progress import (
@@ -121,7 +127,8 @@ def predict_with_progress(predictor, source: str, folder: str, name: str | None)
         TimeRemainingColumn(),
     )
     with Progress(*columns) as bar:
-        task = bar.add_task(Path(source).name, total=None)
+        first = source if isinstance(source, str) else source[0]
+        task = bar.add_task(Path(first).name, total=None)
         result = predictor.predict(
             source,
             folder,

@@ -1,6 +1,15 @@
 """Datasets, samplers and transforms that turn chips of scenes into what
 MMDetection and MMSegmentation expect."""
 
+import contextlib
+import io
+
+with contextlib.redirect_stdout(io.StringIO()):
+    # Both print "Could not import OneDL": an optional package of theirs that
+    # nothing here needs.
+    import mmdet.datasets  # noqa: F401
+    import mmseg.datasets  # noqa: F401
+
 from geo_mm.datasets.chip_space import ChipSpace
 from geo_mm.datasets.chips import ChipDataset, chip_datasets
 from geo_mm.datasets.det import GeoDetDataset

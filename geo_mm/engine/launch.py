@@ -5,6 +5,7 @@ import difflib
 import os
 import re
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -98,6 +99,10 @@ def use_resume(config: Config, resume: str | None) -> None:
         return
     config.resume = True
     config.load_from = None if resume == 'auto' else existing_checkpoint(resume)
+
+
+# Two classes with a channel each are what the configs here mean.
+warnings.filterwarnings('ignore', message='For binary segmentation, we suggest')
 
 
 def build_model(config: Config) -> torch.nn.Module:
