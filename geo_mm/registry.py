@@ -12,6 +12,7 @@ from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
+from mmengine.registry import WEIGHT_INITIALIZERS as MMENGINE_WEIGHT_INITIALIZERS
 from mmengine.registry import Registry
 
 DATASETS = Registry(
@@ -30,4 +31,10 @@ DATA_SAMPLERS = Registry(
     locations=['geo_mm.datasets.samplers'],
 )
 MODELS = Registry('model', parent=MMENGINE_MODELS, scope='geo_mm', locations=['geo_mm.models'])
+WEIGHT_INITIALIZERS = Registry(
+    'weight initializer',
+    parent=MMENGINE_WEIGHT_INITIALIZERS,
+    scope='geo_mm',
+    locations=['geo_mm.models'],
+)
 HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='geo_mm', locations=['geo_mm.engine'])
