@@ -1,0 +1,18 @@
+"""Evaluation in map space: results as users keep them against the truth.
+
+Imports neither torch nor mm*, so the results of any program can be evaluated.
+"""
+
+from geo_mm.evaluation.confusion import Confusion
+from geo_mm.evaluation.objects import ObjectEvaluation, ObjectSettings, evaluate_objects
+from geo_mm.evaluation.pixels import PixelEvaluation, PixelSettings, evaluate_pixels
+
+__all__ = [
+    'Confusion',
+    'ObjectEvaluation',
+    'ObjectSettings',
+    'PixelEvaluation',
+    'PixelSettings',
+    'evaluate_objects',
+    'evaluate_pixels',
+]

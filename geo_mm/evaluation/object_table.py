@@ -1,0 +1,201 @@
+"""Objects of a vector layer as they are compared."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import shapely
+
+from geo_mm.errors import LabelError
+from geo_mm.evaluation.places import (
+    check_both_crs,
+    ground_areas,
+    in_crs,
+    metres_per_unit,
+    no_common_area,
+    touch,
+)
+from geo_mm.vector.layer import IGNORE, NULL
+from geo_mm.vector.reading import layer_name, read_layer
+
+ONE_CLASS = 'object'
+
+
+@dataclass(frozen=True, eq=False)
+class ObjectTable:
+    """The objects of one layer; one feature is one object, whatever its parts.
+
+    Attributes:
+        name: Name of the source, for messages.
+        columns: Its attributes.
+        crs: CRS of the geometries, or None.
+        geometries: (N,) Polygons or MultiPolygons.
+        class_names: (N,) class of each as text, 'object' without a class column.
+        classes: Whether there is a class column; None if not.
+        crowd: (N,) bool, areas to be ignored.
+        areas: (N,) float64 ground areas in m2 (square units without a CRS).
+        scores: (N,) float64, or None.
+        fids: (N,) int64 feature ids.
+    """
+
+    name: str
+    columns: list[str]
+    crs: object
+    geometries: np.ndarray
+    class_names: np.ndarray
+    classes: bool | None
+    crowd: np.ndarray
+    areas: np.ndarray
+    scores: np.ndarray | None
+    fids: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.fids)
+
+    def as_boxes(self) -> 'ObjectTable':
+        """Bounding boxes in the place of outlines."""
+        boxes = shapely.box(*shapely.bounds(self.geometries).reshape(-1, 4).T)
+        return replace(self, geometries=boxes, areas=ground_areas(boxes, self.crs))
+
+
+def read_objects(
+    source: str | os.PathLike | gpd.GeoDataFrame,
+    class_column: str | None,
+    *,
+    score_column: str | None = None,
+    class_map: Mapping[str, str] | None = None,
+    point_size: float | None = None,
+) -> ObjectTable:
+    """Read the objects of a layer.
+
+    Args:
+        source: Vector file or GeoDataFrame.
+        class_column: Attribute with the class; if the layer lacks it,
+            ``classes`` of the result is None.
+        score_column: Attribute with the confidence; if the layer lacks it,
+            ``scores`` of the result is None.
+        class_map: Class name for an attribute value; ``'ignore'`` marks areas.
+        point_size: Side in metres of the squares that stand for points.
+
+    Raises:
+        LabelError: If the layer cannot be read, holds lines, holds points and
+            no size is given, or has scores that are no numbers.
+    """
+    gdf = read_layer(source)
+    name = layer_name(source)
+    columns = [str(column) for column in gdf.columns if column != gdf.geometry.name]
+    geometries, first = _whole_features(_areal(gdf, name, point_size), gdf['fid'].to_numpy())
+    rows = gdf.iloc[first]
+    classes = True if class_column in columns else None
+    names = [_text(value) for value in rows[class_column]] if classes else [ONE_CLASS] * len(rows)
+    names = [(class_map or {}).get(value, value) for value in names]
+    scores = None
+    if score_column in columns:
+        scores = _numbers(rows[score_column], name, score_column)
+    names = np.array(names, object)
+    return ObjectTable(
+        name,
+        columns,
+        gdf.crs,
+        geometries,
+        names,
+        classes,
+        names == IGNORE,
+        ground_areas(geometries, gdf.crs),
+        scores,
+        rows['fid'].to_numpy(np.int64),
+    )
+
+
+def to_crs_of(pred: ObjectTable, truth: ObjectTable) -> ObjectTable:
+    """The truth in the CRS of the prediction.
+
+    Raises:
+        LabelError: If only one of the two has a CRS, or no transformation exists.
+    """
+    if not len(pred) or not len(truth):
+        return truth
+    check_both_crs(pred.name, pred.crs, truth.name, truth.crs)
+    geometries = in_crs(truth.geometries, truth.crs, pred.crs)
+    if geometries is truth.geometries:
+        return truth
+    return replace(truth, geometries=geometries, crs=pred.crs)
+
+
+def check_common_area(pred: ObjectTable, truth: ObjectTable) -> None:
+    """Refuse a prediction and a truth that lie in different places.
+
+    Raises:
+        LabelError: With both extents.
+    """
+    if not len(pred) or not len(truth):
+        return
+    ours, theirs = (shapely.total_bounds(table.geometries) for table in (pred, truth))
+    if touch(ours, theirs):
+        return
+    hint = 'check that both belong to the same scene and that both CRSs are right'
+    if touch(ours, theirs[[1, 0, 3, 2]]):
+        hint = 'x and y of the truth look swapped: exchange them (in QGIS: Swap X and Y)'
+    raise no_common_area(pred.name, ours, truth.name, theirs, pred.crs, hint)
+
+
+def _areal(gdf: gpd.GeoDataFrame, name: str, point_size: float | None) -> np.ndarray:
+    geometries = np.asarray(gdf.geometry.array).copy()
+    dimensions = shapely.get_dimensions(geometries)
+    if (dimensions == 1).any():
+        raise LabelError(
+            f'{name}: {(dimensions == 1).sum()} of {len(gdf)} features are lines, which have no '
+            'area',
+            'polygons',
+            'leave them out, or buffer them in a GIS',
+        )
+    points = dimensions == 0
+    if points.any():
+        if point_size is None:
+            raise LabelError(
+                f'{name}: {points.sum()} of {len(gdf)} features are points, which have no area',
+                'polygons',
+                'give the side of the squares that stand for them, in metres: --point-size',
+            )
+        x, y = shapely.get_coordinates(geometries[points]).T
+        scale_x, scale_y = metres_per_unit(x, y, gdf.crs)
+        half_x, half_y = point_size / scale_x / 2, point_size / scale_y / 2
+        geometries[points] = shapely.box(x - half_x, y - half_y, x + half_x, y + half_y)
+    return geometries
+
+
+def _whole_features(parts: np.ndarray, fids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Features put together from their parts, and the first row of each."""
+    _, first, feature, count = np.unique(
+        fids, return_index=True, return_inverse=True, return_counts=True
+    )
+    whole = parts[first]
+    for index in np.flatnonzero(count > 1):
+        whole[index] = shapely.union_all(parts[feature == index])
+    return whole, first
+
+
+def _text(value: object) -> str:
+    """An attribute value as the text that class names are compared with."""
+    if pd.isna(value):
+        return NULL
+    # A column of integers with nulls arrives as floats.
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value)
+
+
+def _numbers(column: pd.Series, name: str, label: str) -> np.ndarray:
+    scores = pd.to_numeric(column, errors='coerce').to_numpy(np.float64, na_value=np.nan)
+    wrong = ~np.isfinite(scores)
+    if wrong.any():
+        raise LabelError(
+            f'{name}: column {label!r} has {wrong.sum()} of {len(scores)} values that are no '
+            f'numbers, such as {column[wrong].iloc[0]!r}',
+            'a score for every prediction',
+            'name another column with --score-column, or take no scores with --no-score',
+        )
+    return scores

@@ -1,0 +1,150 @@
+"""Pictures of hits, misses and false alarms."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import geopandas as gpd
+import numpy as np
+import shapely
+from PIL import Image, ImageDraw
+
+from geo_mm.evaluation.objects import DUPLICATE, FALSE_ALARM, HIT, MISSED
+from geo_mm.evaluation.pixel_map import MapSketch
+from geo_mm.raster import Grid
+
+# The colours of Okabe and Ito, which the colour-blind can tell apart.
+RESULT_COLORS = {
+    HIT: (0, 114, 178),
+    FALSE_ALARM: (230, 159, 0),
+    DUPLICATE: (204, 121, 167),
+    MISSED: (213, 60, 0),
+}
+"""Colour of each result; later ones are drawn on top."""
+
+CLASS_COLORS = (
+    (221, 221, 214),
+    (0, 114, 178),
+    (0, 158, 115),
+    (213, 94, 0),
+    (240, 228, 66),
+    (204, 121, 167),
+    (86, 180, 233),
+    (230, 159, 0),
+    (90, 70, 50),
+    (0, 70, 60),
+    (120, 60, 140),
+    (150, 150, 150),
+)
+"""Colours of classes by their place, repeated where there are more."""
+
+_LONGEST = 1600  # pixels
+_SHARPER = 2  # drawn at this many times the size, then averaged
+_FILL = 70  # opacity, of 255
+_CONTRAST = 0.55  # of the picture below the objects
+_WRONG = np.array([213, 60, 0])
+_EMPTY = np.array([255, 255, 255])
+
+
+@dataclass(frozen=True, eq=False)
+class Backdrop:
+    """A picture to draw objects on.
+
+    Attributes:
+        pixels: (height, width, 3) uint8.
+        grid: Where it lies.
+    """
+
+    pixels: np.ndarray
+    grid: Grid
+
+
+def object_picture(features: gpd.GeoDataFrame, backdrop: Backdrop | None = None) -> Image.Image:
+    """Outlines coloured by result.
+
+    Args:
+        features: Rows with ``result``, see :class:`geo_mm.evaluation.objects.ObjectScene`.
+        backdrop: What to draw them on, in whatever CRS; plain white without.
+    """
+    if backdrop is None:
+        image, to_pixels = _blank(features)
+    else:
+        image, to_pixels = _photo(backdrop)
+        crs = backdrop.grid.crs
+        if features.crs is not None and crs is not None:
+            features = features.to_crs(crs.to_wkt())
+    draw = ImageDraw.Draw(image, 'RGBA')
+    for result, color in RESULT_COLORS.items():
+        chosen = np.asarray(features.geometry.array)[(features['result'] == result).to_numpy()]
+        parts, _ = shapely.get_parts(shapely.transform(chosen, to_pixels), return_index=True)
+        for part in parts:
+            _draw(draw, part, color)
+    return image.resize([side // _SHARPER for side in image.size], Image.Resampling.LANCZOS)
+
+
+def pixel_pictures(sketch: MapSketch, classes: int) -> dict[str, Image.Image]:
+    """Truth, prediction and share of wrong pixels, all of one size."""
+    colors = np.array([CLASS_COLORS[i % len(CLASS_COLORS)] for i in range(classes)])
+    table = np.tile(_EMPTY, (256, 1))
+    table[:classes] = colors
+    share = np.divide(
+        sketch.wrong, sketch.compared, out=np.zeros(sketch.wrong.shape), where=sketch.compared > 0
+    )[..., None]
+    right = np.array([235, 238, 240])
+    errors = np.where(sketch.compared[..., None] > 0, right * (1 - share) + _WRONG * share, _EMPTY)
+    panels = {'truth': table[sketch.truth], 'prediction': table[sketch.pred], 'errors': errors}
+    return {name: _enlarged(panel) for name, panel in panels.items()}
+
+
+def _enlarged(panel: np.ndarray) -> Image.Image:
+    """Small scenes get larger pixels."""
+    image = Image.fromarray(panel.round().astype(np.uint8))
+    factor = max(480 // max(image.size), 1)
+    return image.resize([side * factor for side in image.size], Image.Resampling.NEAREST)
+
+
+def _draw(draw: ImageDraw.ImageDraw, part: shapely.Polygon, color: Sequence[int]) -> None:
+    outline = [tuple(point) for point in part.exterior.coords]
+    low_x, low_y, high_x, high_y = part.bounds
+    if max(high_x - low_x, high_y - low_y) < 3 * _SHARPER:
+        # Too small for an outline, but not to be lost.
+        x, y, half = (low_x + high_x) / 2, (low_y + high_y) / 2, 1.5 * _SHARPER
+        draw.rectangle((x - half, y - half, x + half, y + half), fill=(*color, 255))
+        return
+    if not part.interiors:  # Pillow would fill the holes too
+        draw.polygon(outline, fill=(*color, _FILL))
+    for ring in (part.exterior, *part.interiors):
+        draw.line([tuple(point) for point in ring.coords], fill=(*color, 255), width=2 * _SHARPER)
+
+
+def _blank(features: gpd.GeoDataFrame):
+    bounds = features.total_bounds if len(features) else np.array([0, 0, 1, 1])
+    low, high = bounds[:2], bounds[2:]
+    if features.crs is not None and features.crs.is_geographic:
+        # A degree of longitude is shorter than one of latitude.
+        stretch = np.array([max(np.cos(np.radians((low[1] + high[1]) / 2)), 0.05), 1.0])
+    else:
+        stretch = np.ones(2)
+    extent = np.maximum((high - low) * stretch, 1e-12)
+    margin = 0.02 * extent.max()
+    scale = _LONGEST * _SHARPER / (extent.max() + 2 * margin)
+    size = np.maximum(np.ceil((extent + 2 * margin) * scale), 64 * _SHARPER).astype(int)
+    image = Image.new('RGB', tuple(size.tolist()), 'white')
+
+    def to_pixels(xy: np.ndarray) -> np.ndarray:
+        placed = ((xy - low) * stretch + margin) * scale
+        return np.column_stack([placed[:, 0], size[1] - placed[:, 1]])
+
+    return image, to_pixels
+
+
+def _photo(backdrop: Backdrop):
+    # Pale and grey, so that the four colours stand out.
+    grey = backdrop.pixels.mean(axis=2, keepdims=True).repeat(3, axis=2)
+    image = Image.fromarray((grey * _CONTRAST + 255 * (1 - _CONTRAST)).astype(np.uint8))
+    image = image.resize([side * _SHARPER for side in image.size])
+    inverse = ~backdrop.grid.transform
+
+    def to_pixels(xy: np.ndarray) -> np.ndarray:
+        return np.column_stack(inverse @ (xy[:, 0], xy[:, 1])) * _SHARPER
+
+    return image, to_pixels

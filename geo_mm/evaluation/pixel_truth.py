@@ -1,0 +1,183 @@
+"""The truth of a class raster, in the pixels of the prediction."""
+
+import contextlib
+import os
+from collections.abc import Mapping
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pyogrio
+import rasterio
+from pyogrio.errors import DataLayerError, DataSourceError
+from rasterio.warp import transform_bounds
+
+from geo_mm.errors import LabelError
+from geo_mm.evaluation.area_of_interest import Area
+from geo_mm.evaluation.places import no_common_area
+from geo_mm.raster import Scene, Window, read_onto
+from geo_mm.vector.layer import LabelLayer
+from geo_mm.vector.reading import layer_name, read_layer
+from geo_mm.vector.scene_labels import IGNORE_VALUE, SceneLabels
+
+Source = str | os.PathLike | gpd.GeoDataFrame
+
+_NOTHING = -1
+
+
+class RasterTruth:
+    """A raster of class numbers, in its own grid."""
+
+    notes: tuple[str, ...] = ()
+
+    def __init__(self, path: str | os.PathLike, scene: Scene) -> None:
+        self.path = path
+        self.scene = scene
+
+    def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
+        """Class numbers and whether there are any, (height, width) each."""
+        values = read_onto(self.path, self.scene.grid, window, _NOTHING)
+        return values, values != _NOTHING
+
+    def nothing_in_common(self, sources: tuple[str, str]) -> LabelError:
+        """Why no pixel could be compared."""
+        ours, theirs = self.scene.grid.bounds, None
+        with rasterio.open(self.path) as dataset:
+            theirs = dataset.bounds
+            if dataset.crs and self.scene.crs:
+                theirs = transform_bounds(dataset.crs, self.scene.crs, *dataset.bounds)
+        apart = (
+            theirs[0] >= ours[2]
+            or theirs[2] <= ours[0]
+            or theirs[1] >= ours[3]
+            or theirs[3] <= ours[1]
+        )
+        if apart:
+            hint = 'check that both belong to the same scene'
+            crs = self.scene.crs and self.scene.crs.to_wkt()
+            return no_common_area(sources[0], ours, sources[1], theirs, crs, hint)
+        return _no_valid_pixel(sources)
+
+
+class VectorTruth:
+    """Polygons, drawn into the pixels of the scene."""
+
+    def __init__(
+        self, labels: SceneLabels, values: list[int], background: int, notes: tuple[str, ...] = ()
+    ) -> None:
+        self.labels = labels
+        self.values = values
+        self.background = background
+        self.notes = notes
+
+    @classmethod
+    def from_layer(
+        cls,
+        source: Source,
+        scene: Scene,
+        names: Mapping[int, str],
+        *,
+        column: str | None,
+        class_map: Mapping[str, str] | None,
+        background: int,
+    ) -> 'VectorTruth':
+        """Read a layer whose classes are named, or numbered, as in the prediction.
+
+        Where features overlap, the class with the larger number is on top.
+
+        Args:
+            source: The layer.
+            scene: The prediction.
+            names: Class numbers and names of the prediction; empty if it has none.
+            column: Attribute with the class, or None for a single class.
+            class_map: Class name for a value of the attribute.
+            background: Class number of pixels under no feature.
+
+        Raises:
+            LabelError: If the layer cannot be read, lies elsewhere or has
+                values that are no class.
+        """
+        name = layer_name(source)
+        notes = [f'Pixels under no feature of {name} count as class {background}.']
+        if column == 'class' and column not in _columns(source):
+            column = None
+        if column is None:
+            value = _only_class(names, background, name, source)
+            numbers = {names.get(value, str(value)): value}
+            notes.append(f'All features of {name} are taken as class {next(iter(numbers))!r}.')
+        elif names:
+            numbers = {text: value for value, text in sorted(names.items())}
+        else:
+            numbers = _numbers_in(source, column, name)
+        labels = LabelLayer.read(
+            source,
+            tuple(numbers),
+            class_column=column,
+            class_map=class_map if column else None,
+        ).onto(scene.grid, scene=scene.name)
+        return cls(labels, list(numbers.values()), background, tuple(notes))
+
+    @classmethod
+    def from_area(cls, area: Area, scene: Scene) -> 'VectorTruth':
+        """Class 1 inside an area of interest, 0 outside."""
+        layer = LabelLayer(
+            area.gdf, np.zeros(len(area.gdf), np.int64), ('area of interest',), area.name
+        )
+        return cls(layer.onto(scene.grid, scene=scene.name), [1], 0)
+
+    def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
+        """Class numbers and whether there are any, (height, width) each."""
+        values = self.labels.rasterise(window, self.background, self.values)
+        return values, values != IGNORE_VALUE
+
+    def nothing_in_common(self, sources: tuple[str, str]) -> LabelError:
+        """Why no pixel could be compared."""
+        return _no_valid_pixel(sources)
+
+
+def _no_valid_pixel(sources: tuple[str, str]) -> LabelError:
+    return LabelError(
+        f'{sources[0]} and {sources[1]}: no pixel has a class in both',
+        'pixels with data in both, inside the area of interest and of classes not ignored',
+        'check nodata, --ignore and --aoi',
+    )
+
+
+def _columns(source: Source) -> list[str]:
+    if not isinstance(source, gpd.GeoDataFrame):
+        # Without reading the features; what it cannot open, read_layer can or explains.
+        with contextlib.suppress(DataSourceError, DataLayerError):
+            return list(pyogrio.read_info(source)['fields'])
+        source = read_layer(source)
+    return list(source.columns)
+
+
+def _only_class(names: Mapping[int, str], background: int, name: str, source: Source) -> int:
+    """The one class that features without an attribute can be of."""
+    others = [value for value in names if value not in (background, IGNORE_VALUE)]
+    if not names:
+        return 1
+    if len(others) == 1:
+        return others[0]
+    raise LabelError(
+        f'{name}: has no column {"class"!r}, and the prediction has the classes '
+        f'{", ".join(names.values())}',
+        f'a column with the class; found {_columns(source)}',
+        'name it with --class-column',
+    )
+
+
+def _numbers_in(source: Source, column: str, name: str) -> dict[str, int]:
+    """Class numbers that stand in the attribute themselves."""
+    gdf = read_layer(source)
+    if column not in gdf.columns:
+        return {'0': 0}  # LabelLayer lists the columns
+    values = pd.to_numeric(gdf[column], errors='coerce').dropna().unique()
+    if not len(values) or not np.isin(values, np.arange(255)).all():
+        raise LabelError(
+            f'{name}: column {column!r} holds {sorted(map(str, gdf[column].unique()))[:20]}, and '
+            'the prediction carries no class names',
+            'class numbers 0 to 254 in the column, or class names in the raster',
+            'name the classes of the raster with --classes, such as --classes 1=water 2=land',
+        )
+    return {str(int(value)): int(value) for value in sorted(values)}

@@ -1,0 +1,306 @@
+"""Predicted against true class rasters, window by window."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import geopandas as gpd
+import numpy as np
+
+from geo_mm.errors import LabelError
+from geo_mm.evaluation.area_of_interest import Area, is_raster
+from geo_mm.evaluation.class_names import class_names_of, common_classes
+from geo_mm.evaluation.confusion import Confusion
+from geo_mm.evaluation.pixel_map import MapSketch
+from geo_mm.evaluation.pixel_truth import RasterTruth, VectorTruth
+from geo_mm.raster import Scene, Window
+
+IGNORED = 255
+_WINDOW_PIXELS = 1 << 21  # bounds the memory, whatever the scene's size
+_WINDOW_WIDTH = 2048
+
+Source = str | os.PathLike
+
+
+@dataclass(frozen=True)
+class PixelSettings:
+    """What is compared.
+
+    Attributes:
+        class_names: Number to name, instead of what the rasters carry.
+        truth_names: The same for the truth, if its numbers differ.
+        ignore: Class numbers, besides 255, that are left out wherever prediction
+            or truth has them.
+        class_column: Attribute of a vector truth with the class; None: all
+            features are of the one class that is not background.
+        class_map: Class name for a value of that attribute, if it is not the
+            name itself; ``'ignore'`` leaves out the pixels of those features.
+        background: Class number of pixels under no feature of a vector truth.
+    """
+
+    class_names: Mapping[int, str] | None = None
+    truth_names: Mapping[int, str] | None = None
+    ignore: Sequence[int] = ()
+    class_column: str | None = 'class'
+    class_map: Mapping[str, str] | None = None
+    background: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class PixelScene:
+    """One evaluated scene.
+
+    Attributes:
+        name: Its name.
+        sources: Names of prediction and truth.
+        confusion: Its confusion matrix.
+        pixel_area: Ground area of a pixel in m2 at the scene's centre, or None.
+        sketch: Coarse maps of truth, prediction and errors.
+    """
+
+    name: str
+    sources: tuple[str, str]
+    confusion: Confusion
+    pixel_area: float | None
+    sketch: MapSketch
+
+
+@dataclass(frozen=True, eq=False)
+class PixelEvaluation:
+    """Scores of class rasters over scenes.
+
+    Attributes:
+        confusion: Pixels of all scenes.
+        scenes: Each scene.
+        notes: What the reader should know about the numbers.
+    """
+
+    confusion: Confusion
+    scenes: tuple[PixelScene, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.confusion.classes
+
+    def to_dict(self) -> dict:
+        """Plain data for JSON; what is undefined is None."""
+        return {
+            'task': 'pixels',
+            'class_order': list(self.classes),
+            **self._total(),
+            'scenes': [
+                {
+                    'name': scene.name,
+                    'prediction': scene.sources[0],
+                    'truth': scene.sources[1],
+                    **scene.confusion.to_dict(scene.pixel_area),
+                }
+                for scene in self.scenes
+            ],
+            'notes': list(self.notes),
+        }
+
+    def _total(self) -> dict:
+        total = self.confusion.to_dict()
+        if all(scene.pixel_area for scene in self.scenes):
+            for index, scores in enumerate(total['classes'].values()):
+                for side in ('truth', 'predicted'):
+                    scores[f'{side}_area'] = sum(
+                        int(_pixels(scene.confusion, side)[index]) * scene.pixel_area
+                        for scene in self.scenes
+                    )
+        return total
+
+
+def evaluate_pixels(
+    pairs: Sequence[tuple[str, Source, Source]],
+    settings: PixelSettings | None = None,
+    *,
+    aoi: str | os.PathLike | gpd.GeoDataFrame | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> PixelEvaluation:
+    """Compare predicted with true classes, pixel by pixel of the prediction.
+
+    A true raster in another grid or CRS is looked up at the centre of every
+    pixel of the prediction; a vector layer is drawn into its grid. Left out
+    are pixels without data in either, ignored classes, and pixels whose centre
+    lies outside the area of interest. Memory does not depend on the size of
+    the scene.
+
+    Args:
+        pairs: Name, predicted raster and truth (raster or vector) of each scene.
+        settings: What to compare.
+        aoi: Polygons, or a raster: its footprint.
+        progress: Called with the name of each scene before it is read.
+
+    Raises:
+        LabelError: If a file cannot be used as asked, or no pixel can be compared.
+        SceneError: If a predicted raster cannot be read.
+    """
+    settings = settings or PixelSettings()
+    area = None if aoi is None else Area.read(aoi)
+    counted = []
+    for name, pred, truth in pairs:
+        if progress:
+            progress(name)
+        counted.append(_Scene(name, pred, truth, settings, area).count())
+    classes = _ordered(counted)
+    scenes = tuple(
+        PixelScene(
+            each.name, each.sources, each.confusion(classes), each.pixel_area, each.drawn(classes)
+        )
+        for each in counted
+    )
+    total = scenes[0].confusion
+    for scene in scenes[1:]:
+        total += scene.confusion
+    notes = dict.fromkeys(note for each in counted for note in each.notes)
+    return PixelEvaluation(total, scenes, tuple(notes))
+
+
+class _Scene:
+    """Counts the pixels of one scene by class number, named afterwards."""
+
+    def __init__(self, name, pred, truth, settings: PixelSettings, area: Area | None) -> None:
+        self.name = name
+        self.scene = _class_raster(pred)
+        self.sources = tuple(os.path.basename(os.fspath(path)) for path in (pred, truth))
+        gsd = self.scene.gsd
+        self.pixel_area = gsd[0] * gsd[1] if gsd else None
+        self.ignore = np.zeros(256, bool)
+        self.ignore[[IGNORED, *(value for value in settings.ignore if 0 <= value < IGNORED)]] = True
+        own = settings.class_names or class_names_of(pred)
+        if is_raster(truth):
+            known = settings.truth_names or settings.class_names or class_names_of(truth)
+            self.pred_names, self.truth_names = common_classes(own, known)
+            self.truth = RasterTruth(truth, self.scene)
+        else:
+            self.pred_names = self.truth_names = dict(own)
+            self.truth = VectorTruth.from_layer(
+                truth,
+                self.scene,
+                own,
+                column=settings.class_column,
+                class_map=settings.class_map,
+                background=settings.background,
+            )
+        self.notes = self.truth.notes
+        self.area = None
+        if area is not None:
+            self.area = VectorTruth.from_area(area, self.scene)
+        self.counts = np.zeros((256, 256), np.int64)
+        self.sketch = MapSketch.blank(self.scene.width, self.scene.height)
+        self._true_ids, self._pred_ids = _same_ids(self.truth_names, self.pred_names)
+
+    def count(self) -> '_Scene':
+        for window in read_windows(self.scene):
+            pred, truth, valid = self._read(window)
+            flat = truth[valid].astype(np.int64) * 256 + pred[valid]
+            self.counts += np.bincount(flat, minlength=65536).reshape(256, 256)
+            wrong = valid & (self._true_ids[truth] != self._pred_ids[pred])
+            self.sketch.add(window, truth, pred, valid, wrong)
+        if not self.counts.sum():
+            raise self.truth.nothing_in_common(self.sources)
+        return self
+
+    def _read(self, window: Window) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        data, valid = self.scene.read(window)
+        pred = _as_classes(data[0], valid, self.sources[0])
+        truth, known = self.truth.read(window)
+        truth = _as_classes(truth, known, self.sources[1])
+        valid = valid & known & ~self.ignore[pred] & ~self.ignore[truth]
+        if self.area is not None:
+            valid &= self.area.read(window)[0] == 1
+        return pred, truth, valid
+
+    def named(self) -> Iterator[tuple[str, str, int]]:
+        """True class, predicted class and pixels."""
+        for true, pred in zip(*np.nonzero(self.counts), strict=True):
+            names = _name(self.truth_names, true), _name(self.pred_names, pred)
+            yield (*names, int(self.counts[true, pred]))
+
+    def confusion(self, classes: Sequence[str]) -> Confusion:
+        index = {name: place for place, name in enumerate(classes)}
+        matrix = np.zeros((len(classes), len(classes)), np.int64)
+        for true, pred, pixels in self.named():
+            matrix[index[true], index[pred]] += pixels
+        return Confusion(tuple(classes), matrix)
+
+    def drawn(self, classes: Sequence[str]) -> MapSketch:
+        """The sketch with classes by their place in ``classes``."""
+        index = {name: place for place, name in enumerate(classes)}
+        tables = [
+            np.array([index.get(_name(names, value), 255) for value in range(256)], np.uint8)
+            for names in (self.truth_names, self.pred_names)
+        ]
+        return self.sketch.translated(*tables)
+
+
+def _pixels(confusion: Confusion, side: str) -> np.ndarray:
+    return confusion.true if side == 'truth' else confusion.predicted
+
+
+def read_windows(scene: Scene) -> Iterator[Window]:
+    """Windows that cover a scene, along its blocks where that is possible."""
+    block_rows, block_cols = scene.block_shape
+    width = scene.width
+    if block_cols < width:
+        width = min(width, max(block_cols, _WINDOW_WIDTH // block_cols * block_cols))
+    height = max(_WINDOW_PIXELS // width, 1)
+    if height > block_rows:
+        height = height // block_rows * block_rows
+    for row in range(0, scene.height, height):
+        for col in range(0, scene.width, width):
+            yield Window(col, row, min(width, scene.width - col), min(height, scene.height - row))
+
+
+def _class_raster(path: Source) -> Scene:
+    scene = Scene.open(path)
+    if scene.count != 1:
+        raise LabelError(
+            f'{path}: has {scene.count} bands', 'one band of class numbers', 'give a class raster'
+        )
+    return scene
+
+
+def _as_classes(values: np.ndarray, valid: np.ndarray, name: str) -> np.ndarray:
+    """Class numbers as uint8, 255 where invalid."""
+    if values.dtype == np.uint8:
+        return np.where(valid, values, IGNORED).astype(np.uint8)
+    used = values[valid]
+    wrong = (used > IGNORED) | (used < -1) | (used != np.floor(used))
+    if wrong.any():
+        raise LabelError(
+            f'{name}: holds the value {used[wrong][0]}',
+            'class numbers 0 to 254, and 255 or -1 for pixels without a class',
+        )
+    # -1 is how some label rasters mark what is unlabelled.
+    return np.where(valid & (values >= 0), values, IGNORED).astype(np.uint8)
+
+
+def _name(names: Mapping[int, str], value: int) -> str:
+    return names.get(int(value)) or str(int(value))
+
+
+def _same_ids(*tables: Mapping[int, str]) -> list[np.ndarray]:
+    """(256,) arrays from class number to a number that is equal for equal names."""
+    ids: dict[str, int] = {}
+    return [
+        np.array([ids.setdefault(_name(names, value), len(ids)) for value in range(256)])
+        for names in tables
+    ]
+
+
+def _ordered(scenes: Sequence[_Scene]) -> tuple[str, ...]:
+    """All classes that are named or occur, in the order of the predictions' numbers."""
+    places: dict[str, int] = {}
+    for scene in scenes:
+        for names in (scene.pred_names, scene.truth_names):
+            for value, name in sorted(names.items()):
+                if not scene.ignore[value]:
+                    places.setdefault(name, value)
+        for true, pred in zip(*np.nonzero(scene.counts), strict=True):
+            places.setdefault(_name(scene.pred_names, pred), int(pred))
+            places.setdefault(_name(scene.truth_names, true), int(true))
+    return tuple(sorted(places, key=places.get))

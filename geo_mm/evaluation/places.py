@@ -1,0 +1,128 @@
+"""Where layers lie: common CRS, common ground, ground areas."""
+
+import numpy as np
+import pyproj
+import shapely
+from pyproj.exceptions import ProjError
+
+from geo_mm.errors import LabelError
+from geo_mm.vector.placing import lonlat_bounds
+
+
+def ground_areas(geometries: np.ndarray, crs: object) -> np.ndarray:
+    """Areas in m2 on the ellipsoid; in square map units without a CRS.
+
+    They are measured in a Lambert azimuthal equal-area projection around the
+    objects: areas in Web Mercator are too large by a quarter already at 27
+    degrees north, and those in degrees are no areas.
+
+    Args:
+        geometries: (N,) polygons.
+        crs: Their CRS.
+    """
+    if crs is None or not len(geometries):
+        return shapely.area(geometries).astype(np.float64)
+    transformer = _to_equal_area(shapely.total_bounds(geometries), crs)
+    return shapely.area(_transformed(geometries, transformer))
+
+
+def metres_per_unit(x: np.ndarray, y: np.ndarray, crs: object) -> tuple[np.ndarray, np.ndarray]:
+    """Ground metres per map unit along x and y, at points; 1 without a CRS."""
+    if crs is None:
+        return np.ones(len(x)), np.ones(len(x))
+    crs = pyproj.CRS.from_user_input(crs)
+    step = 1e-5 if crs.is_geographic else 1.0
+    to_lonlat = pyproj.Transformer.from_crs(crs, 'EPSG:4326', always_xy=True)
+    geod = pyproj.Geod(ellps='WGS84')
+    # Lists: pyproj takes an array of one element for a number, which numpy deprecates.
+    here, right, up = (
+        to_lonlat.transform(there_x.tolist(), there_y.tolist())
+        for there_x, there_y in ((x, y), (x + step, y), (x, y + step))
+    )
+    return tuple(np.array(geod.inv(*here, *there)[2]) / step for there in (right, up))
+
+
+def check_both_crs(pred_name: str, pred_crs: object, truth_name: str, truth_crs: object) -> None:
+    """Refuse a pair of which only one has a CRS."""
+    if (pred_crs is None) == (truth_crs is None):
+        return
+    names = (pred_name, truth_name)
+    lacks, has = names if pred_crs is None else names[::-1]
+    raise LabelError(
+        f'{lacks}: has no CRS, but {has} has one',
+        'both with a CRS, or both without one and in the same coordinates',
+        f'set the CRS of {lacks} (in QGIS: Assign projection; a Shapefile needs its .prj)',
+    )
+
+
+def in_crs(geometries: np.ndarray, source: object, target: object) -> np.ndarray:
+    """Geometries in another CRS; the array itself if that is the same.
+
+    Raises:
+        LabelError: If there is no transformation, or it is not defined there.
+    """
+    if source is None or target is None:
+        return geometries
+    source, target = pyproj.CRS.from_user_input(source), pyproj.CRS.from_user_input(target)
+    if source.equals(target, ignore_axis_order=True):
+        return geometries
+    try:
+        transformer = pyproj.Transformer.from_crs(source, target, always_xy=True)
+    except ProjError as error:
+        raise LabelError(f'no transformation leads from {source.name} to {target.name}') from error
+    moved = _transformed(geometries, transformer)
+    lost = ~np.isfinite(shapely.bounds(moved)).all(axis=-1)
+    if lost.any():
+        raise LabelError(
+            f'{lost.sum()} of {len(lost)} objects in {source.name} have no place in {target.name}',
+            'truth and prediction in CRSs that hold for the same ground',
+        )
+    broken = ~shapely.is_valid(moved)
+    moved[broken] = shapely.make_valid(moved[broken], method='structure', keep_collapsed=False)
+    return moved
+
+
+def no_common_area(pred_name, pred_bounds, truth_name, truth_bounds, crs, hint: str) -> LabelError:
+    """The error that shows two extents, given in one CRS."""
+    return LabelError(
+        f'{pred_name} and {truth_name} have no common area\n'
+        f'  prediction: {extent(pred_bounds, crs)}\n'
+        f'  truth:      {extent(truth_bounds, crs)}',
+        'prediction and truth of the same place',
+        hint,
+    )
+
+
+def extent(bounds, crs: object) -> str:
+    """Bounds in degrees, or in map units where they have no place on Earth."""
+    lonlat = None if crs is None else lonlat_bounds(bounds, crs)
+    if lonlat:
+        west, south, east, north = lonlat
+        return f'lon {west:.5f} to {east:.5f}, lat {south:.5f} to {north:.5f}'
+    min_x, min_y, max_x, max_y = bounds
+    return f'x {min_x:.2f} to {max_x:.2f}, y {min_y:.2f} to {max_y:.2f}'
+
+
+def touch(a, b) -> bool:
+    """Whether two bounds share a point."""
+    return a[0] <= b[2] and b[0] <= a[2] and a[1] <= b[3] and b[1] <= a[3]
+
+
+def _to_equal_area(bounds: np.ndarray, crs: object) -> pyproj.Transformer:
+    crs = pyproj.CRS.from_user_input(crs)
+    to_lonlat = pyproj.Transformer.from_crs(crs, 'EPSG:4326', always_xy=True)
+    lon, lat = to_lonlat.transform((bounds[0] + bounds[2]) / 2, (bounds[1] + bounds[3]) / 2)
+    if not np.isfinite([lon, lat]).all():
+        raise LabelError(
+            f'coordinates {extent(bounds, None)} have no place on Earth in {crs.name}',
+            'coordinates that fit the CRS',
+            'check whether the CRS of the layer is right',
+        )
+    equal_area = pyproj.CRS.from_dict({'proj': 'laea', 'lat_0': lat, 'lon_0': lon})
+    return pyproj.Transformer.from_crs(crs, equal_area, always_xy=True)
+
+
+def _transformed(geometries: np.ndarray, transformer: pyproj.Transformer) -> np.ndarray:
+    return shapely.transform(
+        geometries, lambda xy: np.column_stack(transformer.transform(xy[:, 0], xy[:, 1]))
+    )

@@ -1,0 +1,13 @@
+"""The room can be used without the learning libraries."""
+
+import subprocess
+import sys
+
+
+def test_evaluation_imports_neither_torch_nor_mm():
+    code = (
+        'import sys, geo_mm.evaluation, geo_mm.evaluation.report, geo_mm.evaluation.scene_pairs\n'
+        "print(sorted({'torch', 'mmengine', 'mmcv', 'mmdet', 'mmseg'} & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == '[]'

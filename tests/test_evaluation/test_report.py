@@ -1,0 +1,175 @@
+"""What an evaluation writes, and how scenes are paired."""
+
+import json
+import re
+
+import geopandas as gpd
+import numpy as np
+import pyogrio
+import pytest
+import shapely
+from PIL import Image
+
+from geo_mm.errors import CatalogError, OutputError
+from geo_mm.evaluation import ObjectSettings, evaluate_objects, evaluate_pixels
+from geo_mm.evaluation.class_names import class_names_of, parse_class_names
+from geo_mm.evaluation.pictures import RESULT_COLORS, Backdrop, object_picture, pixel_pictures
+from geo_mm.evaluation.report import write_report
+from geo_mm.evaluation.scene_pairs import pair_scenes
+from geo_mm.raster import Grid
+from tests.data.rasters import TRANSFORM, write_raster
+
+
+def layer(*boxes, **columns) -> gpd.GeoDataFrame:
+    return gpd.GeoDataFrame(columns, geometry=[shapely.box(*b) for b in boxes], crs='EPSG:32617')
+
+
+@pytest.fixture
+def objects():
+    pred = layer((0, 0, 40, 40), (200, 0, 240, 40), (0, 0, 40, 39), score=[0.9, 0.8, 0.7])
+    truth = layer((0, 0, 40, 40), (0, 200, 40, 240))
+    return evaluate_objects(
+        [('<a> & b', pred, truth)], ObjectSettings(coco=True, size_limits=[500])
+    )
+
+
+def test_objects_leave_numbers_page_and_features(objects, tmp_path):
+    files = write_report(objects, tmp_path / 'new' / 'folder')
+    assert sorted(path.name for path in files) == ['matches.gpkg', 'metrics.json', 'report.html']
+    metrics = json.loads(files[0].read_text(), parse_constant=pytest.fail)
+    assert metrics['overall']['hits'] == 1
+    assert metrics['overall']['duplicates'] == 1
+    assert metrics['sizes'][1]['to_m2'] is None
+    features = pyogrio.read_dataframe(files[2])
+    assert sorted(features['result']) == ['duplicate', 'false alarm', 'hit', 'missed']
+    assert features.crs == 'EPSG:32617'
+    assert not list(files[0].parent.glob('.*'))
+
+
+def test_the_page_needs_nothing_from_outside_and_escapes_names(objects, tmp_path):
+    write_report(objects, tmp_path, title='<b>pred</b>')
+    page = (tmp_path / 'report.html').read_text()
+    assert not re.findall(r'(?:src|href)="(?!data:)', page)
+    assert 'http' not in page and '@import' not in page
+    assert '&lt;b&gt;pred' in page and '&lt;a&gt; &amp; b' in page
+    assert '<b>pred' not in page
+
+
+def test_several_scenes_leave_one_layer_each(tmp_path):
+    pair = layer((0, 0, 1, 1)), layer((0, 0, 1, 1))
+    files = write_report(evaluate_objects([('a', *pair), ('b', *pair)]), tmp_path)
+    assert [path.name for path in files[2:]] == ['a_matches.gpkg', 'b_matches.gpkg']
+
+
+def test_pixels_leave_numbers_and_page(tmp_path):
+    pred = write_raster(tmp_path / 'pred.tif', np.eye(4, dtype=np.uint8))
+    truth = write_raster(tmp_path / 'truth.tif', np.ones((4, 4), np.uint8))
+    files = write_report(evaluate_pixels([('s', pred, truth)]), tmp_path / 'out')
+    assert [path.name for path in files] == ['metrics.json', 'report.html']
+    assert json.loads(files[0].read_text())['overall']['accuracy'] == 0.25
+    assert files[1].read_text().count('data:image/png;base64,') == 3
+
+
+def test_unwritable_folder(objects, tmp_path):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(OutputError, match='the report cannot be written'):
+        write_report(objects, tmp_path / 'file' / 'folder')
+
+
+def _has(image: Image.Image, color, box) -> bool:
+    pixels = np.asarray(image.crop(box)).reshape(-1, 3)
+    return bool((np.abs(pixels.astype(int) - color).max(axis=1) < 12).any())
+
+
+def test_the_picture_shows_each_result_in_its_colour_and_place(objects):
+    image = object_picture(objects.scenes[0].features)
+    width, height = image.size
+    half = width // 2, height // 2
+    assert width == height == 1600
+    # North is up: missed is at the upper left, false alarm at the lower right.
+    assert _has(image, RESULT_COLORS['missed'], (0, 0, *half))
+    assert _has(image, RESULT_COLORS['false alarm'], (*half, width, height))
+    assert _has(image, RESULT_COLORS['duplicate'], (0, half[1], half[0], height))
+    assert not _has(image, RESULT_COLORS['missed'], (*half, width, height))
+
+
+def test_objects_lie_on_the_backdrop_where_they_are():
+    truth = layer((500_010, 3_999_980, 500_014, 3_999_990))
+    features = evaluate_objects([('s', layer(), truth)]).scenes[0].features
+    backdrop = Backdrop(np.full((60, 100, 3), 200, np.uint8), Grid(TRANSFORM, 100, 60, None))
+    image = object_picture(features, backdrop)
+    assert image.size == (100, 60)
+    missed = np.abs(np.asarray(image).astype(int) - RESULT_COLORS['missed']).max(2) < 60
+    rows, cols = np.nonzero(missed)
+    # 10 m to 14 m east, 10 m to 20 m south of the corner, at 0.5 m.
+    assert abs(cols.min() - 20) <= 2 and abs(cols.max() - 28) <= 2
+    assert abs(rows.min() - 20) <= 2 and abs(rows.max() - 40) <= 2
+
+
+def test_a_layer_without_features_has_a_picture():
+    features = evaluate_objects([('s', layer(), layer())]).scenes[0].features
+    assert object_picture(features).size[0] > 0
+
+
+def test_pixel_pictures_show_errors_in_red(tmp_path):
+    pred = write_raster(tmp_path / 'pred.tif', np.array([[0, 1]], np.uint8))
+    truth = write_raster(tmp_path / 'truth.tif', np.array([[0, 0]], np.uint8))
+    sketch = evaluate_pixels([('s', pred, truth)]).scenes[0].sketch
+    errors = np.asarray(pixel_pictures(sketch, 2)['errors'])
+    assert errors[0, 0].tolist() == [235, 238, 240]
+    assert errors[0, -1].tolist() == [213, 60, 0]
+
+
+# Pairs and names
+
+
+def test_two_single_files_belong_together(tmp_path):
+    for name in ('a.gpkg', 'b.geojson'):
+        (tmp_path / name).touch()
+    paths = str(tmp_path / 'a.gpkg'), str(tmp_path / 'b.geojson')
+    assert pair_scenes(*paths) == [('a', *paths)]
+
+
+def test_patterns_pair_by_name(tmp_path):
+    for name in ('p/y.tif', 'p/x.tif', 'p/x.tif.aux.xml', 't/x.gpkg', 't/y.gpkg'):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    pairs = pair_scenes(f'{tmp_path}/p/*', f'{tmp_path}/t/*')
+    assert [name for name, *_ in pairs] == ['x', 'y']
+    assert pairs[0][1:] == (f'{tmp_path}/p/x.tif', f'{tmp_path}/t/x.gpkg')
+
+
+def test_files_left_over_are_named(tmp_path):
+    for name in ('p_a.tif', 'p_b.tif', 't_a.tif'):
+        (tmp_path / name).touch()
+    with pytest.raises(CatalogError, match=r'without a truth: p_a, p_b[\s\S]*prediction: t_a'):
+        pair_scenes(f'{tmp_path}/p_*', f'{tmp_path}/t_*')
+
+
+def test_patterns_and_files_that_do_not_exist(tmp_path):
+    with pytest.raises(CatalogError, match='no file matches'):
+        pair_scenes(f'{tmp_path}/*.tif', f'{tmp_path}/*.tif')
+    with pytest.raises(CatalogError, match=r'none\.tif: no such file'):
+        pair_scenes(f'{tmp_path}/none.tif', f'{tmp_path}/none.tif')
+
+
+def test_two_files_of_one_name(tmp_path):
+    for name in ('a.gpkg', 'a.geojson'):
+        (tmp_path / name).touch()
+    with pytest.raises(CatalogError, match='both called a'):
+        pair_scenes(f'{tmp_path}/*', f'{tmp_path}/*')
+
+
+def test_category_names_without_a_table(tmp_path):
+    (tmp_path / 'a.tif.aux.xml').write_text(
+        '<PAMDataset><PAMRasterBand band="1"><CategoryNames><Category>land</Category>'
+        '<Category></Category><Category>ice</Category></CategoryNames></PAMRasterBand></PAMDataset>'
+    )
+    assert class_names_of(tmp_path / 'a.tif') == {0: 'land', 2: 'ice'}
+    assert class_names_of(tmp_path / 'b.tif') == {}
+
+
+def test_class_names_as_written_on_the_command_line():
+    assert parse_class_names(['land', 'water']) == {0: 'land', 1: 'water'}
+    assert parse_class_names(['1=water', '7=ice']) == {1: 'water', 7: 'ice'}

@@ -1,0 +1,205 @@
+"""Compare results with the truth, on the map.
+
+Objects (GeoPackage, GeoJSON, ...) are matched one to one; class rasters are
+compared pixel by pixel, with a raster or a vector layer as truth. Patterns
+such as 'out/*.gpkg' evaluate several scenes, paired by file name.
+
+    python tools/evaluate.py out/town_3.gpkg labels/town_3.gpkg -o out/evaluation
+    python tools/evaluate.py out/town_3.tif labels/town_3.gpkg --aoi test_area.gpkg
+"""
+
+import argparse
+import logging
+
+from geo_mm.errors import LabelError, report_errors
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add('pred', help='what was predicted: file or pattern in quotes')
+    add('truth', help='what is true: file or pattern in quotes')
+    add('-o', '--out', help='folder for metrics.json, report.html and matches.gpkg')
+    add('--aoi', help='polygons (or a raster: its footprint) inside which results count')
+    add('--class-column', help="attribute with the class (default: 'class')")
+    add(
+        '--class-map',
+        nargs='+',
+        default=[],
+        metavar='VALUE=CLASS',
+        help="what the truth calls a class; 'VALUE=ignore' leaves out what lies there",
+    )
+    add(
+        '--classes',
+        nargs='+',
+        help='objects: the only classes to compare; '
+        'rasters: their names, from 0 on or as 1=water 2=land',
+    )
+    objects = parser.add_argument_group('objects')
+    add = objects.add_argument
+    add('--iou', type=float, default=0.5, help='least overlap of a hit (default: 0.5)')
+    add('--coco', action='store_true', help='also average over IoU 0.50, 0.55 ... 0.95')
+    add('--truth-class-column', help='attribute with the class in the truth, if called otherwise')
+    add('--one-class', action='store_true', help='take all objects as one class')
+    add('--score-column', default='score', help="attribute with the confidence (default: 'score')")
+    add('--no-score', action='store_true', help='take no scores')
+    add('--min-score', type=float, help='least confidence of predictions that are counted')
+    add('--boxes', action='store_true', help='compare bounding boxes instead of outlines')
+    add(
+        '--size-classes',
+        metavar='M2,M2',
+        help='limits between size classes in m2 on the ground, such as 50,200',
+    )
+    add('--point-size', type=float, help='metres: points are squares of this side')
+    add('--image', help='scene (or pattern) to draw the map on')
+    rasters = parser.add_argument_group('rasters')
+    add = rasters.add_argument
+    add('--truth-classes', nargs='+', help='names in the true raster, if its numbers differ')
+    add('--ignore', nargs='+', type=int, default=[], help='class numbers to leave out besides 255')
+    add('--background', type=int, default=0, help='class of pixels under no true polygon')
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    logging.basicConfig(format='%(levelname)s: %(message)s', level=logging.WARNING)
+    from geo_mm.evaluation.area_of_interest import is_raster
+    from geo_mm.evaluation.report import write_report
+    from geo_mm.evaluation.scene_pairs import pair_scenes
+
+    pairs = pair_scenes(args.pred, args.truth)
+    rasters = [is_raster(pred) for _, pred, _ in pairs]
+    if all(rasters):
+        result, images = evaluate_rasters(args, pairs), None
+    else:
+        refuse_rasters(pairs)
+        result, images = evaluate_vectors(args, pairs), backdrops(args, pairs)
+    show(result)
+    if args.out:
+        from rich.console import Console
+
+        title = f'{args.pred} against {args.truth}'
+        for path in write_report(result, args.out, title=title, images=images):
+            Console().print(f'  {path}', highlight=False, soft_wrap=True)
+
+
+def evaluate_rasters(args: argparse.Namespace, pairs: list):
+    from geo_mm.evaluation import PixelSettings, evaluate_pixels
+    from geo_mm.evaluation.class_names import parse_class_names
+
+    settings = PixelSettings(
+        class_names=parse_class_names(args.classes) if args.classes else None,
+        truth_names=parse_class_names(args.truth_classes) if args.truth_classes else None,
+        ignore=args.ignore,
+        class_column=args.class_column or 'class',
+        class_map=class_map(args.class_map),
+        background=args.background,
+    )
+    return evaluate_pixels(pairs, settings, aoi=args.aoi, progress=started)
+
+
+def evaluate_vectors(args: argparse.Namespace, pairs: list):
+    from geo_mm.evaluation import ObjectSettings, evaluate_objects
+
+    settings = ObjectSettings(
+        iou=args.iou,
+        coco=args.coco,
+        class_column=None if args.one_class else args.class_column or 'class',
+        truth_class_column=args.truth_class_column,
+        class_map=class_map(args.class_map),
+        classes=args.classes,
+        score_column=None if args.no_score else args.score_column,
+        min_score=args.min_score,
+        boxes=args.boxes,
+        size_limits=size_limits(args.size_classes),
+        point_size=args.point_size,
+    )
+    return evaluate_objects(pairs, settings, aoi=args.aoi, progress=started)
+
+
+def refuse_rasters(pairs: list) -> None:
+
+    from geo_mm.evaluation.area_of_interest import is_raster
+
+    for _, *paths in pairs:
+        for path in paths:
+            if is_raster(path):
+                raise LabelError(
+                    f'{path} is a raster, but not everything compared is',
+                    'a class raster as prediction (the truth may be either), or objects in both',
+                    'vectorise the raster first, or evaluate rasters and layers in turn',
+                )
+
+
+def class_map(texts: list[str]) -> dict[str, str]:
+    wrong = [text for text in texts if '=' not in text]
+    if wrong:
+        raise LabelError(f'--class-map {" ".join(wrong)}', 'VALUE=CLASS')
+    return dict(text.rsplit('=', 1) for text in texts)
+
+
+def size_limits(text: str | None) -> list[float]:
+    try:
+        return [float(limit) for limit in text.split(',')] if text else []
+    except ValueError:
+        raise LabelError(
+            f'--size-classes {text}', 'areas in m2 separated by commas, such as 50,200'
+        ) from None
+
+
+def backdrops(args: argparse.Namespace, pairs: list) -> dict | None:
+    """The scenes to draw the maps on."""
+    if not args.image or not args.out:
+        return None
+    from geo_mm.evaluation.pictures import Backdrop
+    from geo_mm.evaluation.scene_pairs import pair_scenes
+    from geo_mm.raster import Scene
+    from geo_mm.visualization.rgb import to_rgb
+
+    images = {}
+    for name, _, path in pair_scenes(args.pred, args.image):
+        scene = Scene.open(path)
+        data, valid, grid = scene.read_overview(1600)
+        picture = to_rgb(data, valid, scene.band_names)
+        picture[~valid] = 255
+        images[name] = Backdrop(picture, grid)
+    return images
+
+
+def started(name: str) -> None:
+    from rich.console import Console
+
+    Console(stderr=True).print(f'{name} ...', highlight=False)
+
+
+def show(result) -> None:
+    """The tables, on the terminal."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from geo_mm.evaluation import PixelEvaluation
+    from geo_mm.evaluation.tables import object_tables, pixel_tables, settings_lines
+
+    console = Console()
+    tables = pixel_tables if isinstance(result, PixelEvaluation) else object_tables
+    for table in tables(result):
+        shown = Table(title=table.title, title_justify='left', box=box.SIMPLE_HEAD)
+        for index, column in enumerate(table.columns):
+            shown.add_column(column, justify='right' if index else 'left', no_wrap=True)
+        for number, row in enumerate(table.rows):
+            if table.total and number == len(table.rows) - 1:
+                shown.add_section()
+            shown.add_row(*row)
+        # A narrow terminal may wrap lines, but numbers are never cut.
+        wide = Console(width=max(console.width, Console(width=1000).measure(shown).maximum))
+        wide.print(shown, highlight=False)
+    for line in settings_lines(result):
+        console.print(line, highlight=False, markup=False)
+
+
+if __name__ == '__main__':
+    with report_errors():
+        main()
