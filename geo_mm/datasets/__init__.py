@@ -13,6 +13,7 @@ with contextlib.redirect_stdout(io.StringIO()):
 from geo_mm.datasets.chip_space import ChipSpace
 from geo_mm.datasets.chips import ChipDataset, chip_datasets
 from geo_mm.datasets.det import GeoDetDataset
+from geo_mm.datasets.photometric import RandomBandDropout, RandomRadiometry
 from geo_mm.datasets.samplers import GridChipSampler, RandomChipSampler
 from geo_mm.datasets.seg import GeoSegDataset
 from geo_mm.datasets.transforms import (
@@ -34,6 +35,8 @@ __all__ = [
     'LoadChipClasses',
     'LoadChipObjects',
     'Mosaic',
+    'RandomBandDropout',
     'RandomChipSampler',
+    'RandomRadiometry',
     'chip_datasets',
 ]

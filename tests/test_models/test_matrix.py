@@ -1,0 +1,210 @@
+"""Every model of configs/_base_/models, narrow, on 4 and 13 bands and odd chips."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from mmdet.structures import DetDataSample
+from mmdet.structures.mask import BitmapMasks
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.structures import InstanceData, PixelData
+from mmseg.structures import SegDataSample
+
+BASES = Path(__file__).parents[2] / 'configs' / '_base_' / 'models'
+HEIGHT, WIDTH = 75, 101  # divided by no stride of any model
+BOXES = torch.tensor([[3.0, 5.0, 25.0, 22.0], [40.0, 30.0, 90.0, 70.0], [60.0, 2.0, 70.0, 12.0]])
+
+R18_FPN = {
+    'backbone': {'depth': 18, 'base_channels': 8},
+    'neck': {'in_channels': [8, 16, 32, 64], 'out_channels': 16},
+}
+ROI_HEAD = {
+    'bbox_roi_extractor': {'out_channels': 16},
+    'bbox_head': {'in_channels': 16, 'fc_out_channels': 32, 'num_classes': 2},
+}
+SSD_CHANNELS = (64, 128, 64, 32, 32)
+# What makes each base small, and two classes.
+NARROW = {
+    'faster-rcnn_r50_fpn': R18_FPN
+    | {'rpn_head': {'in_channels': 16, 'feat_channels': 16}, 'roi_head': ROI_HEAD},
+    'mask-rcnn_r50_fpn': R18_FPN
+    | {
+        'rpn_head': {'in_channels': 16, 'feat_channels': 16},
+        'roi_head': ROI_HEAD
+        | {
+            'mask_roi_extractor': {'out_channels': 16},
+            'mask_head': {'in_channels': 16, 'conv_out_channels': 16, 'num_classes': 2},
+        },
+    },
+    'retinanet_r50_fpn': R18_FPN
+    | {'bbox_head': {'in_channels': 16, 'feat_channels': 16, 'num_classes': 2}},
+    'ssd_vgg16': {
+        'backbone': {'depth': 11, 'base_channels': 8},
+        'neck': {'in_channels': SSD_CHANNELS[:2], 'out_channels': SSD_CHANNELS},
+        'bbox_head': {'in_channels': SSD_CHANNELS, 'num_classes': 2},
+    },
+    'yolov3_d53': {
+        'backbone': {'depth': 21, 'base_channels': 4},
+        'neck': {'in_channels': [128, 64, 32], 'out_channels': [64, 32, 16]},
+        'bbox_head': {
+            'in_channels': [64, 32, 16],
+            'out_channels': [128, 64, 32],
+            'num_classes': 2,
+        },
+    },
+    'unet': {
+        'backbone': {'base_channels': 4},
+        'decode_head': {'in_channels': 4, 'channels': 4},
+        'auxiliary_head': {'in_channels': 8, 'channels': 4},
+    },
+    'pspnet_r50-d8': {
+        'backbone': {'depth': 18, 'base_channels': 8, 'stem_channels': 8},
+        'decode_head': {'in_channels': 64, 'channels': 16},
+        'auxiliary_head': {'in_channels': 32, 'channels': 8},
+    },
+}
+PIXELS = ('unet', 'pspnet_r50-d8')
+# Where nothing is found, these have nothing to push but the score of background.
+EMPTY_LOSSES = {
+    'faster-rcnn_r50_fpn': ('loss_rpn_cls', 'loss_cls'),
+    'mask-rcnn_r50_fpn': ('loss_rpn_cls', 'loss_cls'),
+    'retinanet_r50_fpn': ('loss_cls',),
+    'ssd_vgg16': ('loss_cls',),
+    'yolov3_d53': ('loss_conf',),
+}
+every_model = pytest.mark.parametrize('name', NARROW)
+every_detector = pytest.mark.parametrize('name', EMPTY_LOSSES)
+bands_4_and_13 = pytest.mark.parametrize('bands', [4, 13])
+
+
+def build(name, bands, seed=0):
+    config = Config.fromfile(BASES / f'{name}.py')
+    config.merge_from_dict({'model': copy.deepcopy(NARROW[name])})
+    config.model.backbone.in_channels = bands
+    config.model.data_preprocessor.update(mean=[100.0] * bands, std=[50.0] * bands)
+    if name not in PIXELS:
+        # Networks that know nothing still have to predict something.
+        test_cfg = config.model.test_cfg.get('rcnn', config.model.test_cfg)
+        test_cfg.update(score_thr=0.0, conf_thr=0.0, max_per_img=20)
+    torch.manual_seed(seed)
+    with DefaultScope.overwrite_default_scope('mmseg' if name in PIXELS else 'mmdet'):
+        model = MODELS.build(config.model)
+        model.init_weights()
+    return model
+
+
+def chip(name, bands, seed, objects=True):
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.rand(bands, HEIGHT, WIDTH, generator=generator) * 200
+    boxes = BOXES if objects else BOXES[:0]
+    labels = torch.arange(len(boxes)) % 2
+    masks = torch.zeros(len(boxes), HEIGHT, WIDTH, dtype=torch.uint8)
+    for mask, (left, top, right, bottom) in zip(masks, boxes.int().tolist(), strict=True):
+        mask[top:bottom, left:right] = 1
+    meta = {'img_shape': (HEIGHT, WIDTH), 'ori_shape': (HEIGHT, WIDTH), 'scale_factor': (1.0, 1.0)}
+    if name in PIXELS:
+        sample = SegDataSample(metainfo=meta)
+        sample.gt_sem_seg = PixelData(data=masks.sum(0, keepdim=True).clamp(max=1).long())
+    else:
+        sample = DetDataSample(metainfo=meta | {'img_id': seed})
+        sample.gt_instances = InstanceData(
+            bboxes=boxes.clone(),
+            labels=labels,
+            masks=BitmapMasks(masks.numpy(), HEIGHT, WIDTH),
+        )
+        sample.ignored_instances = InstanceData(bboxes=torch.zeros(0, 4))
+    return image, sample
+
+
+def batch(name, bands, objects=True):
+    images, samples = zip(*(chip(name, bands, seed, objects) for seed in (1, 2)), strict=True)
+    return {'inputs': list(images), 'data_samples': list(samples)}
+
+
+def step(model, data):
+    """One step of SGD; the losses before it."""
+    data = model.data_preprocessor(data, training=True)
+    losses = model(**data, mode='loss')
+    total, log = model.parse_losses(losses)
+    total.backward()
+    torch.optim.SGD(model.parameters(), lr=1e-4).step()
+    return {key: float(value) for key, value in log.items()}
+
+
+def check_finite(model, losses):
+    assert losses['loss'] > 0
+    assert all(torch.tensor(value).isfinite() for value in losses.values())
+    for name, value in model.named_parameters():
+        assert value.isfinite().all(), name
+        assert value.grad is None or value.grad.isfinite().all(), name
+
+
+def results(name, model, bands):
+    model.eval()
+    with torch.no_grad():
+        found = model.test_step(batch(name, bands))
+    if name in PIXELS:
+        return [{'classes': r.pred_sem_seg.data, 'logits': r.seg_logits.data} for r in found]
+    return [dict(r.pred_instances.items()) for r in found]
+
+
+@bands_4_and_13
+@every_model
+def test_learns_from_objects(name, bands):
+    model = build(name, bands).train()
+    check_finite(model, step(model, batch(name, bands)))
+    stem = next(v for v in model.backbone.parameters() if v.ndim == 4)
+    assert stem.shape[1] == bands
+    # Every band is looked at, and the first layer learns.
+    assert (stem.grad.abs().sum(dim=(0, 2, 3)) > 0).all()
+
+
+@every_model
+def test_chips_without_objects_give_finite_losses(name):
+    model = build(name, 4).train()
+    check_finite(model, step(model, batch(name, 4, objects=False)))
+
+
+@every_detector
+def test_chips_without_objects_are_true_negatives(name):
+    model = build(name, 4).train()
+    losses = step(model, batch(name, 4, objects=False))
+    for key in EMPTY_LOSSES[name]:
+        assert losses[key] > 0, key
+    boxes = [key for key in losses if 'bbox' in key or '_xy' in key or '_wh' in key]
+    assert boxes
+    assert all(losses[key] == 0 for key in boxes)
+
+
+@bands_4_and_13
+@every_model
+def test_a_saved_model_predicts_the_same(tmp_path, name, bands):
+    model = build(name, bands).train()
+    step(model, batch(name, bands))
+    torch.save(model.state_dict(), tmp_path / 'weights.pth')
+    other = build(name, bands, seed=1)
+    other.load_state_dict(torch.load(tmp_path / 'weights.pth', weights_only=True))
+    ours, theirs = results(name, model, bands), results(name, other, bands)
+    for a, b in zip(ours, theirs, strict=True):
+        assert all(len(value) for value in a.values())
+        for key, value in a.items():
+            assert torch.equal(torch.as_tensor(value), torch.as_tensor(b[key])), key
+
+
+@every_model
+def test_predictions_lie_in_the_chip(name):
+    for result in results(name, build(name, 4), 4):
+        if name in PIXELS:
+            assert result['classes'].shape == (1, HEIGHT, WIDTH)
+            assert result['logits'].shape == (2, HEIGHT, WIDTH)
+            continue
+        boxes = result['bboxes']
+        assert len(boxes) > 0
+        assert (boxes >= 0).all()
+        assert (boxes[:, 0::2] <= WIDTH).all()
+        assert (boxes[:, 1::2] <= HEIGHT).all()
+        assert set(result['labels'].tolist()) <= {0, 1}
+        if 'masks' in result:
+            assert result['masks'].shape == (len(boxes), HEIGHT, WIDTH)
