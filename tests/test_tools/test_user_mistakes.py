@@ -93,7 +93,7 @@ DATA = {
     ),
     'unknown class column': (
         None,
-        "chips['label_cfg']['column'] = 'kind'",
+        "chips['label_cfg']['class_column'] = 'kind'",
         r"labels\.gpkg: has no column 'kind'.*'class'",
     ),
     'unknown key of label_cfg': (
@@ -116,7 +116,7 @@ DATA = {
     'more means than bands': (
         None,
         "chips['fill'] = 0.0; model['data_preprocessor'] = dict(mean=[1.0] * 4, std=[1.0] * 4)",
-        r'a chip of .*scene\.tif has 3 bands.*4, as the data_preprocessor has means.*in_channels',
+        r'in_channels is 3, and model.data_preprocessor has 4 means.*in_channels',
     ),
     'more fill values than bands': (
         None,
