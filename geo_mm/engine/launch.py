@@ -1,5 +1,6 @@
 """From a config file to a Runner: what the training and testing tools share."""
 
+import atexit
 import contextlib
 import difflib
 import os
@@ -145,6 +146,8 @@ def _join_cpu_ranks(config: Config, launcher: str) -> None:
         )
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group('gloo')
+        # Gloo's threads abort a process that ends before them.
+        atexit.register(torch.distributed.destroy_process_group)
     wrapper = dict(
         type='MMDistributedDataParallel',
         broadcast_buffers=False,
