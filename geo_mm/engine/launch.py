@@ -3,6 +3,7 @@
 import atexit
 import contextlib
 import difflib
+import gc
 import os
 import re
 import tempfile
@@ -146,8 +147,7 @@ def _join_cpu_ranks(config: Config, launcher: str) -> None:
         )
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group('gloo')
-        # Gloo's threads abort a process that ends before them.
-        atexit.register(torch.distributed.destroy_process_group)
+        atexit.register(_leave_group)
     wrapper = dict(
         type='MMDistributedDataParallel',
         broadcast_buffers=False,
@@ -158,6 +158,14 @@ def _join_cpu_ranks(config: Config, launcher: str) -> None:
         **(config.get('model_wrapper_cfg') or {}),
         'device_ids': None,
     }
+
+
+def _leave_group() -> None:
+    # A thread of gloo's that still releases a tensor when Python ends aborts the
+    # process. The group joins its threads with its last reference, and DDP, which
+    # garbage holds after training, has one.
+    gc.collect()
+    torch.distributed.destroy_process_group()
 
 
 def _check_bands(config: Config) -> None:

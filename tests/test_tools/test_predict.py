@@ -104,9 +104,7 @@ def test_scenes_that_cannot_be_told_apart_are_not_overwritten(tmp_path, predict,
 
 
 def test_files_of_one_scene(tmp_path):
-    spec = spec_of(
-        'pixels', ['low', 'high'], ['B1', 'B2'], mean=(127.5, 127.5), std=(10.0, 10.0)
-    )
+    spec = spec_of('pixels', ['low', 'high'], ['B1', 'B2'], mean=(127.5, 127.5), std=(10.0, 10.0))
     model = pixel_files(tmp_path, spec, [[0.0, 0.0], [0.0, 1.0]])  # the second file decides
     first, second = write_scene(tmp_path / 'a.tif', 0), write_scene(tmp_path / 'b.tif', 1)
     run_tool('predict.py', *model, '--stack', first, second, '-o', tmp_path / 'out')

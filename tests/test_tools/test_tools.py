@@ -5,6 +5,7 @@ import os
 import re
 import socket
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -73,7 +74,13 @@ def test_two_processes_on_cpus_train_together(folder):
         ],
         capture_output=True,
         text=True,
-        env={**os.environ, 'PORT': str(port), 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''},
+        env={
+            **os.environ,
+            'PORT': str(port),
+            'OMP_NUM_THREADS': '1',
+            'CUDA_VISIBLE_DEVICES': '',
+            'PYTHON': sys.executable,
+        },
         timeout=200,
     )
     assert done.returncode == 0, done.stderr[-3000:]
