@@ -11,6 +11,7 @@ from mmengine.registry import DefaultScope
 from mmengine.structures import BaseDataElement
 
 from geo_mm.catalog import LabelledScene
+from geo_mm.engine.channels_last_hook import use_channels_last
 from geo_mm.engine.checkpoints import check_weights, read_checkpoint
 from geo_mm.engine.launch import build_model
 from geo_mm.errors import ConfigError, SpecError
@@ -52,8 +53,8 @@ class TrainedModel:
         check_weights(model, checkpoint, data)
         model.load_state_dict(data['state_dict'])
         _check_normalisation(model, self.spec)
-        # Convolutions on CPUs and tensor cores are faster with channels last.
-        self.model = model.to(self.device, memory_format=torch.channels_last).eval()
+        use_channels_last(model)
+        self.model = model.to(self.device).eval()
 
     def _test_pipeline(self) -> Compose:
         """The config's test pipeline without what reads labels."""
