@@ -12,7 +12,9 @@ with contextlib.redirect_stdout(io.StringIO()):
 
 from geo_mm.datasets.chip_space import ChipSpace
 from geo_mm.datasets.chips import ChipDataset, chip_datasets
+from geo_mm.datasets.class_frequencies import ClassFrequencies, class_frequencies
 from geo_mm.datasets.det import GeoDetDataset
+from geo_mm.datasets.object_sizes import ObjectSizes, object_sizes
 from geo_mm.datasets.photometric import RandomBandDropout, RandomRadiometry
 from geo_mm.datasets.samplers import GridChipSampler, RandomChipSampler
 from geo_mm.datasets.seg import GeoSegDataset
@@ -28,6 +30,7 @@ __all__ = [
     'META_KEYS',
     'ChipDataset',
     'ChipSpace',
+    'ClassFrequencies',
     'GeoDetDataset',
     'GeoSegDataset',
     'GridChipSampler',
@@ -35,8 +38,11 @@ __all__ = [
     'LoadChipClasses',
     'LoadChipObjects',
     'Mosaic',
+    'ObjectSizes',
     'RandomBandDropout',
     'RandomChipSampler',
     'RandomRadiometry',
     'chip_datasets',
+    'class_frequencies',
+    'object_sizes',
 ]

@@ -51,8 +51,9 @@ class ChipDataset:
         nodata: Value of pixels without data; ``'auto'`` takes what the files
             declare, None takes none.
         chip_size: Side of a chip in pixels, or ``(height, width)``.
-        stride: Step between chips, in pixels: 1 for random sampling, the
-            chip's size to see each pixel once.
+        stride: Step between chips, in pixels. None takes 1, for random sampling;
+            with ``test_mode`` the chip's (shorter) side, so that square chips
+            hold each pixel once.
         fill: Value given to invalid pixels, one or one per band. The mean that
             the model's preprocessor subtracts makes them 0 there.
         label_cfg: How labels become classes: the fields of
@@ -70,7 +71,7 @@ class ChipDataset:
         gsd: float | None = None,
         nodata: float | str | None = 'auto',
         chip_size: int | Sequence[int] = 256,
-        stride: int = 1,
+        stride: int | None = None,
         fill: float | Sequence[float] = 0.0,
         label_cfg: Mapping | None = None,
         metainfo: Mapping | None = None,
@@ -81,6 +82,8 @@ class ChipDataset:
         self.scene_options = SceneOptions(bands, gsd, nodata)
         self.label_options = LabelOptions.from_cfg(label_cfg)
         self.chip_size = (chip_size, chip_size) if isinstance(chip_size, int) else tuple(chip_size)
+        if stride is None:
+            stride = min(self.chip_size) if kwargs.get('test_mode') else 1
         self.stride = stride
         self.fill = fill
         if len(self.chip_size) != 2 or min(*self.chip_size, stride) < 1:
@@ -96,6 +99,8 @@ class ChipDataset:
             raise ConfigError(
                 f'{type(self).__name__} without classes',
                 "metainfo=dict(classes=('building', ...))",
+                'set it in each of train_dataloader, val_dataloader and test_dataloader, '
+                'and check how these are spelt',
             )
         self._check_classes(classes)
         entries = read_catalog(self.scenes, root=self.data_root or '', split=self.split)

@@ -110,8 +110,8 @@ def scene_grounds(dataset: Sized, min_valid: float) -> list[SceneGround]:
         chips = grounds[0].chips
         raise CatalogError(
             f'no chip of {chips.chip_size[1]} x {chips.chip_size[0]} pixels has a valid share '
-            f'of at least {min_valid} in {_names(grounds)}',
-            fix="lower the sampler's min_valid, or check nodata, AOI and chip_size",
+            f'of at least {min_valid} in {_names(grounds)}, {_sizes(grounds)}',
+            fix="lower the sampler's min_valid, or check nodata, AOI, gsd and chip_size",
         )
     return grounds
 
@@ -179,6 +179,13 @@ def _checked_weights(
     if min(weights.values()) < 0 or not sum(weights.values()):
         raise ConfigError(f'class_weights={weights}', 'weights of 0 or more, at least one above 0')
     return weights
+
+
+def _sizes(grounds: Sequence[SceneGround]) -> str:
+    """Such as ``764 x 506 pixels at a gsd of 0.3 m``, of the first scene."""
+    scene = grounds[0].labelled.scene
+    at = f' at a gsd of {scene.gsd[0]:.3g} m' if scene.gsd else ''
+    return f'{scene.width} x {scene.height} pixels{at}'
 
 
 def _names(grounds: Sequence[SceneGround], shown: int = 5) -> str:

@@ -114,7 +114,7 @@ class RandomChipSampler(Sampler):
 class GridChipSampler(Sampler):
     """Visits every chip of a dataset once, in order, leaving out empty ones.
 
-    Give the dataset a ``stride`` (of the chip's size to see each pixel once).
+    The dataset's ``test_mode=True`` makes chips lie side by side.
     Ranks take turns and none repeats a chip, so metrics count each once.
 
     Args:
@@ -158,7 +158,7 @@ def _usable(chips: ChipDataset, min_valid: float) -> list[int]:
         raise ConfigError(
             f'GridChipSampler over a dataset of stride 1: {len(space)} chips',
             f'a stride such as the chip size {space.chip_height}',
-            'set stride=chip_size in the dataset of this dataloader',
+            'set test_mode=True in the dataset of this dataloader, or a stride',
         )
     coverages = [Coverage(labelled, chips.chip_size) for labelled in chips.labelled]
     usable = []

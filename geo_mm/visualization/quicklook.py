@@ -13,7 +13,7 @@ from geo_mm.raster import Grid, Scene
 from geo_mm.visualization.rgb import to_rgb
 
 _MAX_SIZE = 1600  # pixels along the longer side
-_OPACITY = 0.5
+_OPACITY = 0.35
 _LEGEND_ROW = 22
 
 
@@ -33,15 +33,29 @@ def draw_pixels_quicklook(scene: Scene, classes: Path, spec: InputSpec) -> Image
 
 
 def overlay(picture: np.ndarray, classes: np.ndarray, spec: InputSpec) -> np.ndarray:
-    """Class colours laid over a picture ``(h, w, 3)`` uint8; the background and
-    255 stay clear."""
+    """Class colours laid over a picture ``(h, w, 3)`` uint8, with outlines; the
+    background and 255 stay clear."""
     clear = {spec.classes.index(spec.background)} if spec.background in spec.classes else set()
     colours = np.zeros((256, 3), np.float32)
     colours[: len(spec.palette)] = spec.palette
     opacity = np.zeros(256, np.float32)
     opacity[[i for i in range(len(spec.classes)) if i not in clear]] = _OPACITY
-    share = opacity[classes][..., None]
+    opacity = opacity[classes]
+    # The same colour as what lies under it shows by its outline alone.
+    opacity[(opacity > 0) & _borders(classes)] = 1
+    share = opacity[..., None]
     return (picture * (1 - share) + colours[classes] * share).astype(np.uint8)
+
+
+def _borders(classes: np.ndarray) -> np.ndarray:
+    """Pixels whose neighbour above, below, left or right has another class."""
+    borders = np.zeros(classes.shape, bool)
+    across, down = classes[:, 1:] != classes[:, :-1], classes[1:] != classes[:-1]
+    borders[:, 1:] |= across
+    borders[:, :-1] |= across
+    borders[1:] |= down
+    borders[:-1] |= down
+    return borders
 
 
 def draw_objects_quicklook(scene: Scene, objects: gpd.GeoDataFrame, spec: InputSpec) -> Image.Image:

@@ -254,7 +254,7 @@ class TestGridChipSampler:
 
     def test_stride_one_is_a_mistake_unless_scenes_are_chips(self, tmp_path):
         dataset = build_dataset('det', [make_scene(tmp_path)])
-        with pytest.raises(ConfigError, match=r'(?s)stride 1: 3381 chips.*stride=chip_size'):
+        with pytest.raises(ConfigError, match=r'(?s)stride 1: 3381 chips.*test_mode=True'):
             GridChipSampler(dataset)
         scenes = [make_scene(tmp_path, name, (32, 32)) for name in 'ab']
         assert list(GridChipSampler(build_dataset('det', scenes))) == [0, 1]

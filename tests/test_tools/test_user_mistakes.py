@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from tests.data.chips import CONFIGS, run_tool, write_scene, write_seg_config
 from tests.data.labels import box, write_labels
@@ -187,7 +186,7 @@ DATA = {
     'grid over stride 1': (
         None,
         "train_dataloader['sampler'] = dict(_delete_=True, type='geo_mm.GridChipSampler')",
-        r'GridChipSampler over a dataset of stride 1.*stride=chip_size',
+        r'GridChipSampler over a dataset of stride 1.*test_mode=True',
     ),
     'split that does not exist': (
         None,
@@ -208,6 +207,11 @@ DATA = {
         None,
         "load_from = 'nowhere.pth'",
         r'nowhere\.pth: no such checkpoint',
+    ),
+    'misspelt name of a setting': (
+        None,
+        'optim_wraper = dict(optimizer=dict(lr=1e-3))',
+        r"tiny\.py: 'optim_wraper' is no setting.*did you mean optim_wrapper",
     ),
     'syntax error in the config': (None, 'model = dict(', r'tiny\.py: .*a valid config'),
 }
@@ -301,6 +305,11 @@ ARGUMENTS = {
         ['{config}', '{checkpoint}', '{folder}/gray.tif', '-o', '{folder}/out'],
         r'gray\.tif has the bands B1.*missing: ',
     ),
+    'override of a misspelt setting': (
+        'train.py',
+        ['{config}', '--cfg-options', 'train_cgf.max_iters=9'],
+        r"train_cgf.max_iters: .*has no 'train_cgf'.*did you mean train_cfg",
+    ),
     'override of what is not there': (
         'train.py',
         ['{config}', '--cfg-options', 'param_scheduler.5.factor=1'],
@@ -323,14 +332,6 @@ def test_arguments(trained, capsys, mistake):
     )
     message = message_of(capsys, tool, *(arg.format(**names) for arg in args))
     assert re.search(expected, message, re.DOTALL), message
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason='only without a GPU')
-def test_mixed_precision_without_a_gpu(trained, capsys):
-    message = message_of(
-        capsys, 'train.py', trained / 'tiny.py', '--amp', '--work-dir', trained / 'amp'
-    )
-    assert '--amp needs a CUDA device' in message and 'leave it out' in message
 
 
 def test_nothing_is_written_over_the_scene(trained, capsys):

@@ -14,16 +14,18 @@ MAGENTA = (255, 0, 255)
 BANDS = ('r', 'g', 'b', 'nir')
 
 
-def test_classes_over_the_chip_and_ignored_pixels_magenta():
+def test_classes_with_outlines_over_the_chip_and_ignored_pixels_magenta():
     classes = torch.zeros(1, 8, 9, dtype=torch.uint8)
-    classes[0, 2, 3] = 1
+    classes[0, 2:5, 2:5] = 1
     classes[0, 7, 8] = 255
     sample = SegDataSample(gt_sem_seg=PixelData(data=classes))
     spec = spec_of('pixels', ('background', 'road'), BANDS)
     chip = draw_chip(np.zeros((4, 8, 9), np.float32), sample, spec)
     assert chip.size == (9, 8)
     assert chip.getpixel((8, 7)) == MAGENTA
-    assert chip.getpixel((3, 2)) == tuple(part // 2 for part in spec.palette[1])
+    assert chip.getpixel((3, 2)) == spec.palette[1]  # its outline
+    inside = [int(part * 0.35) for part in spec.palette[1]]
+    np.testing.assert_allclose(chip.getpixel((3, 3)), inside, atol=1)
     assert chip.getpixel((0, 0)) == (0, 0, 0)
 
 

@@ -13,10 +13,19 @@ SPEC = spec_of('pixels', ('background', 'road', 'roof'))
 
 
 def test_overlay_mixes_colours_and_leaves_background_and_no_data_clear():
-    picture = np.full((1, 4, 3), 100, np.uint8)
-    mixed = overlay(picture, np.array([[0, 1, 2, 255]], np.uint8), SPEC)
-    expected = [(np.array(SPEC.palette[i]) + 100) // 2 for i in (1, 2)]
-    np.testing.assert_array_equal(mixed[0], [(100,) * 3, *expected, (100,) * 3])
+    picture = np.full((3, 12, 3), 100, np.uint8)
+    classes = np.repeat(np.array([[0, 1, 2, 255]], np.uint8), 3, axis=0).repeat(3, axis=1)
+    mixed = overlay(picture, classes, SPEC)[1, 1::3]  # the middle of each
+    expected = [np.array(SPEC.palette[i]) * 0.35 + 65 for i in (1, 2)]
+    np.testing.assert_allclose(mixed, [(100,) * 3, *expected, (100,) * 3], atol=1)
+
+
+def test_overlay_outlines_classes_in_their_full_colour():
+    classes = np.array([[0, 0, 1, 1, 1, 1]], np.uint8)
+    mixed = overlay(np.full((1, 6, 3), 100, np.uint8), classes, SPEC)
+    np.testing.assert_array_equal(mixed[0, 1], (100,) * 3)
+    np.testing.assert_array_equal(mixed[0, 2], SPEC.palette[1])
+    assert (mixed[0, 3] != SPEC.palette[1]).any()
 
 
 def test_overlay_shows_all_classes_where_none_is_background():
