@@ -5,9 +5,14 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=500, max_keep_ckpts=2),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    # Writes into each checkpoint what predict.py has to feed the model.
+    input_spec=dict(type='geo_mm.InputSpecHook'),
+    channels_last=dict(type='geo_mm.ChannelsLastHook'),
+    # Makes sure that the weights of load_from fit.
+    start_weights=dict(type='geo_mm.StartWeightsHook'),
+    # And that --resume goes on with the run that was interrupted.
+    same_run=dict(type='geo_mm.SameRunHook'),
 )
-# Writes into each checkpoint what predict.py has to feed the model.
-custom_hooks = [dict(type='geo_mm.InputSpecHook'), dict(type='geo_mm.ChannelsLastHook')]
 
 env_cfg = dict(
     cudnn_benchmark=False,

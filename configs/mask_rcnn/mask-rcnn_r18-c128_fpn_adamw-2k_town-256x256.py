@@ -1,42 +1,30 @@
-# Mask R-CNN on ResNet-18 for buildings and trees of the synthetic town.
-# Data: python -m geo_mm.synthetic data/town
+# Mask R-CNN on ResNet-18, small enough for a CPU, for buildings and trees of the synthetic town.
 _base_ = [
     '../_base_/models/mask-rcnn_r18-c128_fpn.py',
-    '../_base_/datasets/geo_ins.py',
+    '../_base_/datasets/town_ins.py',
     '../_base_/schedules/adamw_2k.py',
     '../_base_/det_runtime.py',
 ]
 
 # ---- frequently changed -----------------------------------------------------
-data_root = 'data/town/'
-classes = ('building', 'tree')
-palette = [(200, 60, 50), (50, 130, 60)]
-bands = ('red', 'green', 'blue', 'nir')
-gsd = 0.5  # metres per pixel
 chip_size = 256  # pixels
-mean = [1254.0, 1305.0, 1203.0, 2336.0]  # tools/analysis_tools/band_statistics.py
-std = [858.0, 755.0, 777.0, 1429.0]
+batch_size = 4  # per GPU
+lr = 1e-3
+max_iters = 2000
+# Scenes, bands and classes: ../_base_/datasets/town_ins.py
 # -----------------------------------------------------------------------------
 
-chips = dict(
-    scenes='catalog.csv',
-    data_root=data_root,
-    metainfo=dict(classes=classes, palette=palette),
-    label_cfg=dict(class_column='class', class_map=dict(road=None, water=None)),
-    bands=bands,
-    gsd=gsd,
-    chip_size=chip_size,
-    fill=mean,
-)
-train_dataloader = dict(dataset=chips)
-val_dataloader = dict(dataset=dict(stride=chip_size, **chips))
-test_dataloader = dict(dataset=dict(stride=chip_size, **chips))
+train_dataloader = dict(batch_size=batch_size, dataset=dict(chip_size=chip_size))
+val_dataloader = dict(dataset=dict(chip_size=chip_size))
+test_dataloader = dict(dataset=dict(chip_size=chip_size))
+optim_wrapper = dict(optimizer=dict(lr=lr))
+train_cfg = dict(max_iters=max_iters)
 model = dict(
-    data_preprocessor=dict(mean=mean, std=std),
+    data_preprocessor=dict(mean=_base_.mean, std=_base_.std),
+    backbone=dict(in_channels=len(_base_.bands)),
     rpn_head=dict(anchor_generator=dict(scales=[2, 4])),
-    backbone=dict(in_channels=len(bands)),
     roi_head=dict(
-        bbox_head=dict(num_classes=len(classes)), mask_head=dict(num_classes=len(classes))
+        bbox_head=dict(num_classes=len(_base_.classes)),
+        mask_head=dict(num_classes=len(_base_.classes)),
     ),
 )
-optim_wrapper = dict(optimizer=dict(lr=1e-3))

@@ -1,6 +1,6 @@
 """Data preprocessors for any number of bands."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from mmdet.models import DetDataPreprocessor
@@ -70,6 +70,25 @@ class GeoSegDataPreprocessor(_BandNormalisation, SegDataPreProcessor):
     Args:
         mean: Mean of each band, in the data's units.
         std: Standard deviation of each band.
+        batch_augments: Changes of whole batches in training, such as
+            ``[dict(type='geo_mm.PixelMixup')]``, one after the other.
         **kwargs: Of ``mmseg.SegDataPreProcessor``. Padding happens after
             normalisation, so the default 0 is the mean.
     """
+
+    def __init__(
+        self,
+        mean: Sequence[float],
+        std: Sequence[float],
+        batch_augments: Sequence[Mapping] | None = None,
+        **kwargs,
+    ) -> None:
+        super().__init__(mean, std, **kwargs)
+        # The library's takes one callable, and builds nothing.
+        self._augments = [MODELS.build(dict(augment)) for augment in batch_augments or ()]
+        self.batch_augments = self._augment if self._augments else None
+
+    def _augment(self, inputs: torch.Tensor, data_samples: list) -> tuple[torch.Tensor, list]:
+        for augment in self._augments:
+            inputs, data_samples = augment(inputs, data_samples)
+        return inputs, data_samples

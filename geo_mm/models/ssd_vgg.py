@@ -4,13 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from mmdet.models import SSDVGG as MMDetSSDVGG  # noqa: N811
-from torch import nn
 
 from geo_mm.errors import ConfigError
+from geo_mm.models.encoders import resize_vgg
 from geo_mm.registry import MODELS
-
-_FULL_WIDTH = 64
-"""Channels of VGG's first stage (Simonyan and Zisserman 2014, arXiv:1409.1556)."""
 
 
 @MODELS.register_module()
@@ -39,7 +36,7 @@ class SSDVGG(MMDetSSDVGG):
         self,
         depth: int = 16,
         in_channels: int = 3,
-        base_channels: int = _FULL_WIDTH,
+        base_channels: int = 64,
         out_feature_indices: Sequence[int] | None = None,
         init_cfg: Mapping | Sequence[Mapping] | None = None,
         **kwargs,
@@ -50,7 +47,7 @@ class SSDVGG(MMDetSSDVGG):
                 'positive numbers',
             )
         super().__init__(depth, init_cfg=init_cfg, **kwargs)
-        _resize_convolutions(self.features, in_channels, base_channels)
+        resize_vgg(self.features, in_channels, base_channels)
         if out_feature_indices is None:
             # Before the pooling that ends stage 4, and the very last.
             stage_4_end = self.range_sub_modules[3][1]
@@ -65,20 +62,3 @@ class SSDVGG(MMDetSSDVGG):
     def train(self, mode: bool = True) -> 'SSDVGG':
         super().train(mode)
         return self  # mmcv's VGG gives None, which breaks `model = model.eval()`
-
-
-def _resize_convolutions(layers: nn.Sequential, in_channels: int, base_channels: int) -> None:
-    """Replaces the convolutions of a chain by ones of other widths, in place."""
-    for index, layer in enumerate(layers):
-        if not isinstance(layer, nn.Conv2d):
-            continue
-        out_channels = layer.out_channels * base_channels // _FULL_WIDTH
-        if (in_channels, out_channels) != (layer.in_channels, layer.out_channels):
-            layers[index] = nn.Conv2d(
-                in_channels,
-                out_channels,
-                layer.kernel_size,
-                padding=layer.padding,
-                dilation=layer.dilation,
-            )
-        in_channels = out_channels

@@ -34,10 +34,23 @@ def load_weights(checkpoint: str | os.PathLike, prefix: str = '') -> dict[str, t
         ConfigError: If there is no such checkpoint, it cannot be read that
             safely, or it holds no weights of that prefix.
     """
-    checkpoint = os.fspath(checkpoint)
+    data = read_safely(os.fspath(checkpoint))
+    return _named_weights(data, os.fspath(checkpoint), prefix)
+
+
+def read_safely(checkpoint: str) -> object:
+    """What is in a checkpoint, on the CPU: tensors, plain data, MMEngine's log and schedule.
+
+    Args:
+        checkpoint: As for :func:`load_weights`.
+
+    Raises:
+        ConfigError: If there is no such checkpoint, or it cannot be read
+            without running what is in it.
+    """
     try:
         with torch.serialization.safe_globals(_allowed()):
-            data = _read(checkpoint)
+            return _read(checkpoint)
     except pickle.UnpicklingError as error:
         culprit = re.search(r'GLOBAL (\S+)', str(error))
         raise ConfigError(
@@ -51,7 +64,6 @@ def load_weights(checkpoint: str | os.PathLike, prefix: str = '') -> dict[str, t
             f'{checkpoint}: cannot be read: {_first_line(error)}',
             'a local .pth file, https://..., torchvision://NAME or open-mmlab://NAME',
         ) from error
-    return _named_weights(data, checkpoint, prefix)
 
 
 def _allowed() -> list:

@@ -123,7 +123,7 @@ def pixel_files(
     state = build_model(load_config(config)).state_dict()
     state['decode_head.conv_seg.weight'] = torch.tensor(weights)[:, :, None, None].float()
     state['decode_head.conv_seg.bias'] = torch.zeros(len(weights))
-    return config, write_checkpoint(folder, spec, state)
+    return config, write_checkpoint(folder, spec, state, config)
 
 
 def object_files(folder: Path, spec: InputSpec, **detector) -> tuple[Path, Path]:
@@ -137,7 +137,8 @@ def object_files(folder: Path, spec: InputSpec, **detector) -> tuple[Path, Path]
         data_preprocessor=preprocessor,
         **detector,
     )
-    return write_config(folder, 'mmdet', model), write_checkpoint(folder, spec, {})
+    config = write_config(folder, 'mmdet', model)
+    return config, write_checkpoint(folder, spec, {}, config)
 
 
 def write_config(folder: Path, scope: str, model: Mapping) -> Path:
@@ -158,15 +159,18 @@ def write_config(folder: Path, scope: str, model: Mapping) -> Path:
     return folder / 'config.py'
 
 
-def write_checkpoint(folder: Path, spec: InputSpec, state: Mapping[str, torch.Tensor]) -> Path:
+def write_checkpoint(
+    folder: Path, spec: InputSpec, state: Mapping[str, torch.Tensor], config: Path
+) -> Path:
+    """A checkpoint as MMEngine's Runner and our hook leave it."""
     path = folder / 'model.pth'
-    torch.save({'meta': {}, 'state_dict': dict(state), 'input_spec': spec.to_dict()}, path)
+    meta = {'cfg': load_config(config).pretty_text}
+    torch.save({'meta': meta, 'state_dict': dict(state), 'input_spec': spec.to_dict()}, path)
     return path
 
 
 def trained(files: tuple[Path, Path]) -> TrainedModel:
-    config, checkpoint = files
-    return TrainedModel(load_config(config), checkpoint, 'cpu')
+    return TrainedModel(files[1], device='cpu')
 
 
 def paint(shape: tuple[int, int], boxes: Sequence[Sequence[int]]) -> np.ndarray:

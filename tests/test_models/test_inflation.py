@@ -10,7 +10,15 @@ from mmengine.model import BaseModule
 from mmengine.registry import DefaultScope
 
 from geo_mm.errors import ConfigError
-from geo_mm.models import SSDVGG, Darknet, GeoDetDataPreprocessor, InflatedPretrained, inflate
+from geo_mm.models import (
+    SSDVGG,
+    Darknet,
+    GeoDetDataPreprocessor,
+    InflatedPretrained,
+    ResNetEncoder,
+    VGGEncoder,
+    inflate,
+)
 
 BANDS_4 = ('red', 'green', 'blue', 'nir')
 # As in Sentinel-2: blue, green, red, and none of them first.
@@ -25,6 +33,10 @@ def backbone(kind, bands, **kwargs):
             depth=18, in_channels=bands, base_channels=8, stem_channels=8, **kwargs
         ),
         'vgg': lambda: SSDVGG(11, in_channels=bands, base_channels=8, **kwargs),
+        'resnet encoder': lambda: ResNetEncoder(
+            depth=18, in_channels=bands, base_channels=8, stem_channels=8, **kwargs
+        ),
+        'vgg encoder': lambda: VGGEncoder(11, in_channels=bands, base_channels=8, **kwargs),
         'darknet': lambda: Darknet(21, in_channels=bands, base_channels=4, **kwargs),
     }[kind]()
 
@@ -54,7 +66,9 @@ def inflated(kind, path, bands, **kwargs):
 
 @pytest.mark.parametrize('extra', ['mean', 'red', 'zero', 'random'])
 @pytest.mark.parametrize('bands', [BANDS_4, BANDS_13], ids=['4', '13'])
-@pytest.mark.parametrize('kind', ['resnet', 'deep stem', 'vgg', 'darknet'])
+@pytest.mark.parametrize(
+    'kind', ['resnet', 'deep stem', 'resnet encoder', 'vgg', 'vgg encoder', 'darknet']
+)
 def test_features_are_the_rgb_networks_where_other_bands_are_at_their_mean(
     tmp_path, kind, bands, extra
 ):
@@ -68,7 +82,8 @@ def test_features_are_the_rgb_networks_where_other_bands_are_at_their_mean(
     def features(network, chosen):
         preprocess = GeoDetDataPreprocessor(mean[chosen].tolist(), std[chosen].tolist())
         with torch.no_grad():
-            return network(preprocess({'inputs': [image[chosen]]})['inputs'])
+            levels = network(preprocess({'inputs': [image[chosen]]})['inputs'])
+        return levels[-4:]  # the first of an encoder's six is the image itself
 
     ours = features(model, list(range(len(bands))))
     theirs = features(rgb_model, places)

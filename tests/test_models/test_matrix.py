@@ -24,7 +24,14 @@ ROI_HEAD = {
     'bbox_roi_extractor': {'out_channels': 16},
     'bbox_head': {'in_channels': 16, 'fc_out_channels': 32, 'num_classes': 2},
 }
+PSPNET = {
+    'backbone': {'depth': 18, 'base_channels': 8, 'stem_channels': 8},
+    'auxiliary_head': {'in_channels': 32, 'channels': 8},
+}
 SSD_CHANNELS = (64, 128, 64, 32, 32)
+CASCADE_HEAD = {'in_channels': 16, 'fc_out_channels': 32, 'num_classes': 2}
+# Of 32 groups in its norm.
+GROUPS_HEAD = {'in_channels': 16, 'feat_channels': 32, 'num_classes': 2}
 # What makes each base small, and two classes.
 NARROW = {
     'faster-rcnn_r50_fpn': R18_FPN
@@ -36,6 +43,21 @@ NARROW = {
         | {
             'mask_roi_extractor': {'out_channels': 16},
             'mask_head': {'in_channels': 16, 'conv_out_channels': 16, 'num_classes': 2},
+        },
+    },
+    'mask-rcnn_r50_fpn_point-rend': R18_FPN
+    | {
+        'rpn_head': {'in_channels': 16, 'feat_channels': 16},
+        'roi_head': ROI_HEAD
+        | {
+            'mask_roi_extractor': {'out_channels': 16},
+            'mask_head': {
+                'in_channels': 16,
+                'conv_out_channels': 16,
+                'fc_out_channels': 32,
+                'num_classes': 2,
+            },
+            'point_head': {'in_channels': 16, 'fc_channels': 16, 'num_classes': 2},
         },
     },
     'retinanet_r50_fpn': R18_FPN
@@ -59,22 +81,70 @@ NARROW = {
         'decode_head': {'in_channels': 4, 'channels': 4},
         'auxiliary_head': {'in_channels': 8, 'channels': 4},
     },
-    'pspnet_r50-d8': {
-        'backbone': {'depth': 18, 'base_channels': 8, 'stem_channels': 8},
+    'unet_r18': {
+        'backbone': {'base_channels': 8, 'stem_channels': 8},
+        'decode_head': {'in_channels': [8, 8, 16, 32, 64], 'channels': 4},
+    },
+    'unet_r18_point-rend': {
+        'backbone': {'base_channels': 8, 'stem_channels': 8},
+        'decode_head': {'in_channels': [8, 16, 32, 64], 'channels': 4},
+        'point_head': {'in_channels': [8, 8], 'channels': 8},
+    },
+    'unet_vgg16': {
+        'backbone': {'depth': 11, 'base_channels': 8},
+        'decode_head': {'in_channels': [8, 16, 32, 64, 64], 'channels': 4},
+    },
+    'pspnet_r50-d8': PSPNET | {'decode_head': {'in_channels': 64, 'channels': 16}},
+    'pspnet_r50-d8_point-rend': PSPNET
+    | {
         'decode_head': {'in_channels': 64, 'channels': 16},
-        'auxiliary_head': {'in_channels': 32, 'channels': 8},
+        'point_head': {'in_channels': [8, 8], 'channels': 8},
+    },
+    'pspnet-unet_r50-d8': PSPNET | {'decode_head': {'in_channels': [8, 8, 16, 64], 'channels': 4}},
+    'pspnet-unet_r50-d8_point-rend': PSPNET
+    | {
+        'decode_head': {'in_channels': [8, 16, 64], 'channels': 4},
+        'point_head': {'in_channels': [8, 8], 'channels': 8},
+    },
+    # Nothing but configs: no part of these is ours.
+    'cascade-rcnn_r18-c128_fpn': R18_FPN
+    | {
+        'rpn_head': {'in_channels': 16, 'feat_channels': 16},
+        'roi_head': {
+            'bbox_roi_extractor': {'out_channels': 16},
+            'bbox_head': {'0': CASCADE_HEAD, '1': CASCADE_HEAD, '2': CASCADE_HEAD},
+        },
+    },
+    'fcos_r18-c128_fpn': R18_FPN | {'bbox_head': GROUPS_HEAD},
+    'atss_r18-c128_fpn': R18_FPN | {'bbox_head': GROUPS_HEAD},
+    'deeplabv3plus_r50-d8': PSPNET
+    | {'decode_head': {'in_channels': 64, 'channels': 16, 'c1_in_channels': 8, 'c1_channels': 8}},
+    'segformer_mit-b0': {
+        'backbone': {'embed_dims': 8, 'num_layers': [1] * 4, 'num_heads': [1, 2, 2, 2]},
+        'decode_head': {'in_channels': [8, 16, 16, 16], 'channels': 16},
+    },
+    'fpn_r50': {
+        'backbone': {'depth': 18, 'base_channels': 8, 'stem_channels': 8},
+        'neck': {'in_channels': [8, 16, 32, 64], 'out_channels': 8},
+        'decode_head': {'in_channels': [8] * 4, 'channels': 8},
     },
 }
-PIXELS = ('unet', 'pspnet_r50-d8')
+PIXEL_NAMES = ('unet', 'pspnet', 'deeplabv3plus', 'segformer', 'fpn')
+PIXELS = tuple(name for name in NARROW if name.startswith(PIXEL_NAMES))
 # Where nothing is found, these have nothing to push but the score of background.
 EMPTY_LOSSES = {
     'faster-rcnn_r50_fpn': ('loss_rpn_cls', 'loss_cls'),
     'mask-rcnn_r50_fpn': ('loss_rpn_cls', 'loss_cls'),
+    'mask-rcnn_r50_fpn_point-rend': ('loss_rpn_cls', 'loss_cls'),
     'retinanet_r50_fpn': ('loss_cls',),
     'ssd_vgg16': ('loss_cls',),
     'yolov3_d53': ('loss_conf',),
+    'cascade-rcnn_r18-c128_fpn': ('loss_rpn_cls', 's0.loss_cls', 's1.loss_cls', 's2.loss_cls'),
+    'fcos_r18-c128_fpn': ('loss_cls',),
+    'atss_r18-c128_fpn': ('loss_cls',),
 }
 every_model = pytest.mark.parametrize('name', NARROW)
+every_pixel_model = pytest.mark.parametrize('name', PIXELS)
 every_detector = pytest.mark.parametrize('name', EMPTY_LOSSES)
 bands_4_and_13 = pytest.mark.parametrize('bands', [4, 13])
 
@@ -95,15 +165,15 @@ def build(name, bands, seed=0):
     return model
 
 
-def chip(name, bands, seed, objects=True):
+def chip(name, bands, seed, objects=True, size=(HEIGHT, WIDTH)):
     generator = torch.Generator().manual_seed(seed)
-    image = torch.rand(bands, HEIGHT, WIDTH, generator=generator) * 200
+    image = torch.rand(bands, *size, generator=generator) * 200
     boxes = BOXES if objects else BOXES[:0]
     labels = torch.arange(len(boxes)) % 2
-    masks = torch.zeros(len(boxes), HEIGHT, WIDTH, dtype=torch.uint8)
+    masks = torch.zeros(len(boxes), *size, dtype=torch.uint8)
     for mask, (left, top, right, bottom) in zip(masks, boxes.int().tolist(), strict=True):
         mask[top:bottom, left:right] = 1
-    meta = {'img_shape': (HEIGHT, WIDTH), 'ori_shape': (HEIGHT, WIDTH), 'scale_factor': (1.0, 1.0)}
+    meta = {'img_shape': size, 'ori_shape': size, 'scale_factor': (1.0, 1.0)}
     if name in PIXELS:
         sample = SegDataSample(metainfo=meta)
         sample.gt_sem_seg = PixelData(data=masks.sum(0, keepdim=True).clamp(max=1).long())
@@ -112,7 +182,7 @@ def chip(name, bands, seed, objects=True):
         sample.gt_instances = InstanceData(
             bboxes=boxes.clone(),
             labels=labels,
-            masks=BitmapMasks(masks.numpy(), HEIGHT, WIDTH),
+            masks=BitmapMasks(masks.numpy(), *size),
         )
         sample.ignored_instances = InstanceData(bboxes=torch.zeros(0, 4))
     return image, sample
@@ -208,3 +278,28 @@ def test_predictions_lie_in_the_chip(name):
         assert set(result['labels'].tolist()) <= {0, 1}
         if 'masks' in result:
             assert result['masks'].shape == (len(boxes), HEIGHT, WIDTH)
+
+
+@every_pixel_model
+def test_chips_without_labels_teach_nothing(name):
+    model = build(name, 4).train()
+    data = batch(name, 4)
+    for sample in data['data_samples']:
+        sample.gt_sem_seg.data[:] = 255
+    data = model.data_preprocessor(data, training=True)
+    total, _ = model.parse_losses(model(**data, mode='loss'))
+    total.backward()
+    assert total == 0
+    for key, value in model.named_parameters():
+        assert value.grad is None or not value.grad.any(), key
+
+
+@pytest.mark.parametrize('size', [97, 130, 255])
+@every_pixel_model
+def test_predictions_have_the_chips_size(name, size):
+    model = build(name, 4).eval()
+    image, sample = chip(name, 4, seed=1, size=(size, size))
+    with torch.no_grad():
+        (found,) = model.test_step({'inputs': [image], 'data_samples': [sample]})
+    assert found.pred_sem_seg.shape == (size, size)
+    assert found.seg_logits.data.isfinite().all()

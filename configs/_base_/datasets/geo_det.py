@@ -35,7 +35,6 @@ val_dataloader = dict(
     dataset=dict(
         type='geo_mm.GeoDetDataset',
         split='val',
-        stride=256,
         pipeline=test_pipeline,
         test_mode=True,
     ),
@@ -47,7 +46,6 @@ test_dataloader = dict(
     dataset=dict(
         type='geo_mm.GeoDetDataset',
         split='test',
-        stride=256,
         pipeline=test_pipeline,
         test_mode=True,
     ),

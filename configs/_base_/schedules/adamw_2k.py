@@ -1,13 +1,13 @@
-# 2000 iterations of AdamW: warm-up, then cosine down to 0. For another number
-# change max_iters in train_cfg *and* end in the second scheduler.
+# 2000 iterations of AdamW: warm-up, and cosine down to 0 at the end of the run,
+# however long: set train_cfg.max_iters alone.
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=2e-3, weight_decay=1e-2),
     clip_grad=dict(max_norm=5.0),
 )
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.05, begin=0, end=50, by_epoch=False),
-    dict(type='CosineAnnealingLR', begin=50, end=2000, eta_min=0, by_epoch=False),
+    dict(type='LinearLR', start_factor=0.05, end=50, by_epoch=False),
+    dict(type='CosineAnnealingLR', eta_min=0, by_epoch=False),
 ]
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=2000, val_interval=500)
 val_cfg = dict(type='ValLoop')

@@ -1,0 +1,29 @@
+# Cascade R-CNN on ResNet-18, small enough for a CPU, for buildings and trees of
+# the synthetic town.
+_base_ = [
+    '../_base_/models/cascade-rcnn_r18-c128_fpn.py',
+    '../_base_/datasets/town_det.py',
+    '../_base_/schedules/adamw_2k.py',
+    '../_base_/det_runtime.py',
+]
+
+# ---- frequently changed -----------------------------------------------------
+chip_size = 256  # pixels
+batch_size = 4  # per GPU
+lr = 1e-3
+max_iters = 2000
+# Scenes, bands and classes: ../_base_/datasets/town_det.py
+# -----------------------------------------------------------------------------
+
+train_dataloader = dict(batch_size=batch_size, dataset=dict(chip_size=chip_size))
+val_dataloader = dict(dataset=dict(chip_size=chip_size))
+test_dataloader = dict(dataset=dict(chip_size=chip_size))
+optim_wrapper = dict(optimizer=dict(lr=lr))
+train_cfg = dict(max_iters=max_iters)
+stages = _base_.model.roi_head.bbox_head  # a list, hence replaced as a whole
+model = dict(
+    data_preprocessor=dict(mean=_base_.mean, std=_base_.std),
+    backbone=dict(in_channels=len(_base_.bands)),
+    rpn_head=dict(anchor_generator=dict(scales=[2, 4])),
+    roi_head=dict(bbox_head=[dict(head, num_classes=len(_base_.classes)) for head in stages]),
+)

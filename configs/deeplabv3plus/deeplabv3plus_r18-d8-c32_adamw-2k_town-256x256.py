@@ -1,0 +1,37 @@
+# DeepLabV3+ on a ResNet-18 of half width, small enough for a CPU, over the
+# synthetic town: 4 bands, 5 classes, two UTM zones.
+_base_ = [
+    '../_base_/models/deeplabv3plus_r50-d8.py',
+    '../_base_/datasets/town_seg.py',
+    '../_base_/schedules/adamw_2k.py',
+    '../_base_/seg_runtime.py',
+]
+
+# ---- frequently changed -----------------------------------------------------
+chip_size = 256  # pixels
+batch_size = 8  # per GPU
+lr = 2e-3
+max_iters = 2000
+width = 32  # base_channels, 64 is the full ResNet
+# Scenes, bands and classes: ../_base_/datasets/town_seg.py
+# -----------------------------------------------------------------------------
+
+train_dataloader = dict(batch_size=batch_size, dataset=dict(chip_size=chip_size))
+val_dataloader = dict(dataset=dict(chip_size=chip_size))
+test_dataloader = dict(dataset=dict(chip_size=chip_size))
+optim_wrapper = dict(optimizer=dict(lr=lr))
+train_cfg = dict(max_iters=max_iters)
+model = dict(
+    data_preprocessor=dict(mean=_base_.mean, std=_base_.std),
+    backbone=dict(
+        depth=18, in_channels=len(_base_.bands), base_channels=width, stem_channels=width
+    ),
+    decode_head=dict(
+        in_channels=8 * width,
+        channels=2 * width,
+        c1_in_channels=width,
+        c1_channels=width,
+        num_classes=len(_base_.classes),
+    ),
+    auxiliary_head=dict(in_channels=4 * width, channels=width, num_classes=len(_base_.classes)),
+)

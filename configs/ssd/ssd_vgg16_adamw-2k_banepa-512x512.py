@@ -1,0 +1,35 @@
+# SSD on VGG-16, for a GPU, for buildings on the Banepa drone mosaic.
+_base_ = [
+    '../_base_/models/ssd_vgg16.py',
+    '../_base_/datasets/banepa_det.py',
+    '../_base_/schedules/adamw_2k.py',
+    '../_base_/det_runtime.py',
+]
+
+# ---- frequently changed -----------------------------------------------------
+chip_size = 512  # pixels
+batch_size = 8  # per GPU
+lr = 4e-4  # VGG has no batch norm to bear more
+max_iters = 2000
+gsd = 0.15  # metres per pixel: as much ground as 256 pixels at 0.3
+# Scenes, bands and classes: ../_base_/datasets/banepa_det.py
+# -----------------------------------------------------------------------------
+
+train_dataloader = dict(batch_size=batch_size, dataset=dict(chip_size=chip_size, gsd=gsd))
+val_dataloader = dict(dataset=dict(chip_size=chip_size, gsd=gsd))
+test_dataloader = dict(dataset=dict(chip_size=chip_size, gsd=gsd))
+optim_wrapper = dict(optimizer=dict(lr=lr))
+train_cfg = dict(max_iters=max_iters)
+model = dict(
+    data_preprocessor=dict(mean=_base_.mean, std=_base_.std),
+    backbone=dict(in_channels=len(_base_.bands)),
+    bbox_head=dict(
+        num_classes=len(_base_.classes),
+        # tools/analysis_tools/anchors.py
+        anchor_generator=dict(
+            min_sizes=[27, 51, 84, 157, 160],
+            max_sizes=[64, 90, 132, 294, 256],
+            ratios=[[2.7], [1.5, 2.9], [1.5, 2.3], [1.9, 2.5], [2]],
+        ),
+    ),
+)

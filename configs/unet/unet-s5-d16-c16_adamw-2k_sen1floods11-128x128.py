@@ -1,0 +1,28 @@
+# U-Net of a quarter of its width for water from 13 Sentinel-2 bands.
+_base_ = [
+    '../_base_/models/unet.py',
+    '../_base_/datasets/sen1floods11_seg.py',
+    '../_base_/schedules/adamw_2k.py',
+    '../_base_/seg_runtime.py',
+]
+
+# ---- frequently changed -----------------------------------------------------
+chip_size = 128  # pixels
+batch_size = 8  # per GPU
+lr = 2e-3
+max_iters = 2000
+width = 16  # base_channels, 64 in the paper
+# Scenes, bands and classes: ../_base_/datasets/sen1floods11_seg.py
+# -----------------------------------------------------------------------------
+
+train_dataloader = dict(batch_size=batch_size, dataset=dict(chip_size=chip_size))
+val_dataloader = dict(dataset=dict(chip_size=chip_size))
+test_dataloader = dict(dataset=dict(chip_size=chip_size))
+optim_wrapper = dict(optimizer=dict(lr=lr))
+train_cfg = dict(max_iters=max_iters)
+model = dict(
+    data_preprocessor=dict(mean=_base_.mean, std=_base_.std),
+    backbone=dict(in_channels=len(_base_.bands), base_channels=width),
+    decode_head=dict(in_channels=width, channels=width, num_classes=len(_base_.classes)),
+    auxiliary_head=dict(in_channels=2 * width, channels=width, num_classes=len(_base_.classes)),
+)

@@ -1,0 +1,113 @@
+"""Predictions in processes of their own, which may be killed or share the work.
+
+The processes are forked from one that has imported everything, so they start at once.
+"""
+
+import hashlib
+import multiprocessing
+import os
+import signal
+import socket
+from pathlib import Path
+
+_CONTEXT = multiprocessing.get_context('forkserver')
+_CONTEXT.set_forkserver_preload(['tests.data.processes', 'tests.data.models'])
+
+
+def start(target, *args, **kwargs):
+    """A process that runs a function of this module."""
+    process = _CONTEXT.Process(target=target, args=args, kwargs=kwargs, daemon=True)
+    process.start()
+    return process
+
+
+def predict(
+    checkpoint: Path,
+    scene: Path,
+    out: Path,
+    options: dict,
+    log: Path | None = None,
+    die_at: int | None = None,
+) -> None:
+    """Predicts a scene.
+
+    Args:
+        checkpoint: The model.
+        scene: The scene.
+        out: Folder for the results.
+        options: Fields of PredictOptions.
+        log: File to which each tile that goes through the network adds a byte.
+        die_at: Kills itself as it is about to rename its so-many-th file, which
+            is when something becomes visible.
+    """
+    import torch
+
+    from geo_mm.inference import Predictor
+
+    torch.set_num_threads(1)
+    os.environ['SOURCE_DATE_EPOCH'] = '1700000000'
+    predictor = Predictor(checkpoint, device='cpu', **options)
+    if log is not None:
+        file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+        def count(_, __, samples) -> None:
+            os.write(file, b'.' * len(samples))
+
+        predictor.models[0].model.register_forward_hook(count)
+    if die_at is not None:
+        replace, calls = os.replace, iter(range(1, die_at))
+
+        def deadly(*args):
+            if next(calls, None) is None:
+                os.kill(os.getpid(), signal.SIGKILL)
+            replace(*args)
+
+        os.replace = deadly
+    predictor.predict(scene, out)
+
+
+def predict_as_rank(rank: int, size: int, port: int, kwargs: dict, broken: int | None) -> None:
+    """One of several processes that predict a scene together.
+
+    Args:
+        rank: Which.
+        size: Of how many.
+        port: Where they meet.
+        kwargs: Of :func:`predict`.
+        broken: The rank that cannot read the scene.
+    """
+    from geo_mm.errors import SceneError, report_errors
+    from geo_mm.inference import ranks
+    from geo_mm.raster import Scene
+
+    address = {'RANK': rank, 'WORLD_SIZE': size, 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': port}
+    os.environ |= {key: str(value) for key, value in address.items()}
+    ranks.join('pytorch')
+    if rank == broken:
+
+        def unreadable(self, window=None):
+            raise SceneError(f'{self.name}: cannot be read by rank {rank}')
+
+        Scene.read = unreadable
+    with report_errors():
+        predict(**kwargs)
+
+
+def predict_together(size: int, broken: int | None = None, **kwargs) -> list[int]:
+    """Predicts with so many processes; gives their exit codes."""
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = probe.getsockname()[1]
+    ranks = [start(predict_as_rank, rank, size, port, kwargs, broken) for rank in range(size)]
+    for process in ranks:
+        process.join(timeout=120)
+    return [process.exitcode for process in ranks]
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file in a folder; not of those in folders in it."""
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.iterdir())
+        if path.is_file()
+    }
