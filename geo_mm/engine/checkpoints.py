@@ -5,10 +5,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from mmengine.config import Config
 from mmengine.fileio import get_local_path
+from mmengine.runner import CheckpointLoader
+from mmengine.utils import import_modules_from_strings
 
-from geo_mm.engine import plain_pickle
+from geo_mm.engine import plain_config, plain_pickle
 from geo_mm.errors import ConfigError
+from geo_mm.models.weights import read_safely
+
+_SCHEMES = ('', 'http://', 'https://', 'torchvision://', 'open-mmlab://', 'openmmlab://')
 
 
 def existing_checkpoint(path: str) -> str:
@@ -48,6 +54,65 @@ def read_checkpoint(path: str | os.PathLike) -> dict:
         ) from error
     if not isinstance(data, dict) or 'state_dict' not in data:
         raise ConfigError(f'{path}: no weights in it', 'a checkpoint written by tools/train.py')
+    return data
+
+
+def config_of(data: Mapping, checkpoint: str | os.PathLike) -> Config:
+    """The config with which MMEngine wrote a checkpoint.
+
+    Its text is read as data and not run (:mod:`geo_mm.engine.plain_config`);
+    modules that it names in ``custom_imports`` are imported from this machine.
+
+    Args:
+        data: What :func:`read_checkpoint` gave.
+        checkpoint: Its file, for messages.
+
+    Raises:
+        ConfigError: If there is none in it, it is not plain data, or needs
+            modules that are not there.
+    """
+    text = (data.get('meta') or {}).get('cfg')
+    if not isinstance(text, str):
+        raise ConfigError(
+            f'{checkpoint} does not hold the config that it was trained with',
+            'a checkpoint written by tools/train.py',
+            'give the config, too: tools/predict.py CONFIG CHECKPOINT ...',
+        )
+    try:
+        config = Config(plain_config.parse(text))
+    except (SyntaxError, ValueError) as error:
+        raise ConfigError(
+            f'{checkpoint}: the config in it is not plain data: {error}',
+            'names, numbers, texts, lists and dicts',
+            'give the config, too: tools/predict.py CONFIG CHECKPOINT ...',
+        ) from error
+    if 'custom_imports' in config:
+        try:
+            import_modules_from_strings(**config.custom_imports)
+        except ImportError as error:
+            raise ConfigError(
+                f'{checkpoint}: its config needs a module that is not here: {error}',
+                f'custom_imports={list(config.custom_imports.imports)} to be importable',
+                'install it, or set PYTHONPATH to where it lies',
+            ) from error
+    return config
+
+
+def use_safe_loading() -> None:
+    """Makes MMEngine read checkpoints with ``weights_only=True`` and nothing else.
+
+    For ``load_from``, resuming, testing and ``init_cfg``. Its own loader warns
+    at length about what it saved itself, and then runs whatever is in the file.
+    """
+    CheckpointLoader.register_scheme(_SCHEMES, _load_from_geo_mm, force=True)
+
+
+def _load_from_geo_mm(filename: str, map_location: object = None) -> dict:
+    """A loader as MMEngine calls it; loading into a model moves weights to its device."""
+    data = read_safely(filename)
+    # Resuming would run a config of this key, which MMEngine itself never writes.
+    if isinstance(data, dict) and isinstance(data.get('meta'), dict):
+        data['meta'].pop('config', None)
     return data
 
 

@@ -67,6 +67,7 @@ def input_spec_of(dataset: object, model: object) -> InputSpec:
         mean=tuple(preprocessor.mean.flatten().tolist()),
         std=tuple(preprocessor.std.flatten().tolist()),
         chip_size=chips.chip_size,
+        wavelengths=scenes[0].wavelengths if any(scenes[0].wavelengths) else None,
         background=chips.label_options.background if task == 'pixels' else None,
     )
 

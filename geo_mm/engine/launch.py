@@ -16,7 +16,8 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, RUNNERS, DefaultScope
 from mmengine.runner import Runner
 
-from geo_mm.engine.checkpoints import existing_checkpoint
+from geo_mm.engine.checkpoints import existing_checkpoint, use_safe_loading
+from geo_mm.engine.config_names import check_names
 from geo_mm.errors import ConfigError, OutputError
 
 
@@ -38,6 +39,7 @@ def load_config(path: str | os.PathLike, options: Mapping | None = None) -> Conf
         config = Config.fromfile(path)
     except Exception as error:  # a config is a program of the user's: anything can happen in it
         raise ConfigError(f'{path}: {type(error).__name__}: {error}', 'a valid config') from error
+    check_names(config, options or {}, str(path))
     try:
         config.merge_from_dict(dict(options or {}))
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
@@ -70,15 +72,23 @@ def set_work_dir(config: Config, work_dir: str | None, config_path: str) -> None
 
 
 def use_amp(config: Config) -> None:
-    """Switches automatic mixed precision on.
+    """Switches automatic mixed precision on: float16 on a GPU, bfloat16 on a CPU.
 
     Raises:
-        ConfigError: Without an accelerator, which the library's AMP needs.
+        ConfigError: Without a GPU, for a model whose operators know no bfloat16.
     """
-    if not torch.cuda.is_available():
-        raise ConfigError('--amp needs a CUDA device, and none was found', fix='leave it out')
-    config.optim_wrapper.type = 'AmpOptimWrapper'
-    config.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if torch.cuda.is_available():
+        config.optim_wrapper.type = 'AmpOptimWrapper'
+        config.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        return
+    if 'roi_head' in config.model:
+        raise ConfigError(
+            f'--amp for {config.model.type} on a CPU: non-maximum suppression and RoI align of '
+            'mmcv, which its training needs, know no bfloat16 there',
+            'a GPU, a detector without roi_head, or a model for pixels',
+            'leave --amp out',
+        )
+    config.optim_wrapper.type = 'geo_mm.BFloat16OptimWrapper'
 
 
 def use_scaled_lr(config: Config) -> None:
@@ -96,8 +106,12 @@ def use_scaled_lr(config: Config) -> None:
 
 
 def use_resume(config: Config, resume: str | None) -> None:
-    """``--resume`` alone takes the newest checkpoint, ``--resume FILE`` that one."""
-    if resume is None:
+    """``--resume`` alone takes the newest checkpoint, ``--resume FILE`` that one.
+
+    Where there is none yet the run starts, from ``load_from`` if the config has it.
+    """
+    nothing_yet = resume == 'auto' and not Path(config.work_dir, 'last_checkpoint').is_file()
+    if resume is None or nothing_yet:
         return
     config.resume = True
     config.load_from = None if resume == 'auto' else existing_checkpoint(resume)
@@ -105,6 +119,8 @@ def use_resume(config: Config, resume: str | None) -> None:
 
 # Two classes with a channel each are what the configs here mean.
 warnings.filterwarnings('ignore', message='For binary segmentation, we suggest')
+# Said where another metric computes them all the same.
+warnings.filterwarnings('ignore', message='faster_coco_eval is not installed')
 
 
 def build_model(config: Config) -> torch.nn.Module:
@@ -121,6 +137,7 @@ def build_runner(config: Config, launcher: str = 'none') -> Runner:
         ConfigError: If its weights to start from do not exist, it would train
             for an endless epoch, or the launcher needs GPUs.
     """
+    use_safe_loading()
     config.launcher = launcher
     if launcher != 'none' and not torch.cuda.is_available():
         _join_cpu_ranks(config, launcher)
@@ -145,9 +162,7 @@ def _join_cpu_ranks(config: Config, launcher: str) -> None:
             'GPUs, or --launcher pytorch',
             'bash tools/dist_train.sh CONFIG NUM_PROCESSES trains on CPUs',
         )
-    if not torch.distributed.is_initialized():
-        torch.distributed.init_process_group('gloo')
-        atexit.register(_leave_group)
+    join_gloo()
     wrapper = dict(
         type='MMDistributedDataParallel',
         broadcast_buffers=False,
@@ -160,7 +175,19 @@ def _join_cpu_ranks(config: Config, launcher: str) -> None:
     }
 
 
-def _leave_group() -> None:
+def join_gloo(**kwargs: object) -> None:
+    """Connects the processes that torchrun has started, until this one ends.
+
+    Args:
+        **kwargs: For :func:`torch.distributed.init_process_group`.
+    """
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group('gloo', **kwargs)
+        atexit.register(leave_gloo)
+
+
+def leave_gloo() -> None:
+    """Leaves the group of processes; for :mod:`atexit`."""
     # A thread of gloo's that still releases a tensor when Python ends aborts the
     # process. The group joins its threads with its last reference, and DDP, which
     # garbage holds after training, has one.

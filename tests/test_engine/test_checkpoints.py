@@ -1,7 +1,18 @@
+from collections import Counter
+
 import pytest
 import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.optim import OptimWrapper
+from mmengine.runner import CheckpointLoader, load_checkpoint
 
-from geo_mm.engine.checkpoints import check_weights, existing_checkpoint, read_checkpoint
+from geo_mm.engine import OneCycleLR
+from geo_mm.engine.checkpoints import (
+    check_weights,
+    existing_checkpoint,
+    read_checkpoint,
+    use_safe_loading,
+)
 from geo_mm.errors import ConfigError
 
 
@@ -66,3 +77,50 @@ def test_a_missing_file_but_not_a_remote_one():
     with pytest.raises(ConfigError, match=r'(?s)nowhere.pth: no such checkpoint.*last_checkpoint'):
         existing_checkpoint('nowhere.pth')
     assert existing_checkpoint('https://x.org/a.pth') == 'https://x.org/a.pth'
+
+
+class Attack:
+    """Would create a file if it were unpickled."""
+
+    def __init__(self, path) -> None:
+        self.path = str(path)
+
+    def __reduce__(self):
+        return open, (self.path, 'w')
+
+
+@pytest.fixture
+def safe_loading():
+    before = dict(CheckpointLoader._schemes)
+    use_safe_loading()
+    yield
+    CheckpointLoader._schemes = before
+
+
+def test_mmengine_runs_nothing_that_a_checkpoint_brings(tmp_path, safe_loading):
+    path = saved(tmp_path / 'a.pth', torch.nn.Linear(3, 2), meta=Attack(tmp_path / 'attacked'))
+    with pytest.raises(ConfigError, match=r'a.pth: not a checkpoint of weights only.*open'):
+        load_checkpoint(torch.nn.Linear(3, 2), str(path))
+    assert not (tmp_path / 'attacked').exists()
+
+
+def test_mmengine_reads_its_own_log_and_schedule_without_a_warning(
+    tmp_path, safe_loading, caplog, recwarn
+):
+    model = torch.nn.Linear(3, 2)
+    wrapper = OptimWrapper(torch.optim.AdamW(model.parameters()))
+    schedule = OneCycleLR(wrapper, end=9, by_epoch=False)
+    history = HistoryBuffer([1.5, 2.5], [1, 1])
+    path = saved(
+        tmp_path / 'a.pth',
+        model,
+        message_hub=dict(log_scalars={'train/loss': history}),
+        param_schedulers=[schedule.state_dict(), dict(milestones=Counter([3]))],
+        meta=dict(iter=5, config='raise SystemExit', dataset_meta=dict(classes=('a',))),
+    )
+    found = load_checkpoint(torch.nn.Linear(3, 2), str(path))
+    assert found['message_hub']['log_scalars']['train/loss'].mean() == 2.0
+    assert found['param_schedulers'][0]['total_steps'] == 9
+    # Resuming would run this text.
+    assert found['meta'] == dict(iter=5, dataset_meta=dict(classes=('a',)))
+    assert not caplog.records and not recwarn.list

@@ -77,10 +77,14 @@ def test_launchers_for_gpus(launcher):
         launch.build_runner(launch.load_config(TOWN), launcher)
 
 
-def test_resuming():
-    config = Config(dict(load_from='weights.pth'))
+def test_resuming(tmp_path):
+    config = Config(dict(load_from='weights.pth', work_dir=str(tmp_path)))
     launch.use_resume(config, None)
     assert (config.get('resume'), config.load_from) == (None, 'weights.pth')
+    # Nothing to go on from: the run starts, with the weights it was to start from.
+    launch.use_resume(config, 'auto')
+    assert (config.get('resume'), config.load_from) == (None, 'weights.pth')
+    (tmp_path / 'last_checkpoint').write_text('iter_2.pth')
     launch.use_resume(config, 'auto')
     assert (config.resume, config.load_from) == (True, None)
     with pytest.raises(ConfigError, match=r'no such checkpoint'):

@@ -1,0 +1,95 @@
+"""Weights to start from: all of them fit, or the run does not start."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmengine.runner.base_loop import BaseLoop
+
+from geo_mm.errors import ConfigError
+from geo_mm.registry import HOOKS
+
+
+@HOOKS.register_module()
+class StartWeightsHook(Hook):
+    """Takes from the checkpoint of ``load_from`` all but what it is told to drop.
+
+    MMEngine loads what fits and merely logs the rest, so a network may start
+    at random unnoticed. Here names and shapes must agree. Where they are not
+    meant to, because the classes are others, say which parts::
+
+        load_from = 'work_dirs/town/iter_2000.pth'
+        default_hooks = dict(
+            start_weights=dict(drop=['decode_head.conv_seg', 'auxiliary_head.conv_seg'])
+        )
+
+    Those keep their random weights. Resuming and testing are not concerned.
+
+    Args:
+        drop: Names of modules, as in ``state_dict()``.
+
+    Raises:
+        ConfigError: If weights differ, or nothing has such a name.
+    """
+
+    # Before mmengine's EMAHook, which copies what is left.
+    priority = 'VERY_HIGH'
+
+    def __init__(self, drop: Sequence[str] = ()) -> None:
+        self.drop = tuple(drop)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        # A test run would lose the very head that it is to test.
+        training = isinstance(runner._train_loop, BaseLoop)
+        if runner._resume or not training:
+            return
+        weights = checkpoint.get('state_dict', checkpoint)
+        model = getattr(runner.model, 'module', runner.model)
+        own = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+        given = {key.removeprefix('module.'): tuple(v.shape) for key, v in weights.items()}
+        self._check_drop([*own, *given])
+        differing = [
+            key
+            for key in dict.fromkeys([*own, *given])
+            if own.get(key) != given.get(key)
+            and not self._is_dropped(key)
+            and not key.endswith('num_batches_tracked')
+        ]
+        if differing:
+            raise _mismatch(runner._load_from, differing, own, given)
+        for key in list(weights):
+            if self._is_dropped(key.removeprefix('module.')):
+                del weights[key]
+        if self.drop:
+            runner.logger.info(f'Start anew, not from {runner._load_from}: {", ".join(self.drop)}')
+
+    def _is_dropped(self, key: str) -> bool:
+        return any(f'{key}.'.startswith(f'{name}.') for name in self.drop)
+
+    def _check_drop(self, keys: Iterable[str]) -> None:
+        for name in self.drop:
+            if not any(f'{key}.'.startswith(f'{name}.') for key in keys):
+                raise ConfigError(
+                    f'StartWeightsHook: drop names {name!r}, and neither the model nor the '
+                    'checkpoint has such weights',
+                    'the beginning of a name as in state_dict(), such as decode_head.conv_seg',
+                )
+
+
+def _mismatch(
+    checkpoint: str, differing: Sequence[str], own: Mapping, given: Mapping
+) -> ConfigError:
+    """Names the layers, and how to leave them out."""
+    layers = list(dict.fromkeys(key.rpartition('.')[0] for key in differing))
+    shown = [
+        f'{key} is {given.get(key, "missing")}, in the model {own.get(key, "absent")}'
+        for key in differing[:5]
+    ]
+    more = f' and {len(differing) - 5} more' if len(differing) > 5 else ''
+    return ConfigError(
+        f'{checkpoint}: {len(differing)} weights do not fit the model: {"; ".join(shown)}{more}',
+        'load_from with the weights of this very model, but for parts to drop',
+        'if these parts are to start anew, set '
+        f'default_hooks=dict(start_weights=dict(drop={layers[:8]})); for a backbone alone, or '
+        'other bands, use geo_mm.InflatedPretrained as its init_cfg',
+    )
