@@ -8,7 +8,9 @@ from geo_mm.catalog.labelled_scene import (
     LabelledScene,
     LabelOptions,
     SceneOptions,
+    area_window,
     open_labelled,
+    read_aoi,
 )
 
 __all__ = [
@@ -20,6 +22,8 @@ __all__ = [
     'LabelRaster',
     'LabelledScene',
     'SceneOptions',
+    'area_window',
     'open_labelled',
+    'read_aoi',
     'read_catalog',
 ]

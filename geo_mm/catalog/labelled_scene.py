@@ -149,11 +149,11 @@ def open_labelled(
     )
     whole = scene
     if entry.area is not None:
-        scene = scene.crop(_area_window(scene, entry))
+        scene = scene.crop(area_window(scene, entry.area))
     labels = None
     if entry.labels is not None:
         labels = _read_labels(entry, whole, scene, classes, label_options)
-    aoi = None if entry.aoi is None else _read_aoi(entry.aoi, whole, scene)
+    aoi = None if entry.aoi is None else read_aoi(entry.aoi, whole, scene)
     return LabelledScene(scene, labels, aoi)
 
 
@@ -182,7 +182,17 @@ def _read_labels(
     )
 
 
-def _read_aoi(path: str, whole: Scene, scene: Scene) -> SceneLabels:
+def read_aoi(path: str, whole: Scene, scene: Scene) -> SceneLabels:
+    """Polygons of an area of interest in the grid of a scene.
+
+    Args:
+        path: Vector file.
+        whole: A scene that they must touch.
+        scene: The part of it that is used.
+
+    Raises:
+        LabelError: If there are none, or they lie elsewhere.
+    """
     layer = LabelLayer.read(path, ['aoi'])
     if not len(layer.labels):
         raise LabelError(
@@ -200,12 +210,21 @@ def _placed(layer: LabelLayer, whole: Scene, scene: Scene) -> SceneLabels:
     return layer.onto(scene.grid, must_touch=False)  # a part without any is not
 
 
-def _area_window(scene: Scene, entry: CatalogEntry) -> Window:
-    left, top, right, bottom = entry.area
+def area_window(scene: Scene, area: tuple[float, float, float, float]) -> Window:
+    """The whole pixels of a part of a scene.
+
+    Args:
+        scene: The scene.
+        area: ``(left, top, right, bottom)`` as fractions 0..1 of it.
+
+    Raises:
+        SceneError: If no pixel is left.
+    """
+    left, top, right, bottom = area
     col, row = round(left * scene.width), round(top * scene.height)
     window = Window(col, row, round(right * scene.width) - col, round(bottom * scene.height) - row)
     if not window.area:
         raise SceneError(
-            f'{scene.name}: area {entry.area} of {scene.width} x {scene.height} pixels is empty'
+            f'{scene.name}: area {area} of {scene.width} x {scene.height} pixels is empty'
         )
     return window

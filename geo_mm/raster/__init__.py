@@ -1,6 +1,7 @@
 """Scenes, tiles, band statistics and raster output. Imports neither torch nor mm*."""
 
 from geo_mm.raster.aligned import read_onto
+from geo_mm.raster.cog import write_cog
 from geo_mm.raster.grid import Grid, Window
 from geo_mm.raster.scene import Scene
 from geo_mm.raster.statistics import BandStatistics, band_statistics
@@ -18,4 +19,5 @@ __all__ = [
     'read_onto',
     'tile_plan',
     'tile_starts',
+    'write_cog',
 ]

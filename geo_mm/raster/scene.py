@@ -14,9 +14,10 @@ from pyproj.exceptions import ProjError
 from rasterio.crs import CRS
 
 from geo_mm.errors import SceneError
+from geo_mm.raster import handles
 from geo_mm.raster.grid import Grid, Window
 from geo_mm.raster.layers import Layer, place
-from geo_mm.raster.sources import Source, as_stored
+from geo_mm.raster.sources import Source, as_stored, file_stamp
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,22 @@ class Scene:
         """The nodata value that all bands share, else None."""
         values = {value for layer in self._layers for value in layer.source.nodata}
         return values.pop() if len(values) == 1 else None
+
+    @cached_property
+    def wavelengths(self) -> tuple[float | None, ...]:
+        """Centre of each band in micrometres, None where its file does not say.
+
+        Files say it in GDAL's metadata domain IMAGERY, as CENTRAL_WAVELENGTH_UM.
+        """
+        found: list[float | None] = [None] * self.count
+        for layer in self._layers:
+            path = layer.source.path
+            with handles.environment(path):
+                dataset = handles.dataset(path, file_stamp(path))
+                for position, index in zip(layer.bands, layer.source.indexes, strict=True):
+                    value = dataset.tags(index, ns='IMAGERY').get('CENTRAL_WAVELENGTH_UM')
+                    found[position] = None if value is None else float(value)
+        return tuple(found)
 
     @property
     def block_shape(self) -> tuple[int, int]:

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -10,24 +9,31 @@ from xml.etree import ElementTree
 
 import numpy as np
 import rasterio
-from rasterio.enums import ColorInterp, Resampling
+from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterioWindow
 
 from geo_mm.errors import OutputError
+from geo_mm.raster.cog import (
+    block_size,
+    check_complete,
+    discard,
+    hidden_beside,
+    reported,
+    write_cog,
+)
 from geo_mm.raster.grid import Grid, Window
-from geo_mm.raster.sources import gdal_reason
-
-_BLOCK = 512
-_FEWEST = 256  # pixels on the long side of the coarsest overview
 
 
 class RasterWriter:
-    """A tiled, compressed GeoTIFF that appears under its name when it is complete.
+    """A Cloud Optimized GeoTIFF that appears under its name when it is complete.
 
-    Use it as a context manager. It writes to a temporary file in the same
-    folder; leaving the block builds overviews and renames, an error removes
-    what was written and leaves an earlier file of that name alone.
+    Use it as a context manager. Windows may come in any order; they go to a
+    temporary file in the same folder, and leaving the block makes the final
+    one of it (:func:`geo_mm.raster.write_cog`). An error removes what was
+    written and leaves an earlier file of that name alone.
+
+    The same pixels give the same bytes, whatever windows they came in.
 
     Class rasters (given ``colors`` or ``class_names``) carry a colour table
     and a table of class names and colours (a raster attribute table in the
@@ -78,8 +84,7 @@ class RasterWriter:
         self.tags = {key: str(value) for key, value in (tags or {}).items()}
         self.nodata = nodata
         self._check()
-        # The suffix stays: GDAL names sidecar files after it.
-        self._temporary = self.path.with_name(f'.{self.path.stem}-{uuid.uuid4().hex[:8]}.tif')
+        self._temporary = hidden_beside(self.path)
         self._dataset: rasterio.io.DatasetWriter | None = None
 
     @property
@@ -147,28 +152,21 @@ class RasterWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        dataset, self._dataset = self._dataset, None
         if kind is not None:
-            # After a failed write it is closed already.
-            if dataset is not None:
-                with contextlib.suppress(RasterioError):
-                    dataset.close()
-            self._discard()
+            self._abandon()
             return
         with self._reported():
-            dataset.close()
-            levels = self._build_overviews()
-            for level in (None, *range(levels)):
-                missing = _missing_block(self._temporary, level)
-                if missing:
-                    raise OSError(f'{missing}; is the disk full?')
-            self._finish()
+            self._close()
+            check_complete(self._temporary)
+            if self.is_classes:
+                table = Path(f'{self._temporary}.aux.xml')
+                _write_classes(table, self.class_names, self.colors)
+            write_cog(self._temporary, self.path, classes=self.is_classes)
+        discard(self._temporary)
 
     def _profile(self) -> dict:
-        # Blocks are multiples of 16; a small raster does not need 512.
-        longest = max(self.grid.width, self.grid.height)
-        block = min(_BLOCK, -(-longest // 16) * 16)
-        predictor = 1 if self.is_classes else 3 if self.dtype.kind == 'f' else 2
+        """The temporary file's; it is read once, so it is compressed in little time."""
+        block = block_size(max(self.grid.width, self.grid.height))
         return {
             'driver': 'GTiff',
             'width': self.grid.width,
@@ -180,63 +178,33 @@ class RasterWriter:
             'nodata': self.nodata,
             'tiled': True,
             'blockxsize': block,
-            'blockysize': block,
+            # A block that windows cut is written again; strips cut fewer low ones.
+            'blockysize': min(block, 64),
             'compress': 'DEFLATE',
-            'predictor': predictor,
-            'interleave': 'band' if self.count > 4 else 'pixel',
+            'zlevel': 1,
+            'interleave': 'pixel',
             'BIGTIFF': 'IF_SAFER',
         }
 
-    def _build_overviews(self) -> int:
-        """Build overviews down to about 256 pixels and return their number."""
-        longest = max(self.grid.width, self.grid.height)
-        factors = [2**i for i in range(1, 16) if longest > _FEWEST * 2 ** (i - 1)]
-        if factors:
-            method = Resampling.nearest if self.is_classes else Resampling.average
-            options = {'COMPRESS_OVERVIEW': 'DEFLATE', 'BIGTIFF_OVERVIEW': 'IF_SAFER'}
-            with (
-                rasterio.Env(**options),
-                rasterio.open(self._temporary, 'r+', driver='GTiff') as dataset,
-            ):
-                dataset.build_overviews(factors, method)
-        return len(factors)
+    def _close(self) -> None:
+        dataset, self._dataset = self._dataset, None
+        if dataset is not None:
+            dataset.close()
 
-    def _finish(self) -> None:
-        """Move the file, then its table of classes, to the final name."""
-        sidecar = self.path.with_name(self.path.name + '.aux.xml')
-        table = None
-        if self.is_classes:
-            table = self._temporary.with_name(self._temporary.name + '.aux.xml')
-            _write_classes(table, self.class_names, self.colors)
-        os.replace(self._temporary, self.path)
-        if table is not None:
-            os.replace(table, sidecar)
-        else:
-            # That of an earlier file of this name would be wrong now.
-            sidecar.unlink(missing_ok=True)
-
-    def _discard(self) -> None:
-        for suffix in ('', '.aux.xml', '.ovr'):
-            path = self._temporary.with_name(self._temporary.name + suffix)
-            with contextlib.suppress(OSError):
-                path.unlink()
+    def _abandon(self) -> None:
+        # After a failed write it is closed already.
+        with contextlib.suppress(RasterioError):
+            self._close()
+        discard(self._temporary)
 
     @contextlib.contextmanager
     def _reported(self) -> Iterator[None]:
-        """Turn trouble with the disk into one message and leave nothing behind."""
         try:
-            yield
-        except (OSError, RasterioError) as error:
-            dataset, self._dataset = self._dataset, None
-            if dataset is not None:
-                with contextlib.suppress(RasterioError):
-                    dataset.close()
-            self._discard()
-            raise OutputError(
-                f'{self.path}: cannot be written: {gdal_reason(error)}',
-                'a folder you may write to, with enough free space',
-                'choose another output folder or free some space',
-            ) from error
+            with reported(self.path):
+                yield
+        except OutputError:
+            self._abandon()
+            raise
 
     def _check(self) -> None:
         if self.path.suffix.lower() not in ('.tif', '.tiff'):
@@ -252,34 +220,6 @@ class RasterWriter:
                 f'{self.path}: class names or colours for {self.count} bands of {self.dtype}',
                 'one band of integers',
             )
-
-
-def _missing_block(path: Path, level: int | None = None) -> str | None:
-    """Look whether every block of a GeoTIFF is in the file.
-
-    Closing a dataset writes the blocks still in GDAL's cache, and neither GDAL
-    nor rasterio tells if that fails: on a full disk they would just be lacking.
-
-    Args:
-        path: A GeoTIFF without sparse blocks.
-        level: Overview to look at, from 0; the full resolution by default.
-
-    Returns:
-        What is missing, or None.
-    """
-    size = os.path.getsize(path)
-    options = {} if level is None else {'overview_level': level}
-    with rasterio.open(path, driver='GTiff', **options) as dataset:
-        separate = dataset.profile.get('interleave') == 'band'
-        for band in dataset.indexes if separate else (1,):
-            for (row, col), _ in dataset.block_windows(band):
-                offset, length = (
-                    dataset.get_tag_item(f'BLOCK_{kind}_{col}_{row}', 'TIFF', bidx=band)
-                    for kind in ('OFFSET', 'SIZE')
-                )
-                if offset is None or int(offset) + int(length) > size:
-                    return f'block {col}, {row} is not in the file'
-    return None
 
 
 def _write_classes(path: Path, names: Mapping[int, str], colors: Mapping[int, Sequence]) -> None:

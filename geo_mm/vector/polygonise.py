@@ -6,11 +6,16 @@ import geopandas as gpd
 import numpy as np
 import shapely
 from affine import Affine
+from pyproj.exceptions import ProjError
 from rasterio.features import shapes
 
 from geo_mm.raster.grid import Window
+from geo_mm.vector.regions import Regions, StripPolygoniser
 
 IDENTITY = Affine.identity()
+
+_EQUAL_AREA = 'EPSG:6933'
+"""Equal-area projection of the whole Earth, in metres."""
 
 
 def polygonise(
@@ -23,10 +28,12 @@ def polygonise(
     skip: Collection[int] = (),
     min_pixels: int = 1,
 ) -> gpd.GeoDataFrame:
-    """Outline the connected regions of each class.
+    """Outline the connected regions of each class of an array.
 
     Pixels are connected across their edges, not corners, and the outlines run
-    exactly along pixel edges: filling the polygons gives the array again.
+    exactly along pixel edges: filling the polygons gives the array again. For
+    rasters that do not fit into memory there is
+    :class:`geo_mm.vector.StripPolygoniser`.
 
     Args:
         classes: (height, width) integer class values.
@@ -38,31 +45,57 @@ def polygonise(
         min_pixels: Smallest region kept.
 
     Returns:
-        One row per region: ``value`` (int64), ``class`` (str), ``pixels``
-        (int64, its size) and the geometry in map coordinates.
+        One row per region, see :func:`region_table`.
     """
     classes = np.asarray(classes)
-    chosen = np.ones(classes.shape, dtype=bool) if valid is None else valid.astype(bool)
-    if len(skip):
-        chosen = chosen & ~np.isin(classes, list(skip))
-    if classes.dtype not in (np.uint8, np.int16, np.uint16, np.int32):
-        classes = _as_int32(classes)
-    found = [
-        (int(value), shapely.geometry.shape(outline))
-        for outline, value in shapes(classes, mask=chosen, connectivity=4)
-    ]
-    values = np.array([value for value, _ in found], dtype=np.int64)
-    outlines = np.array([outline for _, outline in found], dtype=object)
-    pixels = np.rint(shapely.area(outlines)).astype(np.int64)
-    kept = pixels >= min_pixels
-    values, outlines, pixels = values[kept], outlines[kept], pixels[kept]
+    polygoniser = StripPolygoniser(classes.shape[1], skip=skip, min_pixels=min_pixels)
+    found = [polygoniser.add(classes, valid), polygoniser.finish()]
+    regions = Regions(*(np.concatenate(part) for part in zip(*found, strict=True)))
+    return region_table(regions, transform, crs=crs, class_names=class_names)
+
+
+def region_table(
+    regions: Regions,
+    transform: Affine = IDENTITY,
+    *,
+    crs: object = None,
+    class_names: Mapping[int, str] | None = None,
+) -> gpd.GeoDataFrame:
+    """Bring regions to the map, as rows for a vector layer.
+
+    Args:
+        regions: In pixel coordinates, simplified or not.
+        transform: Pixel ``(x, y)`` to map coordinates.
+        crs: CRS of the map coordinates.
+        class_names: Names of the values; without one, the value as text.
+
+    Returns:
+        One row per region: ``class`` (str), ``value`` (int64), ``pixels``
+        (int64, its size in the raster), ``area_m2`` (see :func:`areas_m2`) and
+        the geometry in map coordinates.
+    """
     names = class_names or {}
+    geometry = gpd.GeoSeries(_to_map(regions.polygons, transform), crs=crs)
     table = {
-        'value': values,
-        'class': np.array([names.get(value, str(value)) for value in values.tolist()], dtype=str),
-        'pixels': pixels,
+        'class': np.array([names.get(v, str(v)) for v in regions.values.tolist()], dtype=object),
+        'value': regions.values,
+        'pixels': regions.pixels,
+        'area_m2': areas_m2(geometry),
     }
-    return gpd.GeoDataFrame(table, geometry=_to_map(outlines, transform), crs=crs)
+    return gpd.GeoDataFrame(table, geometry=geometry)
+
+
+def areas_m2(geometry: gpd.GeoSeries) -> np.ndarray:
+    """Areas on the ellipsoid in m2; NaN where the CRS has no place on Earth.
+
+    Areas in a projection's own units can be far off: those in Web Mercator are
+    too large by a quarter already at 27 degrees north. The area of an object
+    does not depend on what others are measured with it.
+    """
+    try:
+        return geometry.to_crs(_EQUAL_AREA).area.to_numpy()
+    except (ProjError, ValueError):  # ValueError: there is no CRS
+        return np.full(len(geometry), np.nan)
 
 
 def mask_to_polygon(
@@ -89,15 +122,6 @@ def mask_to_polygon(
     outlines = shapes(part.astype(np.uint8), mask=part, connectivity=4, transform=corner)
     polygons = [shapely.geometry.shape(outline) for outline, _ in outlines]
     return polygons[0] if len(polygons) == 1 else shapely.MultiPolygon(polygons)
-
-
-def _as_int32(classes: np.ndarray) -> np.ndarray:
-    if classes.dtype.kind not in 'iub':
-        raise TypeError(f'class values must be integers, got {classes.dtype}')
-    limits = np.iinfo(np.int32)
-    if classes.size and not limits.min <= classes.min() <= classes.max() <= limits.max:
-        raise ValueError('class values must fit into 32 bits')
-    return classes.astype(np.int32)
 
 
 def _to_map(outlines: np.ndarray, transform: Affine) -> np.ndarray:

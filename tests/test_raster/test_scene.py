@@ -656,3 +656,12 @@ def test_plain_picture(tmp_path):
 def test_impossible_gsd(tmp_path, gsd):
     with pytest.raises(SceneError, match='must be positive'):
         Scene.open(write_raster(tmp_path / 'a.tif', noise((1, 5, 6))), gsd=gsd)
+
+
+def test_wavelengths_are_those_that_files_declare(tmp_path):
+    paths = [write_raster(tmp_path / f'{name}.tif', noise((2, 20, 30))) for name in 'ab']
+    with rasterio.open(paths[1], 'r+') as dataset:
+        dataset.update_tags(2, ns='IMAGERY', CENTRAL_WAVELENGTH_UM='0.842')
+    scene = Scene.open(paths)
+    assert scene.wavelengths == (None, None, None, 0.842)
+    assert scene.select([4, 1]).wavelengths == (0.842, None)

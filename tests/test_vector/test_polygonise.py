@@ -1,4 +1,5 @@
 import numpy as np
+import pyproj
 import pytest
 import shapely
 from affine import Affine
@@ -78,7 +79,7 @@ def test_small_regions_are_left_out():
 def test_nothing_to_outline_keeps_the_columns():
     regions = polygonise(np.zeros((3, 3), dtype=np.uint8), skip=[0], crs='EPSG:4326')
     assert len(regions) == 0
-    assert regions.columns.tolist() == ['value', 'class', 'pixels', 'geometry']
+    assert regions.columns.tolist() == ['class', 'value', 'pixels', 'area_m2', 'geometry']
     assert regions['value'].dtype == np.int64
     assert regions.crs.to_epsg() == 4326
 
@@ -91,8 +92,25 @@ def test_regions_tile_the_raster():
     assert regions['pixels'].sum() == 31 * 17
 
 
-def test_floats_and_huge_values_are_refused():
+def test_floats_are_refused():
     with pytest.raises(TypeError, match='float64'):
         polygonise(np.zeros((2, 2)))
-    with pytest.raises(ValueError, match='32 bits'):
-        polygonise(np.full((2, 2), 2**40))
+
+
+@pytest.mark.parametrize('crs', ['EPSG:32617', 'EPSG:3857', 'EPSG:4326'])
+def test_areas_are_those_on_the_ground(crs):
+    """A pixel of 100 m by 100 m near 60 degrees north, where Web Mercator is twice as wide."""
+    to_map = pyproj.Transformer.from_crs('EPSG:4326', crs, always_xy=True)
+    geod = pyproj.Geod(ellps='WGS84')
+    west, north = -81.0, 60.0
+    east, south = geod.fwd(west, north, 90, 100)[0], geod.fwd(west, north, 180, 100)[1]
+    (x0, x1), (y0, y1) = to_map.transform([west, east], [north, south])
+    transform = Affine(x1 - x0, 0, x0, 0, y1 - y0, y0)
+    regions = polygonise(np.ones((1, 1), int), transform=transform, crs=crs)
+    assert regions['area_m2'][0] == pytest.approx(10_000, rel=2e-4)
+
+
+def test_areas_without_a_place_on_earth_are_unknown():
+    assert np.isnan(polygonise(np.ones((2, 2), int))['area_m2']).all()
+    local = 'LOCAL_CS["plan",UNIT["metre",1]]'
+    assert np.isnan(polygonise(np.ones((2, 2), int), crs=local)['area_m2']).all()
