@@ -5,6 +5,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 
+import numpy as np
+
 import geo_mm
 from geo_mm.errors import SpecError
 from geo_mm.raster import Scene
@@ -31,6 +33,9 @@ _COLOURS = (
 _GSD_TOLERANCE = 0.02
 """Relative difference up to which a scene's own GSD is taken as the trained one."""
 
+_GSD_FACTOR = 4.0
+"""How much finer or coarser than the trained GSD a scene may be."""
+
 
 @dataclass(frozen=True)
 class InputSpec:
@@ -50,6 +55,7 @@ class InputSpec:
         std: Each band is divided by it afterwards.
         chip_size: ``(height, width)`` of training chips in pixels.
         background: Class of pixels without a feature, for ``'pixels'``.
+        wavelengths: Centre of each band in micrometres, None where unknown.
         version: geo_mm that wrote this.
     """
 
@@ -64,6 +70,7 @@ class InputSpec:
     std: tuple[float, ...]
     chip_size: tuple[int, int]
     background: str | None = None
+    wavelengths: tuple[float | None, ...] | None = None
     version: str = geo_mm.__version__
 
     def to_dict(self) -> dict:
@@ -80,25 +87,34 @@ class InputSpec:
             SpecError: If a field is missing or unknown.
         """
         known = {field.name for field in fields(cls)}
-        required = known - {'background', 'version'}
+        required = known - {'background', 'wavelengths', 'version'}
         if missing := (required - set(data)) | (set(data) - known):
             raise SpecError(
-                f'input spec with missing or unknown fields: {", ".join(sorted(missing))}',
+                f'input spec of geo_mm {data.get("version", "(unknown)")} with missing or unknown '
+                f'fields: {", ".join(sorted(missing))}',
                 f'the fields of geo_mm {geo_mm.__version__}: {", ".join(sorted(known))}',
+                'predict with the geo_mm that it was trained with, or train again',
             )
         return cls(**{key: _frozen(value) for key, value in data.items()})
 
-    def fit(self, scene: Scene) -> Scene:
+    def fit(self, scene: Scene, *, force: bool = False) -> Scene:
         """The scene as the model must see it: its bands, at its GSD.
 
         Bands are found by name. Where neither the scene nor the training
         scenes name their bands, their number must agree.
 
+        Args:
+            scene: The scene.
+            force: Take it with a warning where its GSD is more than 4 times
+                finer or coarser than the trained one, or its data type is
+                another, so that its values are likely on another scale.
+
         Raises:
-            SpecError: If a band is missing, or the model is bound to a GSD
-                and the scene has none.
+            SpecError: If a band is missing, the model is bound to a GSD and
+                the scene has none, or without ``force``.
         """
         scene = self._with_bands(scene)
+        self._check_dtype(scene, force)
         if self.gsd is None:
             return scene
         if scene.gsd is None:
@@ -109,8 +125,31 @@ class InputSpec:
             )
         if all(abs(own / self.gsd - 1) <= _GSD_TOLERANCE for own in scene.gsd):
             return scene
+        if max(max(own / self.gsd, self.gsd / own) for own in scene.gsd) > _GSD_FACTOR:
+            _refuse(
+                force,
+                f'{scene.sources[0]} has {scene.gsd[0]:.3g} m per pixel',
+                f'no more than {_GSD_FACTOR:g} times finer or coarser than {self.gsd:.3g} m, as '
+                'the model was trained',
+                'train with scenes of this GSD, or add --force to resample all the same',
+            )
         logger.info('%s: read at %.3g m instead of %.3g m', scene.name, self.gsd, scene.gsd[0])
         return scene.at_gsd(self.gsd)
+
+    def _check_dtype(self, scene: Scene, force: bool) -> None:
+        """8 bits against 16, or integers against floats, mean values on another scale."""
+        trained, own = np.dtype(self.dtype), np.dtype(scene.dtype)
+        if trained.kind == own.kind == 'f' or (
+            'f' not in (trained.kind, own.kind) and trained.itemsize == own.itemsize
+        ):
+            return
+        _refuse(
+            force,
+            f'{scene.sources[0]} has {own} pixels',
+            f'{trained}, as the model was trained; other types mostly hold values on another scale',
+            'convert it to the scale of the training scenes (gdal_translate -ot ... -scale ...), '
+            'or add --force if its values are on that scale already',
+        )
 
     def _with_bands(self, scene: Scene) -> Scene:
         found = {name.lower() for name in scene.band_names}
@@ -132,6 +171,12 @@ class InputSpec:
             'name the bands in the file (rasterio: dataset.set_band_description), '
             'or give the file that has them',
         )
+
+
+def _refuse(force: bool, found: str, expected: str, fix: str) -> None:
+    if not force:
+        raise SpecError(found, expected, fix)
+    logger.warning('%s; expected: %s; taken all the same', found, expected)
 
 
 def palette_of(

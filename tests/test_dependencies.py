@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 
 # Rooms of geo_mm that a room may import, by floor.
 _GROUND = {'errors', 'env'}
-_FIRST = {'raster', 'vector', 'catalog', 'synthetic', 'inputspec', *_GROUND}
+_FIRST = {'raster', 'vector', 'catalog', 'synthetic', 'inputspec', 'provenance', *_GROUND}
 _SECOND = {'datasets', 'models', 'engine', 'evaluation', 'registry', *_FIRST}
 _THIRD = {'inference', 'interop', 'visualization', *_SECOND}
 MAY_IMPORT = {
@@ -20,12 +20,14 @@ MAY_IMPORT = {
     'catalog': {'catalog', 'raster', 'vector', *_GROUND},
     'synthetic': _FIRST,
     'inputspec.py': _FIRST,
+    'provenance.py': _FIRST,
     'errors.py': set(),
     'datasets': _SECOND,
     'models': _SECOND,
     'engine': _SECOND,
     'evaluation': _SECOND,
     'inference': _THIRD,
+    'interop': _THIRD,
     'visualization': _THIRD,
 }
 

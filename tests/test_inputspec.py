@@ -100,6 +100,32 @@ def test_a_scene_without_georeference_is_refused_only_if_the_model_knows_a_gsd(t
     assert replace(SPEC, gsd=None).fit(opened).grid == opened.grid
 
 
+@pytest.mark.parametrize(
+    ('gsd', 'refused'), [(1.99, False), (2.1, True), (0.126, False), (0.12, True)]
+)
+def test_a_gsd_far_from_the_trained_one_is_refused(tmp_path, caplog, gsd, refused):
+    opened, _ = scene(tmp_path, ('red', 'nir'))
+    spec = replace(SPEC, gsd=gsd)
+    if refused:
+        with pytest.raises(SpecError, match=r'a.tif has 0.5 m per pixel(.|\n)*--force'):
+            spec.fit(opened)
+    assert spec.fit(opened, force=True).gsd[0] == pytest.approx(gsd, rel=0.05)
+    assert ('taken all the same' in caplog.text) == refused
+
+
+@pytest.mark.parametrize(
+    ('trained', 'refused'),
+    [('uint16', False), ('int16', False), ('uint8', True), ('float32', True), ('int32', True)],
+)
+def test_values_likely_on_another_scale_are_refused(tmp_path, trained, refused):
+    opened, _ = scene(tmp_path, ('red', 'nir'))
+    spec = replace(SPEC, dtype=trained)
+    if refused:
+        with pytest.raises(SpecError, match=rf'a.tif has uint16 pixels(.|\n)*{trained}'):
+            spec.fit(opened)
+    assert spec.fit(opened, force=True).grid == opened.grid
+
+
 def test_colours():
     assert palette_of(('a', 'b'), [[1, 2, 3], (4, 5, 6)]) == ((1, 2, 3), (4, 5, 6))
     own = palette_of('abcdefgh')

@@ -64,7 +64,7 @@ def main() -> None:
 
     console.rule('4/4  predicting that scene')
     scene = town / 'images' / 'town_5.tif'
-    run('predict.py', CONFIG, checkpoint, scene, '-o', maps)
+    run('predict.py', checkpoint, scene, '-o', maps)
 
     minutes = (time.monotonic() - start) / 60
     console.rule('done')

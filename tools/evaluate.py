@@ -6,6 +6,7 @@ such as 'out/*.gpkg' evaluate several scenes, paired by file name.
 
     python tools/evaluate.py out/town_3.gpkg labels/town_3.gpkg -o out/evaluation
     python tools/evaluate.py out/town_3.tif labels/town_3.gpkg --aoi test_area.gpkg
+    python tools/evaluate.py out/banepa_a.gpkg banepa_a_buildings.geojson --area 0.667 0 1 1
 """
 
 import argparse
@@ -23,6 +24,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add('truth', help='what is true: file or pattern in quotes')
     add('-o', '--out', help='folder for metrics.json, report.html and matches.gpkg')
     add('--aoi', help='polygons (or a raster: its footprint) inside which results count')
+    add(
+        '--area',
+        nargs=4,
+        type=float,
+        metavar=('LEFT', 'TOP', 'RIGHT', 'BOTTOM'),
+        help='part of each scene, as fractions 0..1 of it, inside which results count: what '
+        'configs call area',
+    )
     add('--class-column', help="attribute with the class (default: 'class')")
     add(
         '--class-map',
@@ -75,7 +84,8 @@ def main(argv: list[str] | None = None) -> None:
         result, images = evaluate_rasters(args, pairs), None
     else:
         refuse_rasters(pairs)
-        result, images = evaluate_vectors(args, pairs), backdrops(args, pairs)
+        result = evaluate_vectors(args, pairs)
+        images = backdrops(args, result)
     show(result)
     if args.out:
         from rich.console import Console
@@ -97,7 +107,7 @@ def evaluate_rasters(args: argparse.Namespace, pairs: list):
         class_map=class_map(args.class_map),
         background=args.background,
     )
-    return evaluate_pixels(pairs, settings, aoi=args.aoi, progress=started)
+    return evaluate_pixels(pairs, settings, aoi=args.aoi, area=args.area, progress=started)
 
 
 def evaluate_vectors(args: argparse.Namespace, pairs: list):
@@ -106,8 +116,9 @@ def evaluate_vectors(args: argparse.Namespace, pairs: list):
     settings = ObjectSettings(
         iou=args.iou,
         coco=args.coco,
-        class_column=None if args.one_class else args.class_column or 'class',
+        class_column=args.class_column or 'class',
         truth_class_column=args.truth_class_column,
+        one_class=args.one_class,
         class_map=class_map(args.class_map),
         classes=args.classes,
         score_column=None if args.no_score else args.score_column,
@@ -116,11 +127,10 @@ def evaluate_vectors(args: argparse.Namespace, pairs: list):
         size_limits=size_limits(args.size_classes),
         point_size=args.point_size,
     )
-    return evaluate_objects(pairs, settings, aoi=args.aoi, progress=started)
+    return evaluate_objects(pairs, settings, aoi=args.aoi, area=args.area, progress=started)
 
 
 def refuse_rasters(pairs: list) -> None:
-
     from geo_mm.evaluation.area_of_interest import is_raster
 
     for _, *paths in pairs:
@@ -149,18 +159,22 @@ def size_limits(text: str | None) -> list[float]:
         ) from None
 
 
-def backdrops(args: argparse.Namespace, pairs: list) -> dict | None:
-    """The scenes to draw the maps on."""
+def backdrops(args: argparse.Namespace, result) -> dict | None:
+    """The scenes to draw the maps on, as far as they were scored."""
     if not args.image or not args.out:
         return None
+    from geo_mm.evaluation.area_of_interest import window_of
     from geo_mm.evaluation.pictures import Backdrop
     from geo_mm.evaluation.scene_pairs import pair_scenes
     from geo_mm.raster import Scene
     from geo_mm.visualization.rgb import to_rgb
 
     images = {}
+    areas = {scene.name: scene.areas for scene in result.scenes}
     for name, _, path in pair_scenes(args.pred, args.image):
         scene = Scene.open(path)
+        part = window_of([area.onto(scene) for area in areas[name]], scene.grid)
+        scene = scene.crop(part) if part.area else scene
         data, valid, grid = scene.read_overview(1600)
         picture = to_rgb(data, valid, scene.band_names)
         picture[~valid] = 255

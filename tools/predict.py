@@ -2,110 +2,172 @@
 
 Pixel models write a GeoTIFF of classes, object models a GeoPackage and a
 GeoJSON; both a picture to look at and a JSON file that says what was done.
+The model is in the checkpoint; several checkpoints are asked together. A run
+that was interrupted goes on where it stopped if it is started again.
 """
 
 import argparse
-import glob
 import sys
-from collections import Counter
 from pathlib import Path
 
 from geo_mm import env
-from geo_mm.errors import GeoMMError, SceneError, report_errors
+from geo_mm.errors import ConfigError, GeoMMError, SceneError, report_errors
+
+USAGE = '%(prog)s [CONFIG] CHECKPOINT [CHECKPOINT ...] SCENE [SCENE ...] -o OUT [options]'
+CONFIGS = ('.py', '.json', '.yml', '.yaml')
 
 
 def parse_args() -> argparse.Namespace:
     from mmengine.config import DictAction
 
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config that the model was trained with')
-    parser.add_argument('checkpoint', help='.pth file that tools/train.py wrote')
-    parser.add_argument('scenes', nargs='+', help='scene files or glob patterns')
-    parser.add_argument(
-        '--stack', action='store_true', help='the files are bands of one scene, in this order'
+    parser = argparse.ArgumentParser(description=__doc__, usage=USAGE)
+    add = parser.add_argument
+    add(
+        'paths',
+        nargs='+',
+        metavar='PATH',
+        help='the .pth file that tools/train.py wrote, or several; then scene files, patterns, '
+        'STAC items or catalog tables; a config before them only to replace the one in the '
+        'checkpoint',
     )
-    parser.add_argument('-o', '--out', required=True, help='folder for the results')
-    parser.add_argument('--tile', type=int, help='side of a tile in pixels (default: 512 or more)')
-    parser.add_argument(
-        '--overlap', type=int, help='pixels that tiles share (default: a quarter of a tile)'
+    add('-o', '--out', required=True, help='folder for the results')
+    add('--stack', action='store_true', help='the files are bands of one scene, in this order')
+    add('--split', help='of a catalog table: only the scenes of this split')
+
+    what = parser.add_argument_group('what is predicted')
+    what.add_argument('--aoi', help='vector file with polygons; nothing outside them is predicted')
+    what.add_argument(
+        '--window',
+        nargs=4,
+        type=float,
+        metavar=('X_MIN', 'Y_MIN', 'X_MAX', 'Y_MAX'),
+        help="only this part, in units of the scene's CRS",
     )
-    parser.add_argument('--batch-size', type=int, default=2, help='tiles per forward pass')
-    parser.add_argument('--score', type=float, default=0.3, help='least confidence of an object')
-    parser.add_argument(
-        '--nodata', type=float, help='value of pixels without data (default: as in training)'
+    what.add_argument('--nodata', type=float, help='value of pixels without data')
+    what.add_argument(
+        '--force', action='store_true', help='take scenes of an unsuitable GSD or data type'
     )
-    parser.add_argument('--device', help='torch device (default: first GPU, else CPU)')
-    parser.add_argument(
+
+    kept = parser.add_argument_group('what is kept')
+    kept.add_argument('--score', type=float, help='least confidence of an object (default: 0.3)')
+    kept.add_argument(
+        '--suppress',
+        choices=('nms', 'soft-nms', 'nmm', 'none'),
+        help='what is done with overlapping objects of a class (default: nms)',
+    )
+    kept.add_argument('--iou', type=float, help='from which overlap on (default: 0.5)')
+    kept.add_argument(
+        '--confidence', action='store_true', help='write the probability of the class that won'
+    )
+    kept.add_argument(
+        '--probabilities',
+        nargs='?',
+        const='uint8',
+        choices=('uint8', 'float32'),
+        help='write those of all classes (default: uint8)',
+    )
+    kept.add_argument(
+        '--grid',
+        choices=('scene', 'model'),
+        help="pixels of class rasters: the scene's (default), or those of the model's GSD",
+    )
+
+    how = parser.add_argument_group('how it is computed')
+    how.add_argument('--tile', type=int, help='side of a tile in pixels (default: 512 or more)')
+    how.add_argument(
+        '--overlap', type=float, help='what tiles share: pixels, or a share below 1 (default: 0.25)'
+    )
+    how.add_argument('--blend', choices=('window', 'crop'), help='fade tiles, or cut them (pixels)')
+    how.add_argument(
+        '--tta', choices=('none', 'flip', 'd4'), help='test-time augmentation (pixels)'
+    )
+    how.add_argument('--merge', choices=('mean', 'max'), help='of views and models (pixels)')
+    how.add_argument('--batch-size', type=int, help='tiles per forward pass (default: 2)')
+    how.add_argument('--device', help='torch device (default: first GPU, else CPU)')
+    how.add_argument('--amp', action='store_true', help='16-bit floats where that is safe')
+    how.add_argument('--compile', action='store_true', help='compile the backbone')
+    how.add_argument(
+        '--restart', action='store_true', help='forget what an unfinished run has done'
+    )
+    how.add_argument(
+        '--launcher', choices=('none', 'pytorch', 'slurm'), default='none', help='of many processes'
+    )
+    how.add_argument(
         '--cfg-options', nargs='+', action=DictAction, help='override settings: key=value'
     )
-    return parser.parse_args()
+    args = parser.parse_intermixed_args()
+    args.config, args.checkpoints, args.scenes = told_apart(args.paths)
+    return args
+
+
+def told_apart(paths: list[str]) -> tuple[str | None, list[str], list[str]]:
+    """The config, if any, the checkpoints and the scenes, by their endings.
+
+    Raises:
+        ConfigError: If there is no checkpoint.
+        SceneError: If there is no scene.
+    """
+    rest = list(paths)
+    config = rest.pop(0) if rest[0].endswith(CONFIGS) else None
+    checkpoints = []
+    while rest and rest[0].endswith('.pth'):
+        checkpoints.append(rest.pop(0))
+    if not checkpoints:
+        raise ConfigError(
+            f'{" ".join(paths[:2])}: no checkpoint before the scenes', 'a .pth file', USAGE[8:]
+        )
+    if not rest:
+        raise SceneError('no scene to predict', 'at least one file after the checkpoint')
+    return config, checkpoints, rest
 
 
 def main() -> None:
     env.require()
+    from geo_mm.engine.checkpoints import config_of, read_checkpoint
     from geo_mm.engine.launch import load_config
     from geo_mm.inference import Predictor
+    from geo_mm.inference.ranks import join
+    from geo_mm.inference.scene_lists import find_scenes
 
     args = parse_args()
-    sources = find_sources(args.scenes)
-    scenes = [(sources, None)] if args.stack else named(sources)
-    predictor = Predictor(
-        load_config(args.config, args.cfg_options),
-        args.checkpoint,
-        device=args.device,
-        tile=args.tile,
-        overlap=args.overlap,
-        batch_size=args.batch_size,
-        score=args.score,
-        nodata=args.nodata,
-    )
+    ranks = join(args.launcher)
+    scenes = find_scenes(args.scenes, stack=args.stack, split=args.split)
+    config = None
+    if args.config is not None:
+        config = load_config(args.config, args.cfg_options)
+    elif args.cfg_options:
+        config = config_of(read_checkpoint(args.checkpoints[0]), args.checkpoints[0])
+        config.merge_from_dict(args.cfg_options)
+    given = {name: value for name, value in options_of(args).items() if value is not None}
+    predictor = Predictor(args.checkpoints, config, device=args.device, **given)
     failed = []
-    for source, name in scenes:
+    for scene in scenes:
         try:
-            predict_with_progress(predictor, source, args.out, name)
+            predict_with_progress(predictor, scene, args, quiet=ranks.rank > 0)
         except GeoMMError as error:
+            if ranks.rank > 0:
+                failed.append(str(scene.source))
+                continue  # the first process says it
             if len(scenes) == 1:
                 raise
             # The other scenes can do without this one.
             print(f'error: {error}', file=sys.stderr)
-            failed.append(source)
+            failed.append(str(scene.source))
+    if failed and ranks.rank > 0:
+        raise SystemExit(2)
     if failed:
         raise GeoMMError(f'{len(failed)} of {len(scenes)} scenes failed: {", ".join(failed)}')
 
 
-def find_sources(patterns: list[str]) -> list[str]:
-    """The scenes that file names and glob patterns mean, each once."""
-    sources = []
-    for pattern in patterns:
-        # '?' and brackets also occur in URLs and in file names.
-        is_name = '://' in pattern or pattern.startswith('/vsi') or Path(pattern).exists()
-        if is_name or not glob.has_magic(pattern):
-            sources.append(pattern)
-            continue
-        found = sorted(glob.glob(pattern, recursive=True))
-        if not found:
-            raise SceneError(f'{pattern}: no file matches', fix='correct the pattern')
-        sources += found
-    return list(dict.fromkeys(sources))
+def options_of(args: argparse.Namespace) -> dict:
+    """Fields of PredictOptions; None where nothing was said."""
+    names = ('tile', 'overlap', 'blend', 'tta', 'merge', 'batch_size', 'score', 'nodata')
+    names += ('suppress', 'iou')
+    flags = ('amp', 'confidence', 'force', 'probabilities', 'grid')
+    return {name: getattr(args, name) for name in names + flags} | {'compiled': args.compile}
 
 
-def named(sources: list[str]) -> list[tuple[str, str | None]]:
-    """Each scene with a name for its results, where its own is not enough.
-
-    Scenes of the same file name, as in ``2023/rgb.tif`` and ``2024/rgb.tif``,
-    are told apart by their folders: ``2023_rgb`` and ``2024_rgb``.
-    """
-    paths = [Path(source.split('?')[0]).absolute() for source in sources]
-    stems = Counter(path.stem for path in paths)
-    return [
-        (source, None if stems[path.stem] == 1 else f'{path.parent.name}_{path.stem}')
-        for source, path in zip(sources, paths, strict=True)
-    ]
-
-
-def predict_with_progress(
-    predictor, source: str | list[str], folder: str, name: str | None
-) -> None:
+def predict_with_progress(predictor, scene, args: argparse.Namespace, quiet: bool) -> None:
     """Predicts one scene under a progress bar and says what came out."""
     from rich.console import Console
     from rich.progress import (
@@ -122,21 +184,33 @@ def predict_with_progress(
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn('tiles'),
+        TextColumn('{task.fields[rate]}'),
         TimeElapsedColumn(),
         TextColumn('left'),
         TimeRemainingColumn(),
     )
-    with Progress(*columns) as bar:
-        first = source if isinstance(source, str) else source[0]
-        task = bar.add_task(Path(first).name, total=None)
+    with Progress(*columns, disable=quiet) as bar:
+        first = scene.source if isinstance(scene.source, str) else scene.source[0]
+        task = bar.add_task(Path(first).name, total=None, rate='')
+
+        def progress(done: int, total: int) -> None:
+            speed = bar.tasks[task].speed
+            rate = f'{speed:.1f}/s' if speed else ''
+            bar.update(task, advance=done, total=total, rate=rate)
+
         result = predictor.predict(
-            source,
-            folder,
-            name=name,
-            progress=lambda done, total: bar.update(task, advance=done, total=total),
+            scene.source,
+            args.out,
+            name=scene.name,
+            window=None if args.window is None else tuple(args.window),
+            aoi=args.aoi or scene.aoi,
+            restart=args.restart,
+            progress=progress,
         )
+    if quiet:
+        return
     console = Console()
-    unit = 'pixels' if predictor.model.spec.task == 'pixels' else 'objects'
+    unit = 'pixels' if predictor.spec.task == 'pixels' else 'objects'
     counts = ', '.join(f'{name} {count:,}' for name, count in result.counts.items())
     console.print(f'  {unit}: {counts}', highlight=False)
     for path in result.files:

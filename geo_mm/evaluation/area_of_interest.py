@@ -1,6 +1,8 @@
-"""Polygons inside which results count."""
+"""The part of the scenes in which results count."""
 
+import math
 import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import geopandas as gpd
@@ -10,15 +12,22 @@ import shapely
 from rasterio.errors import RasterioError
 from shapely import STRtree
 
-from geo_mm.errors import LabelError
+from geo_mm.catalog import area_window
+from geo_mm.errors import LabelError, SceneError
 from geo_mm.evaluation.places import check_both_crs, in_crs
-from geo_mm.raster import Scene
+from geo_mm.evaluation.records import Record
+from geo_mm.raster import Grid, Scene, Window
+from geo_mm.vector import LabelLayer, SceneLabels
 from geo_mm.vector.reading import layer_name, read_layer
+
+Source = str | os.PathLike | gpd.GeoDataFrame
+
+_PIECES = 16  # in which a side is transformed: straight in one CRS is bent in another
 
 
 @dataclass(frozen=True, eq=False)
 class Area:
-    """An area of interest.
+    """Polygons inside which results count.
 
     Attributes:
         name: Name of its source, for messages.
@@ -29,7 +38,7 @@ class Area:
     gdf: gpd.GeoDataFrame
 
     @classmethod
-    def read(cls, source: str | os.PathLike | gpd.GeoDataFrame) -> 'Area':
+    def read(cls, source: Source) -> 'Area':
         """Read polygons, or the footprint of a raster.
 
         Raises:
@@ -37,16 +46,21 @@ class Area:
         """
         name = layer_name(source)
         if not isinstance(source, gpd.GeoDataFrame) and is_raster(source):
-            grid = Scene.open(source).grid
-            corners = [(0, 0), (grid.width, 0), (grid.width, grid.height), (0, grid.height)]
-            outline = shapely.Polygon([grid.transform @ corner for corner in corners])
-            crs = grid.crs.to_wkt() if grid.crs else None
-            return cls(name, gpd.GeoDataFrame({'fid': [0]}, geometry=[outline], crs=crs))
+            return cls.footprint(name, Scene.open(source).grid)
         gdf = read_layer(source)
         gdf = gdf[shapely.get_dimensions(np.asarray(gdf.geometry.array)) == 2]
         if gdf.empty:
             raise LabelError(f'{name}: the area of interest has no polygon', 'polygons')
         return cls(name, gdf.reset_index(drop=True))
+
+    @classmethod
+    def footprint(cls, name: str, grid: Grid) -> 'Area':
+        """The rectangle that a grid covers."""
+        corners = [(0, 0), (grid.width, 0), (grid.width, grid.height), (0, grid.height)]
+        outline = shapely.Polygon([grid.transform @ corner for corner in corners])
+        outline = shapely.segmentize(outline, outline.length / 4 / _PIECES)
+        crs = grid.crs.to_wkt() if grid.crs else None
+        return cls(name, gpd.GeoDataFrame({'fid': [0]}, geometry=[outline], crs=crs))
 
     def holds(self, geometries: np.ndarray, crs: object) -> np.ndarray:
         """(N,) bool, geometries whose centroid lies inside or on the edge.
@@ -57,11 +71,145 @@ class Area:
         inside = np.zeros(len(geometries), bool)
         if not len(geometries):
             return inside
-        check_both_crs('the objects', crs, self.name, self.gdf.crs)
-        tree = STRtree(in_crs(np.asarray(self.gdf.geometry.array), self.gdf.crs, crs))
+        tree = STRtree(self.polygons_in(crs))
         found, _ = tree.query(shapely.centroid(geometries), predicate='intersects')
         inside[found] = True
         return inside
+
+    def polygons_in(self, crs: object) -> np.ndarray:
+        """Its polygons in a CRS.
+
+        Raises:
+            LabelError: If only one of the two has a CRS.
+        """
+        check_both_crs('the objects', crs, self.name, self.gdf.crs)
+        return in_crs(np.asarray(self.gdf.geometry.array), self.gdf.crs, crs)
+
+    def onto(self, scene: Scene) -> SceneLabels:
+        """Its polygons in the pixels of a scene.
+
+        Raises:
+            LabelError: If they lie elsewhere, or only one side has a CRS.
+        """
+        labels = np.zeros(len(self.gdf), np.int64)
+        layer = LabelLayer(self.gdf, labels, ('area of interest',), self.name)
+        return layer.onto(scene.grid, scene=scene.name)
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredPart:
+    """Which part of the scenes is scored: what lies in both, where both are given.
+
+    Attributes:
+        aoi: An area of interest.
+        area: ``(left, top, right, bottom)`` as fractions 0..1 of each scene.
+    """
+
+    aoi: Area | None = None
+    area: tuple[float, float, float, float] | None = None
+
+    @classmethod
+    def of(cls, aoi: Source | None, area: Sequence[float] | None) -> 'ScoredPart':
+        """Read what a user gives.
+
+        Raises:
+            LabelError: If either makes no sense.
+        """
+        if area is not None:
+            area = tuple(map(float, area))
+            if len(area) != 4 or not (0 <= area[0] < area[2] <= 1 and 0 <= area[1] < area[3] <= 1):
+                raise LabelError(
+                    f'the area {" ".join(f"{share:g}" for share in area)}',
+                    'left, top, right, bottom as fractions of the scene, 0 <= left < right <= 1 '
+                    'and 0 <= top < bottom <= 1',
+                    'the eastern third is 0.667 0 1 1',
+                )
+        return cls(None if aoi is None else Area.read(aoi), area)
+
+    @property
+    def is_limited(self) -> bool:
+        return self.aoi is not None or self.area is not None
+
+    def in_scene(self, prediction: Source) -> tuple[Area, ...]:
+        """The areas that a place must lie in to count; none if all does.
+
+        Raises:
+            LabelError: If a share of the scene is asked for, and it is unknown
+                which scene was predicted.
+        """
+        areas = [] if self.aoi is None else [self.aoi]
+        if self.area is not None:
+            scene = predicted_scene(prediction)
+            grid = scene.grid.crop(area_window(scene, self.area))
+            areas.append(Area.footprint(f'area {self._shares} of {scene.name}', grid))
+        return tuple(areas)
+
+    def sentence(self) -> str:
+        """What is scored, for people."""
+        parts = []
+        if self.area is not None:
+            parts.append(
+                f'the part {self._shares} of each scene (left, top, right, bottom as shares of it)'
+            )
+        if self.aoi is not None:
+            parts.append(f'what lies inside {self.aoi.name}')
+        if not parts:
+            return 'All of each scene is scored, any part that the model was trained on included.'
+        return f'Only {" and ".join(parts)} is scored.'
+
+    def to_dict(self) -> dict:
+        """Plain data for JSON."""
+        return {
+            'area': None if self.area is None else list(self.area),
+            'aoi': None if self.aoi is None else self.aoi.name,
+        }
+
+    @property
+    def _shares(self) -> str:
+        return f'({", ".join(f"{share:g}" for share in self.area)})'
+
+
+def predicted_scene(prediction: Source) -> Scene:
+    """The whole scene of which a prediction is.
+
+    A raster that was predicted as a whole has the same footprint, so the scene
+    need not be there any more.
+
+    Raises:
+        LabelError: If that is unknown, or the scene cannot be opened.
+    """
+    record = Record.of(prediction)
+    raster = not isinstance(prediction, gpd.GeoDataFrame) and is_raster(prediction)
+    if raster and (record is None or not record.is_part):
+        return Scene.open(prediction)
+    name = layer_name(prediction)
+    fix = 'give the part as polygons instead: aoi (--aoi)'
+    if record is None:
+        raise LabelError(
+            f'{name}: nothing says of which scene it is, so shares of the scene have no place',
+            'the .json that tools/predict.py writes beside its results, or a raster',
+            fix,
+        )
+    try:
+        return Scene.open(record.scene)
+    except SceneError as error:
+        raise LabelError(
+            f'{name}: the scene that it is of cannot be opened: {error}',
+            f'the scene named in {record.path}',
+            f'call this where the scene is found under that name, or {fix}',
+        ) from error
+
+
+def window_of(areas: Iterable[SceneLabels], grid: Grid) -> Window:
+    """The pixels of a grid around what lies in all areas; it may be empty."""
+    window = grid.window
+    for area in areas:
+        bounds = shapely.total_bounds(area.geometries)
+        # Areas along pixel edges take no pixel more, rounding or not.
+        left, top = (math.floor(value + 1e-6) for value in bounds[:2])
+        right, bottom = (math.ceil(value - 1e-6) for value in bounds[2:])
+        window = window.intersection(Window(left, top, right - left, bottom - top))
+    return window
 
 
 def is_raster(source: str | os.PathLike) -> bool:

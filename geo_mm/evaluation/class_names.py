@@ -24,7 +24,8 @@ def class_names_of(path: str | os.PathLike) -> dict[int, str]:
         root = ElementTree.parse(sidecar).getroot()
     except ElementTree.ParseError as error:
         raise LabelError(
-            f'{sidecar}: cannot be read: {error}', fix='delete it, or give the names with --classes'
+            f'{sidecar}: cannot be read: {error}',
+            fix='delete it, or give the names with class_names (--classes)',
         ) from error
     band = root.find("PAMRasterBand[@band='1']")
     if band is None:

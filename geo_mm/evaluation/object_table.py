@@ -55,6 +55,11 @@ class ObjectTable:
     def __len__(self) -> int:
         return len(self.fids)
 
+    def all_of(self, name: str) -> 'ObjectTable':
+        """All objects as of one class."""
+        names = np.full(len(self), name, object)
+        return replace(self, class_names=names, classes=True)
+
     def as_boxes(self) -> 'ObjectTable':
         """Bounding boxes in the place of outlines."""
         boxes = shapely.box(*shapely.bounds(self.geometries).reshape(-1, 4).T)
@@ -158,7 +163,8 @@ def _areal(gdf: gpd.GeoDataFrame, name: str, point_size: float | None) -> np.nda
             raise LabelError(
                 f'{name}: {points.sum()} of {len(gdf)} features are points, which have no area',
                 'polygons',
-                'give the side of the squares that stand for them, in metres: --point-size',
+                'give the side of the squares that stand for them, in metres: point_size '
+                '(--point-size)',
             )
         x, y = shapely.get_coordinates(geometries[points]).T
         scale_x, scale_y = metres_per_unit(x, y, gdf.crs)
@@ -196,6 +202,7 @@ def _numbers(column: pd.Series, name: str, label: str) -> np.ndarray:
             f'{name}: column {label!r} has {wrong.sum()} of {len(scores)} values that are no '
             f'numbers, such as {column[wrong].iloc[0]!r}',
             'a score for every prediction',
-            'name another column with --score-column, or take no scores with --no-score',
+            'name another column with score_column (--score-column), or take no scores with '
+            'score_column=None (--no-score)',
         )
     return scores

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from geo_mm.errors import LabelError
-from geo_mm.evaluation.area_of_interest import Area
+from geo_mm.evaluation.area_of_interest import Area, ScoredPart
 from geo_mm.evaluation.matching import ObjectSet
 from geo_mm.evaluation.object_scores import (
     ObjectScores,
@@ -27,8 +27,16 @@ from geo_mm.evaluation.object_table import (
     read_objects,
     to_crs_of,
 )
+from geo_mm.evaluation.only_class import only_class, said_so
+from geo_mm.evaluation.records import Record
 
 Source = str | os.PathLike | gpd.GeoDataFrame
+
+_FIX = (
+    'name the column with class_column or truth_class_column, compare one class with classes, or '
+    'take all objects as one with one_class (on the command line --class-column, '
+    '--truth-class-column, --classes, --one-class)'
+)
 
 HIT, MISSED, FALSE_ALARM, DUPLICATE = 'hit', 'missed', 'false alarm', 'duplicate'
 
@@ -40,8 +48,11 @@ class ObjectSettings:
     Attributes:
         iou: Least intersection over union of a match.
         coco: Whether to average over IoU 0.50, 0.55 ... 0.95 as well.
-        class_column: Attribute with the class. None: all objects are of one class.
+        class_column: Attribute with the class. A truth without one, if it was
+            not named, is all of the prediction's class where that has but one.
         truth_class_column: The same in the truth, if it is called otherwise.
+        one_class: Whether to take all objects as one class, whatever their
+            attributes say.
         class_map: Class name for a value of the truth's attribute, if it is
             not the name itself; ``'ignore'`` for areas that are neither object
             nor background.
@@ -55,8 +66,9 @@ class ObjectSettings:
 
     iou: float = 0.5
     coco: bool = False
-    class_column: str | None = 'class'
+    class_column: str = 'class'
     truth_class_column: str | None = None
+    one_class: bool = False
     class_map: Mapping[str, str] | None = None
     classes: Sequence[str] | None = None
     score_column: str | None = 'score'
@@ -82,6 +94,7 @@ class ObjectScene:
         sources: Names of prediction and truth.
         crs: CRS in which they were compared (the prediction's), or None.
         scores: Scores of this scene alone.
+        areas: What a place had to lie in to be counted; none if all was.
         features: What became of every counted object: columns ``result`` ('hit',
             'missed', 'false alarm', 'duplicate'), ``class``, ``score``, ``iou``,
             ``area_m2``, ``pred_fid``, ``truth_fid`` and the outline, which is
@@ -92,6 +105,7 @@ class ObjectScene:
     sources: tuple[str, str]
     crs: object
     scores: ObjectScores
+    areas: tuple[Area, ...]
     features: gpd.GeoDataFrame
 
 
@@ -101,6 +115,7 @@ class ObjectEvaluation:
 
     Attributes:
         settings: How it was done.
+        scored: What was counted.
         classes: Names of the classes.
         scores: Over all scenes.
         sizes: The same for each size class, if there are any.
@@ -109,6 +124,7 @@ class ObjectEvaluation:
     """
 
     settings: ObjectSettings
+    scored: ScoredPart
     classes: tuple[str, ...]
     scores: ObjectScores
     sizes: tuple[tuple[SizeRange, ObjectScores], ...]
@@ -119,6 +135,7 @@ class ObjectEvaluation:
         """Plain data for JSON; what is undefined is None."""
         return {
             'task': 'objects',
+            **self.scored.to_dict(),
             'iou': self.settings.iou,
             'min_score': self.settings.min_score,
             'compared': 'bounding boxes' if self.settings.boxes else 'outlines',
@@ -149,6 +166,7 @@ def evaluate_objects(
     settings: ObjectSettings | None = None,
     *,
     aoi: Source | None = None,
+    area: Sequence[float] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> ObjectEvaluation:
     """Compare predicted with true objects.
@@ -159,6 +177,9 @@ def evaluate_objects(
         settings: How to compare.
         aoi: Polygons (or a raster: its footprint). Objects count whose centroid
             lies inside, see :func:`geo_mm.evaluation.object_scores.match_scene`.
+        area: ``(left, top, right, bottom)`` as fractions 0..1 of the scene that
+            the record of each prediction names, as in catalogs: what lies in
+            there counts, by the same rule.
         progress: Called with the name of each scene before it is read.
 
     Raises:
@@ -166,21 +187,22 @@ def evaluate_objects(
             cannot be brought together.
     """
     settings = settings or ObjectSettings()
-    area = None if aoi is None else Area.read(aoi)
+    scored = ScoredPart.of(aoi, area)
     notes: list[str] = []
     tables = []
     for name, pred, truth in pairs:
         if progress:
             progress(name)
-        tables.append((name, *_read_pair(pred, truth, settings, notes)))
+        areas = scored.in_scene(pred)
+        tables.append((name, areas, *_read_pair(pred, truth, settings, notes)))
     classes = _classes(tables, settings, notes)
     ranges = (SizeRange(), *(size_ranges(settings.size_limits) if settings.size_limits else ()))
     thresholds = thresholds_of(settings.iou, settings.coco)
     # One list of scenes for each size range.
     matches: list[list[SceneMatches]] = [[] for _ in ranges]
     scenes = []
-    for name, pred, truth in tables:
-        sets = (_object_set(pred, classes, area), _object_set(truth, classes, area))
+    for name, areas, pred, truth in tables:
+        sets = (_object_set(pred, classes, areas), _object_set(truth, classes, areas))
         for collected, scene_matches in zip(
             matches, match_scene(*sets, thresholds, ranges), strict=True
         ):
@@ -188,36 +210,36 @@ def evaluate_objects(
         whole = matches[0][-1]
         scores = score_objects([whole], classes, min_score=settings.min_score)
         features = _features(whole, classes, pred.crs, settings.min_score)
-        scenes.append(ObjectScene(name, (pred.name, truth.name), pred.crs, scores, features))
+        scenes.append(ObjectScene(name, (pred.name, truth.name), pred.crs, scores, areas, features))
     totals = [score_objects(each, classes, min_score=settings.min_score) for each in matches]
     if not any(each.inside.any() for scene in matches[0] for each in (scene.pred, scene.truth)):
-        if area is not None and any(len(table) for _, *pair in tables for table in pair):
+        if scored.is_limited and any(len(table) for _, _, *pair in tables for table in pair):
             raise LabelError(
-                f'{area.name}: no object, predicted or true, has its centroid in this area',
-                'an area of interest in which there is something to compare',
+                f'no object, predicted or true, counts by its centroid. {scored.sentence()}',
+                'a part in which there is something to compare',
                 'check that it belongs to these scenes and that its CRS is right',
             )
         notes.append('There is no object to count, neither predicted nor true.')
     sizes = tuple(zip(ranges[1:], totals[1:], strict=True))
     return ObjectEvaluation(
-        settings, classes, totals[0], sizes, tuple(scenes), tuple(dict.fromkeys(notes))
+        settings, scored, classes, totals[0], sizes, tuple(scenes), tuple(dict.fromkeys(notes))
     )
 
 
 def _read_pair(
     pred: Source, truth: Source, settings: ObjectSettings, notes: list[str]
 ) -> tuple[ObjectTable, ObjectTable]:
-    column = settings.class_column
+    column = None if settings.one_class else settings.class_column
     predicted = read_objects(
         pred, column, score_column=settings.score_column, point_size=settings.point_size
     )
     true = read_objects(
         truth,
-        settings.truth_class_column or column,
+        column and (settings.truth_class_column or column),
         class_map=settings.class_map,
         point_size=settings.point_size,
     )
-    predicted, true = _agree_on_classes(predicted, true, settings, notes)
+    predicted, true = _agree_on_classes(predicted, true, pred, settings, notes)
     if settings.score_column is not None and predicted.scores is None and len(predicted):
         notes.append(
             f'{predicted.name} has no column {settings.score_column!r}: no average precision.'
@@ -232,32 +254,44 @@ def _read_pair(
 
 
 def _agree_on_classes(
-    predicted: ObjectTable, true: ObjectTable, settings: ObjectSettings, notes: list[str]
+    predicted: ObjectTable,
+    true: ObjectTable,
+    pred: Source,
+    settings: ObjectSettings,
+    notes: list[str],
 ) -> tuple[ObjectTable, ObjectTable]:
     """Both with classes, or both without."""
     lacking = [table for table in (predicted, true) if table.classes is None and len(table)]
-    if settings.class_column is None or not lacking:
+    if settings.one_class or not lacking:
         return predicted, true
-    asked = settings.class_column != 'class' or settings.truth_class_column is not None
-    if asked or (predicted.classes is None) != (true.classes is None):
+    named = settings.class_column != 'class' or settings.truth_class_column is not None
+    if not named and lacking == [true]:
+        classes = settings.classes or _classes_of(pred, predicted)
+        if classes or len(predicted):
+            name = only_class(true.name, true.columns, classes, _FIX)
+            notes.append(said_so(true.name, name))
+            return predicted, true.all_of(name)
+    if named or lacking == [predicted]:
         table = lacking[0]
         column = settings.class_column
         if table is true and settings.truth_class_column:
             column = settings.truth_class_column
-        raise LabelError(
-            f'{table.name}: has no column {column!r}',
-            f'one of {table.columns}',
-            'name the column with --class-column (and --truth-class-column), or take all '
-            'objects as one class with --one-class',
-        )
+        raise LabelError(f'{table.name}: has no column {column!r}', f'one of {table.columns}', _FIX)
     notes.append("There is no column 'class': all objects are taken as one class.")
     return predicted, true
+
+
+def _classes_of(pred: Source, predicted: ObjectTable) -> list[str]:
+    """What the model could find, and what the layer holds."""
+    record = Record.of(pred)
+    present = {str(name) for name in predicted.class_names[~predicted.crowd]}
+    return sorted(present.union(record.features if record else ()))
 
 
 def _classes(tables, settings: ObjectSettings, notes: list[str]) -> tuple[str, ...]:
     found = {
         str(value)
-        for _, *pair in tables
+        for _, _, *pair in tables
         for table in pair
         for value in table.class_names[~table.crowd]
     }
@@ -272,7 +306,7 @@ def _classes(tables, settings: ObjectSettings, notes: list[str]) -> tuple[str, .
     return tuple(settings.classes)
 
 
-def _object_set(table: ObjectTable, classes: Sequence[str], area: Area | None) -> ObjectSet:
+def _object_set(table: ObjectTable, classes: Sequence[str], areas: Sequence[Area]) -> ObjectSet:
     """The objects of the classes; an area to ignore is one for every class."""
     label_of = {name: label for label, name in enumerate(classes)}
     labels = np.array([label_of.get(name, -1) for name in table.class_names], np.int64)
@@ -285,7 +319,9 @@ def _object_set(table: ObjectTable, classes: Sequence[str], area: Area | None) -
         np.arange(len(classes)), len(ignored)
     )
     geometries = table.geometries[rows]
-    inside = np.ones(len(rows), bool) if area is None else area.holds(geometries, table.crs)
+    inside = np.ones(len(rows), bool)
+    for area in areas:
+        inside &= area.holds(geometries, table.crs)
     scores = None if table.scores is None else table.scores[rows]
     return ObjectSet(
         geometries, labels, table.areas[rows], scores, table.crowd[rows], inside, table.fids[rows]

@@ -34,7 +34,7 @@ td.diagonal { background: #e3eef6; }
 .legend i { display: inline-block; width: .9em; height: .9em; margin-right: .4em;
             vertical-align: -.1em; border: 1px solid #0004; }
 figure { margin: 1rem 0; } figcaption { color: #54616c; }
-.panels { display: flex; flex-wrap: wrap; gap: 1rem; } .panels figure { flex: 1 1 20rem; }
+.panels { display: flex; flex-wrap: wrap; gap: 1rem; } .panels figure { flex: 1 1 30rem; }
 img { max-width: 100%; border: 1px solid #c8d0d7; image-rendering: auto; }
 footer { margin-top: 3rem; color: #54616c; font-size: .85rem; }
 """
@@ -53,7 +53,7 @@ def object_page(
     parts = _head(title, result, object_tables(result))
     legend = _legend(RESULT_COLORS)
     for scene in result.scenes:
-        picture = object_picture(scene.features, (images or {}).get(scene.name))
+        picture = object_picture(scene.features, (images or {}).get(scene.name), scene.areas)
         counts = scene.features['result'].value_counts()
         said = ', '.join(f'{name}: {counts.get(name, 0):,}' for name in RESULT_COLORS)
         parts.append(f'<h2>Map of {_text(scene.name)}</h2>{legend}')
@@ -68,15 +68,18 @@ def pixel_page(result: PixelEvaluation, title: str) -> str:
         name: CLASS_COLORS[index % len(CLASS_COLORS)] for index, name in enumerate(result.classes)
     }
     for scene in result.scenes:
-        parts.append(f'<h2>Map of {_text(scene.name)}</h2>{_legend(names)}<div class="panels">')
+        parts.append(f'<h2>Map of {_text(scene.name)}</h2>')
         captions = {
             'truth': f'Truth: {scene.sources[1]}',
             'prediction': f'Prediction: {scene.sources[0]}',
             'errors': 'Errors: grey is right, red is wrong; white is not compared',
         }
-        for name, picture in pixel_pictures(scene.sketch, len(result.classes)).items():
-            parts.append(_figure(picture, captions[name]))
-        parts.append('</div>')
+        figures = {
+            name: _figure(picture, captions[name])
+            for name, picture in pixel_pictures(scene.sketch, len(result.classes)).items()
+        }
+        panels = f'<div class="panels">{figures["truth"]}{figures["prediction"]}</div>'
+        parts += [figures['errors'], _legend(names), panels]
         if scene.sketch.step > 1:
             parts.append(
                 f'<p>One dot stands for {scene.sketch.step} x {scene.sketch.step} pixels: of '

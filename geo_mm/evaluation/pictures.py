@@ -8,6 +8,7 @@ import numpy as np
 import shapely
 from PIL import Image, ImageDraw
 
+from geo_mm.evaluation.area_of_interest import Area
 from geo_mm.evaluation.objects import DUPLICATE, FALSE_ALARM, HIT, MISSED
 from geo_mm.evaluation.pixel_map import MapSketch
 from geo_mm.raster import Grid
@@ -38,9 +39,11 @@ CLASS_COLORS = (
 """Colours of classes by their place, repeated where there are more."""
 
 _LONGEST = 1600  # pixels
+_MAP_SIDE = 1200  # pixels at most, of maps of classes
 _SHARPER = 2  # drawn at this many times the size, then averaged
 _FILL = 70  # opacity, of 255
 _CONTRAST = 0.55  # of the picture below the objects
+_BORDER = (60, 60, 60)
 _WRONG = np.array([213, 60, 0])
 _EMPTY = np.array([255, 255, 255])
 
@@ -58,12 +61,15 @@ class Backdrop:
     grid: Grid
 
 
-def object_picture(features: gpd.GeoDataFrame, backdrop: Backdrop | None = None) -> Image.Image:
+def object_picture(
+    features: gpd.GeoDataFrame, backdrop: Backdrop | None = None, areas: Sequence[Area] = ()
+) -> Image.Image:
     """Outlines coloured by result.
 
     Args:
         features: Rows with ``result``, see :class:`geo_mm.evaluation.objects.ObjectScene`.
         backdrop: What to draw them on, in whatever CRS; plain white without.
+        areas: What was scored; its border is drawn.
     """
     if backdrop is None:
         image, to_pixels = _blank(features)
@@ -73,6 +79,10 @@ def object_picture(features: gpd.GeoDataFrame, backdrop: Backdrop | None = None)
         if features.crs is not None and crs is not None:
             features = features.to_crs(crs.to_wkt())
     draw = ImageDraw.Draw(image, 'RGBA')
+    for area in areas:
+        for part in shapely.transform(area.polygons_in(features.crs), to_pixels):
+            for ring in (part.exterior, *part.interiors):
+                draw.line([tuple(point) for point in ring.coords], fill=_BORDER, width=_SHARPER)
     for result, color in RESULT_COLORS.items():
         chosen = np.asarray(features.geometry.array)[(features['result'] == result).to_numpy()]
         parts, _ = shapely.get_parts(shapely.transform(chosen, to_pixels), return_index=True)
@@ -98,7 +108,7 @@ def pixel_pictures(sketch: MapSketch, classes: int) -> dict[str, Image.Image]:
 def _enlarged(panel: np.ndarray) -> Image.Image:
     """Small scenes get larger pixels."""
     image = Image.fromarray(panel.round().astype(np.uint8))
-    factor = max(480 // max(image.size), 1)
+    factor = max(_MAP_SIDE // max(image.size), 1)
     return image.resize([side * factor for side in image.size], Image.Resampling.NEAREST)
 
 

@@ -6,23 +6,25 @@ import numpy as np
 
 from geo_mm.raster import Window
 
-_LONGEST = 700  # cells on the long side
+_FEWEST = 600  # cells on the long side, and less than twice as many
 _NO_CLASS = 255
 
 
 @dataclass(frozen=True, eq=False)
 class MapSketch:
-    """A scene at a size that fits a page.
+    """A part of a scene at a size that fits a page.
 
     Attributes:
+        window: The part.
         step: Pixels on the side of a cell.
         truth: (rows, cols) uint8 class of the pixel in the cell's upper left
             corner, 255 where it is not compared.
         pred: The same for the prediction.
-        compared: (rows, cols) int64, pixels of the cell that are compared.
-        wrong: (rows, cols) int64, those of them with the wrong class.
+        compared: (rows, cols) int32, pixels of the cell that are compared.
+        wrong: (rows, cols) int32, those of them with the wrong class.
     """
 
+    window: Window
     step: int
     truth: np.ndarray
     pred: np.ndarray
@@ -30,11 +32,11 @@ class MapSketch:
     wrong: np.ndarray
 
     @classmethod
-    def blank(cls, width: int, height: int) -> 'MapSketch':
-        step = max(-(-max(width, height) // _LONGEST), 1)
-        shape = (-(-height // step), -(-width // step))
+    def blank(cls, window: Window) -> 'MapSketch':
+        step = max(max(window.width, window.height) // _FEWEST, 1)
+        shape = (-(-window.height // step), -(-window.width // step))
         classes = [np.full(shape, _NO_CLASS, np.uint8) for _ in range(2)]
-        return cls(step, *classes, *(np.zeros(shape, np.int64) for _ in range(2)))
+        return cls(window, step, *classes, *(np.zeros(shape, np.int32) for _ in range(2)))
 
     def add(
         self,
@@ -44,8 +46,9 @@ class MapSketch:
         valid: np.ndarray,
         wrong: np.ndarray,
     ) -> None:
-        """Draw one window, given as (height, width) arrays."""
+        """Draw one window of the part, given as (height, width) arrays."""
         step = self.step
+        window = window.shifted(-self.window.col_off, -self.window.row_off)
         rows, cols = (np.arange(-start % step, size, step) for start, size in _axes(window))
         if len(rows) and len(cols):
             here = np.ix_(rows, cols)

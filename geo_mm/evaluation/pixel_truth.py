@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import geopandas as gpd
 import numpy as np
@@ -13,7 +13,8 @@ from pyogrio.errors import DataLayerError, DataSourceError
 from rasterio.warp import transform_bounds
 
 from geo_mm.errors import LabelError
-from geo_mm.evaluation.area_of_interest import Area
+from geo_mm.evaluation.class_raster import classes_in
+from geo_mm.evaluation.only_class import only_class, said_so
 from geo_mm.evaluation.places import no_common_area
 from geo_mm.raster import Scene, Window, read_onto
 from geo_mm.vector.layer import LabelLayer
@@ -23,6 +24,11 @@ from geo_mm.vector.scene_labels import IGNORE_VALUE, SceneLabels
 Source = str | os.PathLike | gpd.GeoDataFrame
 
 _NOTHING = -1
+
+_FIX = (
+    'name the column with class_column (--class-column), or the one class of the prediction with '
+    'class_names (such as --classes 0=background 1=building)'
+)
 
 
 class RasterTruth:
@@ -80,6 +86,7 @@ class VectorTruth:
         column: str | None,
         class_map: Mapping[str, str] | None,
         background: int,
+        ignore: Sequence[int] = (),
     ) -> 'VectorTruth':
         """Read a layer whose classes are named, or numbered, as in the prediction.
 
@@ -89,9 +96,11 @@ class VectorTruth:
             source: The layer.
             scene: The prediction.
             names: Class numbers and names of the prediction; empty if it has none.
-            column: Attribute with the class, or None for a single class.
+            column: Attribute with the class, or None for a single class; so is
+                'class', where the layer lacks it.
             class_map: Class name for a value of the attribute.
             background: Class number of pixels under no feature.
+            ignore: Class numbers that are left out.
 
         Raises:
             LabelError: If the layer cannot be read, lies elsewhere or has
@@ -102,9 +111,10 @@ class VectorTruth:
         if column == 'class' and column not in _columns(source):
             column = None
         if column is None:
-            value = _only_class(names, background, name, source)
-            numbers = {names.get(value, str(value)): value}
-            notes.append(f'All features of {name} are taken as class {next(iter(numbers))!r}.')
+            numbers = _candidates(names, scene, (background, IGNORE_VALUE, *ignore))
+            text = only_class(name, _columns(source), numbers, _FIX)
+            numbers = {text: numbers[text]}
+            notes.append(said_so(name, text))
         elif names:
             numbers = {text: value for value, text in sorted(names.items())}
         else:
@@ -116,14 +126,6 @@ class VectorTruth:
             class_map=class_map if column else None,
         ).onto(scene.grid, scene=scene.name)
         return cls(labels, list(numbers.values()), background, tuple(notes))
-
-    @classmethod
-    def from_area(cls, area: Area, scene: Scene) -> 'VectorTruth':
-        """Class 1 inside an area of interest, 0 outside."""
-        layer = LabelLayer(
-            area.gdf, np.zeros(len(area.gdf), np.int64), ('area of interest',), area.name
-        )
-        return cls(layer.onto(scene.grid, scene=scene.name), [1], 0)
 
     def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
         """Class numbers and whether there are any, (height, width) each."""
@@ -138,8 +140,8 @@ class VectorTruth:
 def _no_valid_pixel(sources: tuple[str, str]) -> LabelError:
     return LabelError(
         f'{sources[0]} and {sources[1]}: no pixel has a class in both',
-        'pixels with data in both, inside the area of interest and of classes not ignored',
-        'check nodata, --ignore and --aoi',
+        'pixels with data in both, inside the scored part and of classes not ignored',
+        'check nodata, what is ignored and what is scored',
     )
 
 
@@ -152,19 +154,16 @@ def _columns(source: Source) -> list[str]:
     return list(source.columns)
 
 
-def _only_class(names: Mapping[int, str], background: int, name: str, source: Source) -> int:
-    """The one class that features without an attribute can be of."""
-    others = [value for value in names if value not in (background, IGNORE_VALUE)]
-    if not names:
-        return 1
-    if len(others) == 1:
-        return others[0]
-    raise LabelError(
-        f'{name}: has no column {"class"!r}, and the prediction has the classes '
-        f'{", ".join(names.values())}',
-        f'a column with the class; found {_columns(source)}',
-        'name it with --class-column',
-    )
+def _candidates(
+    names: Mapping[int, str], scene: Scene, left_out: Collection[int]
+) -> dict[str, int]:
+    """The classes that a feature without an attribute can be of, by name."""
+    numbers = {text: value for value, text in names.items() if value not in left_out}
+    if names:
+        return numbers
+    # A raster without names, perhaps one in which nothing was found.
+    present = [value for value in classes_in(scene) if value not in left_out] or [1]
+    return {str(value): value for value in present}
 
 
 def _numbers_in(source: Source, column: str, name: str) -> dict[str, int]:
@@ -178,6 +177,7 @@ def _numbers_in(source: Source, column: str, name: str) -> dict[str, int]:
             f'{name}: column {column!r} holds {sorted(map(str, gdf[column].unique()))[:20]}, and '
             'the prediction carries no class names',
             'class numbers 0 to 254 in the column, or class names in the raster',
-            'name the classes of the raster with --classes, such as --classes 1=water 2=land',
+            "name the classes of the raster: class_names={1: 'water', 2: 'land'} (on the command "
+            'line --classes 1=water 2=land)',
         )
     return {str(int(value)): int(value) for value in sorted(values)}

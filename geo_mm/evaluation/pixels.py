@@ -7,17 +7,14 @@ from dataclasses import dataclass
 import geopandas as gpd
 import numpy as np
 
-from geo_mm.errors import LabelError
-from geo_mm.evaluation.area_of_interest import Area, is_raster
+from geo_mm.evaluation.area_of_interest import Area, ScoredPart, is_raster, window_of
 from geo_mm.evaluation.class_names import class_names_of, common_classes
+from geo_mm.evaluation.class_raster import IGNORED, as_classes, open_class_raster, read_windows
 from geo_mm.evaluation.confusion import Confusion
 from geo_mm.evaluation.pixel_map import MapSketch
 from geo_mm.evaluation.pixel_truth import RasterTruth, VectorTruth
-from geo_mm.raster import Scene, Window
-
-IGNORED = 255
-_WINDOW_PIXELS = 1 << 21  # bounds the memory, whatever the scene's size
-_WINDOW_WIDTH = 2048
+from geo_mm.evaluation.records import Record
+from geo_mm.raster import Window
 
 Source = str | os.PathLike
 
@@ -31,8 +28,9 @@ class PixelSettings:
         truth_names: The same for the truth, if its numbers differ.
         ignore: Class numbers, besides 255, that are left out wherever prediction
             or truth has them.
-        class_column: Attribute of a vector truth with the class; None: all
-            features are of the one class that is not background.
+        class_column: Attribute of a vector truth with the class; None, or
+            'class' where the layer lacks it: all features are of the
+            prediction's class, if it has but one besides the background.
         class_map: Class name for a value of that attribute, if it is not the
             name itself; ``'ignore'`` leaves out the pixels of those features.
         background: Class number of pixels under no feature of a vector truth.
@@ -55,7 +53,7 @@ class PixelScene:
         sources: Names of prediction and truth.
         confusion: Its confusion matrix.
         pixel_area: Ground area of a pixel in m2 at the scene's centre, or None.
-        sketch: Coarse maps of truth, prediction and errors.
+        sketch: Coarse maps of truth, prediction and errors in the scored part.
     """
 
     name: str
@@ -70,11 +68,13 @@ class PixelEvaluation:
     """Scores of class rasters over scenes.
 
     Attributes:
+        scored: What was counted.
         confusion: Pixels of all scenes.
         scenes: Each scene.
         notes: What the reader should know about the numbers.
     """
 
+    scored: ScoredPart
     confusion: Confusion
     scenes: tuple[PixelScene, ...]
     notes: tuple[str, ...] = ()
@@ -87,6 +87,7 @@ class PixelEvaluation:
         """Plain data for JSON; what is undefined is None."""
         return {
             'task': 'pixels',
+            **self.scored.to_dict(),
             'class_order': list(self.classes),
             **self._total(),
             'scenes': [
@@ -118,6 +119,7 @@ def evaluate_pixels(
     settings: PixelSettings | None = None,
     *,
     aoi: str | os.PathLike | gpd.GeoDataFrame | None = None,
+    area: Sequence[float] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> PixelEvaluation:
     """Compare predicted with true classes, pixel by pixel of the prediction.
@@ -125,13 +127,15 @@ def evaluate_pixels(
     A true raster in another grid or CRS is looked up at the centre of every
     pixel of the prediction; a vector layer is drawn into its grid. Left out
     are pixels without data in either, ignored classes, and pixels whose centre
-    lies outside the area of interest. Memory does not depend on the size of
+    lies outside the scored part. Memory does not depend on the size of
     the scene.
 
     Args:
         pairs: Name, predicted raster and truth (raster or vector) of each scene.
         settings: What to compare.
         aoi: Polygons, or a raster: its footprint.
+        area: ``(left, top, right, bottom)`` as fractions 0..1 of each scene, as
+            in catalogs: only what lies in there counts.
         progress: Called with the name of each scene before it is read.
 
     Raises:
@@ -139,12 +143,12 @@ def evaluate_pixels(
         SceneError: If a predicted raster cannot be read.
     """
     settings = settings or PixelSettings()
-    area = None if aoi is None else Area.read(aoi)
+    scored = ScoredPart.of(aoi, area)
     counted = []
     for name, pred, truth in pairs:
         if progress:
             progress(name)
-        counted.append(_Scene(name, pred, truth, settings, area).count())
+        counted.append(_Scene(name, pred, truth, settings, scored.in_scene(pred)).count())
     classes = _ordered(counted)
     scenes = tuple(
         PixelScene(
@@ -156,21 +160,21 @@ def evaluate_pixels(
     for scene in scenes[1:]:
         total += scene.confusion
     notes = dict.fromkeys(note for each in counted for note in each.notes)
-    return PixelEvaluation(total, scenes, tuple(notes))
+    return PixelEvaluation(scored, total, scenes, tuple(notes))
 
 
 class _Scene:
     """Counts the pixels of one scene by class number, named afterwards."""
 
-    def __init__(self, name, pred, truth, settings: PixelSettings, area: Area | None) -> None:
+    def __init__(self, name, pred, truth, settings: PixelSettings, areas: Sequence[Area]) -> None:
         self.name = name
-        self.scene = _class_raster(pred)
+        self.scene = open_class_raster(pred)
         self.sources = tuple(os.path.basename(os.fspath(path)) for path in (pred, truth))
         gsd = self.scene.gsd
         self.pixel_area = gsd[0] * gsd[1] if gsd else None
         self.ignore = np.zeros(256, bool)
         self.ignore[[IGNORED, *(value for value in settings.ignore if 0 <= value < IGNORED)]] = True
-        own = settings.class_names or class_names_of(pred)
+        own = settings.class_names or class_names_of(pred) or _recorded_names(pred)
         if is_raster(truth):
             known = settings.truth_names or settings.class_names or class_names_of(truth)
             self.pred_names, self.truth_names = common_classes(own, known)
@@ -184,17 +188,17 @@ class _Scene:
                 column=settings.class_column,
                 class_map=settings.class_map,
                 background=settings.background,
+                ignore=settings.ignore,
             )
         self.notes = self.truth.notes
-        self.area = None
-        if area is not None:
-            self.area = VectorTruth.from_area(area, self.scene)
+        self.areas = [area.onto(self.scene) for area in areas]
+        self.window = window_of(self.areas, self.scene.grid)
         self.counts = np.zeros((256, 256), np.int64)
-        self.sketch = MapSketch.blank(self.scene.width, self.scene.height)
+        self.sketch = MapSketch.blank(self.window)
         self._true_ids, self._pred_ids = _same_ids(self.truth_names, self.pred_names)
 
     def count(self) -> '_Scene':
-        for window in read_windows(self.scene):
+        for window in read_windows(self.scene, self.window):
             pred, truth, valid = self._read(window)
             flat = truth[valid].astype(np.int64) * 256 + pred[valid]
             self.counts += np.bincount(flat, minlength=65536).reshape(256, 256)
@@ -206,12 +210,12 @@ class _Scene:
 
     def _read(self, window: Window) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         data, valid = self.scene.read(window)
-        pred = _as_classes(data[0], valid, self.sources[0])
+        pred = as_classes(data[0], valid, self.sources[0])
         truth, known = self.truth.read(window)
-        truth = _as_classes(truth, known, self.sources[1])
+        truth = as_classes(truth, known, self.sources[1])
         valid = valid & known & ~self.ignore[pred] & ~self.ignore[truth]
-        if self.area is not None:
-            valid &= self.area.read(window)[0] == 1
+        for area in self.areas:
+            valid &= area.rasterise(window) == 1
         return pred, truth, valid
 
     def named(self) -> Iterator[tuple[str, str, int]]:
@@ -241,42 +245,9 @@ def _pixels(confusion: Confusion, side: str) -> np.ndarray:
     return confusion.true if side == 'truth' else confusion.predicted
 
 
-def read_windows(scene: Scene) -> Iterator[Window]:
-    """Windows that cover a scene, along its blocks where that is possible."""
-    block_rows, block_cols = scene.block_shape
-    width = scene.width
-    if block_cols < width:
-        width = min(width, max(block_cols, _WINDOW_WIDTH // block_cols * block_cols))
-    height = max(_WINDOW_PIXELS // width, 1)
-    if height > block_rows:
-        height = height // block_rows * block_rows
-    for row in range(0, scene.height, height):
-        for col in range(0, scene.width, width):
-            yield Window(col, row, min(width, scene.width - col), min(height, scene.height - row))
-
-
-def _class_raster(path: Source) -> Scene:
-    scene = Scene.open(path)
-    if scene.count != 1:
-        raise LabelError(
-            f'{path}: has {scene.count} bands', 'one band of class numbers', 'give a class raster'
-        )
-    return scene
-
-
-def _as_classes(values: np.ndarray, valid: np.ndarray, name: str) -> np.ndarray:
-    """Class numbers as uint8, 255 where invalid."""
-    if values.dtype == np.uint8:
-        return np.where(valid, values, IGNORED).astype(np.uint8)
-    used = values[valid]
-    wrong = (used > IGNORED) | (used < -1) | (used != np.floor(used))
-    if wrong.any():
-        raise LabelError(
-            f'{name}: holds the value {used[wrong][0]}',
-            'class numbers 0 to 254, and 255 or -1 for pixels without a class',
-        )
-    # -1 is how some label rasters mark what is unlabelled.
-    return np.where(valid & (values >= 0), values, IGNORED).astype(np.uint8)
+def _recorded_names(pred: Source) -> dict[int, str]:
+    record = Record.of(pred)
+    return dict(enumerate(record.classes)) if record else {}
 
 
 def _name(names: Mapping[int, str], value: int) -> str:

@@ -135,6 +135,7 @@ def settings_lines(result: ObjectEvaluation | PixelEvaluation) -> Sequence[str]:
     if isinstance(result, PixelEvaluation):
         return [
             'Every pixel of the prediction is compared with the class of the truth at its centre.',
+            result.scored.sentence(),
             *result.notes,
         ]
     settings = result.settings
@@ -150,7 +151,10 @@ def settings_lines(result: ObjectEvaluation | PixelEvaluation) -> Sequence[str]:
             'AP is the average precision of COCO (101 points) over all scores; that of all '
             'classes is the mean over the classes.'
         )
-    return [*lines, *result.notes]
+    sentence = result.scored.sentence()
+    if result.scored.is_limited:
+        sentence += ' Objects count if their centroid lies there.'
+    return [*lines, sentence, *result.notes]
 
 
 def _cell(value: float | None, text: Callable[[float], str]) -> str:

@@ -1,5 +1,6 @@
 """A trained model, ready for chips of scenes."""
 
+import contextlib
 import os
 from collections.abc import Sequence
 
@@ -12,11 +13,12 @@ from mmengine.structures import BaseDataElement
 
 from geo_mm.catalog import LabelledScene
 from geo_mm.engine.channels_last_hook import use_channels_last
-from geo_mm.engine.checkpoints import check_weights, read_checkpoint
+from geo_mm.engine.checkpoints import check_weights, config_of, read_checkpoint
 from geo_mm.engine.launch import build_model
 from geo_mm.errors import ConfigError, SpecError
 from geo_mm.inputspec import InputSpec
 from geo_mm.raster import Scene, Tile
+from geo_mm.vector import SceneLabels
 
 _LABEL_STEPS = ('LoadChipObjects', 'LoadChipClasses', 'LoadAnnotations')
 
@@ -25,9 +27,12 @@ class TrainedModel:
     """A model with its weights, its input spec and its test pipeline.
 
     Args:
-        config: Config that it was trained with.
         checkpoint: ``.pth`` file that tools/train.py wrote.
+        config: Config that it was trained with; None takes the one that is
+            in the checkpoint.
         device: Torch device; None takes the first GPU, else the CPU.
+        amp: Compute in 16-bit floats where that is safe.
+        compiled: Compile the backbone with ``torch.compile``.
 
     Raises:
         ConfigError: If the checkpoint is unreadable or belongs to another
@@ -36,9 +41,15 @@ class TrainedModel:
     """
 
     def __init__(
-        self, config: Config, checkpoint: str | os.PathLike, device: str | None = None
+        self,
+        checkpoint: str | os.PathLike,
+        config: Config | None = None,
+        device: str | None = None,
+        *,
+        amp: bool = False,
+        compiled: bool = False,
     ) -> None:
-        self.config = config
+        self.checkpoint = os.fspath(checkpoint)
         self.device = _device(device)
         data = read_checkpoint(checkpoint)
         if 'input_spec' not in data:
@@ -48,13 +59,18 @@ class TrainedModel:
                 "add custom_hooks=[dict(type='geo_mm.InputSpecHook')] to the config and train",
             )
         self.spec = InputSpec.from_dict(data['input_spec'])
+        self.config = config_of(data, checkpoint) if config is None else config
         self.pipeline = self._test_pipeline()
-        model = build_model(config)
+        model = build_model(self.config)
         check_weights(model, checkpoint, data)
         model.load_state_dict(data['state_dict'])
         _check_normalisation(model, self.spec)
+        # Convolutions on CPUs and tensor cores are faster with channels last.
         use_channels_last(model)
         self.model = model.to(self.device).eval()
+        self.amp = _half_type(self.device) if amp else None
+        if compiled:
+            self.model.backbone.compile()
 
     def _test_pipeline(self) -> Compose:
         """The config's test pipeline without what reads labels."""
@@ -70,15 +86,24 @@ class TrainedModel:
         with DefaultScope.overwrite_default_scope(self.config.get('default_scope')):
             return Compose(steps)
 
-    def load(self, scene: Scene, tile: Tile) -> tuple[dict, np.ndarray]:
+    def load(
+        self, scene: Scene, tile: Tile, aoi: SceneLabels | None = None
+    ) -> tuple[dict, np.ndarray]:
         """Reads a tile and runs the test pipeline on it. Safe in threads.
+
+        Args:
+            scene: The scene as the model must see it.
+            tile: What to read.
+            aoi: Polygons in the grid of the scene; what lies outside is not valid.
 
         Returns:
             Model input, and valid mask ``(tile, tile)``. The input is empty if
             nothing is valid, since then there is nothing to predict.
         """
+        if aoi is not None and not len(aoi.query(tile.window)):
+            return {}, np.zeros((tile.window.height, tile.window.width), bool)
         results = {
-            'labelled_scene': LabelledScene(scene),
+            'labelled_scene': LabelledScene(scene, aoi=aoi),
             'window': tile.window,
             'fill': self.spec.mean,
             'img_id': 0,
@@ -101,11 +126,18 @@ class TrainedModel:
             'inputs': [item['inputs'] for item in inputs],
             'data_samples': [item['data_samples'] for item in inputs],
         }
-        return self.model.test_step(batch)
+        with self._precision():
+            return self.model.test_step(batch)
+
+    def _precision(self) -> contextlib.AbstractContextManager:
+        if self.amp is None:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, self.amp)
 
 
 def _device(name: str | None) -> torch.device:
-    name = name or ('cuda:0' if torch.cuda.is_available() else 'cpu')
+    # Of several processes on a machine each has its own GPU set.
+    name = name or ('cuda' if torch.cuda.is_available() else 'cpu')
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
@@ -113,6 +145,12 @@ def _device(name: str | None) -> torch.device:
             f'device {name!r} cannot be used: {str(error).splitlines()[0]}',
             "'cpu', or 'cuda:0' on a machine with a GPU and a PyTorch for it",
         ) from error
+
+
+def _half_type(device: torch.device) -> torch.dtype:
+    if device.type == 'cuda' and not torch.cuda.is_bf16_supported():
+        return torch.float16
+    return torch.bfloat16
 
 
 def _check_normalisation(model: torch.nn.Module, spec: InputSpec) -> None:

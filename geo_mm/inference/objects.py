@@ -1,48 +1,185 @@
 """Objects of a whole scene, as a vector layer."""
 
+import itertools
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
-from typing import NamedTuple
 
 import geopandas as gpd
 import numpy as np
 import shapely
+import torch
 from mmengine.config import Config
 from mmengine.structures import BaseDataElement
 
+from geo_mm.errors import ConfigError
 from geo_mm.inference.model import TrainedModel
-from geo_mm.inference.tiles import predicted_tiles
-from geo_mm.raster import Scene, Tile
-from geo_mm.vector import mask_to_polygon, merge_boxes
+from geo_mm.inference.tiles import Predicted, predicted_rows, rows_of
+from geo_mm.inputspec import InputSpec
+from geo_mm.raster import Scene, Tile, Window
+from geo_mm.vector import areas_m2, mask_to_polygon
+from geo_mm.vector.seams import EDGE, Pieces, join_pieces
+from geo_mm.vector.settling import METHODS, settle
 
-_CORE_MARGIN = 8
-"""Pixels by which a tile may reach into its neighbours' cores, so that an
-object whose centre both see on the other's side is not lost."""
-
-_EDGE = 4
-"""Pixels from a tile's edge within which a box is taken to be cut by it."""
-
-_EQUAL_AREA = 'EPSG:6933'
-"""Equal-area projection of the whole Earth, in metres."""
+LEAST_OVERLAP = 2 * int(EDGE)
+"""Pixels that neighbouring tiles must share, so that both see a part of what
+lies on their border that is not on the edge of either."""
 
 
-class _Found(NamedTuple):
-    """Objects in pixels of the scene.
+class ObjectRows:
+    """From predicted tiles to what they report, one row of tiles after the other.
 
-    Attributes:
-        boxes: ``(N, 4)`` float64 ``x_min, y_min, x_max, y_max``.
-        outlines: ``(N,)`` polygons.
-        labels: ``(N,)`` int64 class indices.
-        scores: ``(N,)`` float64.
-        partial: ``(N,)`` bool, cut by an edge of the tile inside the scene.
+    What several tiles report of one object is joined when all rows are there
+    (:func:`merge_rows`).
+
+    Args:
+        scene: The scene as the model must see it.
+        score: Least confidence 0..1 of an object.
+        limit: How many objects the model reports of one tile at most.
     """
 
-    boxes: np.ndarray
-    outlines: np.ndarray
-    labels: np.ndarray
-    scores: np.ndarray
-    partial: np.ndarray
+    def __init__(self, scene: Scene, score: float, limit: int | None = None) -> None:
+        self._scene = scene
+        self._score = score
+        self._limit = limit
+
+    def first_needed(self, row: int) -> int:
+        """No row needs another."""
+        return row
+
+    def start(self, row: int, carry: Mapping[str, np.ndarray] | None = None) -> None:
+        """There is nothing to prepare."""
+
+    def carry(self) -> None:
+        """Nothing is carried from row to row."""
+
+    def finish(self, tiles: Iterable[Predicted]) -> dict[str, np.ndarray]:
+        """What a row of tiles reports, as plain arrays.
+
+        Masks become polygons tile by tile, so memory does not grow with the scene.
+
+        Returns:
+            Of ``N`` reported objects ``boxes`` ``(N, 4)`` float64 in pixels of
+            the scene, ``labels`` ``(N,)`` int64, ``scores`` ``(N,)`` float64;
+            ``on_data`` ``(N,)`` bool, whether the middle has data;
+            ``outlines``, WKB end to end, and ``outline_sizes`` ``(N,)``, their
+            lengths, or no element if the model gives boxes only. Of ``T``
+            tiles ``counts`` ``(T,)``, their objects; ``places`` ``(T, 2)``,
+            row and column; ``windows`` and ``cores`` ``(T, 4)`` as for
+            :func:`geo_mm.vector.seams.join_pieces`. ``full``: number of tiles
+            that show the most objects that the model reports.
+        """
+        parts, places, windows, cores, full = [_nothing()], [], [], [], 0
+        for tile, prediction, valid in tiles:
+            parts.append(_reported(prediction, tile, valid, self._scene, self._score))
+            places.append((tile.row, tile.col))
+            windows.append(_sight(tile, self._scene))
+            cores.append(_corners(tile.core))
+            scores = prediction.pred_instances.scores
+            full += len(scores) == self._limit and bool((scores >= self._score).all())
+        joined = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+        wkb = joined.pop('outlines')
+        return {
+            **joined,
+            'outlines': np.frombuffer(b''.join(wkb), np.uint8),
+            'outline_sizes': np.array([len(item) for item in wkb], np.int64),
+            'counts': np.array([len(part['scores']) for part in parts[1:]], np.int64),
+            'places': np.array(places, np.int64).reshape(-1, 2),
+            'windows': np.array(windows, np.float64).reshape(-1, 4),
+            'cores': np.array(cores, np.float64).reshape(-1, 4),
+            'full': np.array(full),
+        }
+
+
+def merge_rows(
+    rows: Iterable[Mapping[str, np.ndarray]],
+    scene: Scene,
+    spec: InputSpec,
+    *,
+    method: str = 'nms',
+    iou: float = 0.5,
+    score: float = 0.0,
+) -> gpd.GeoDataFrame:
+    """The objects of a scene, as if one tile had shown all of it.
+
+    What tiles report of one object is joined first, whatever its length
+    (:func:`geo_mm.vector.seams.join_pieces`). Then objects of one class that
+    overlap much are settled as detectors do in a single image.
+
+    Args:
+        rows: What :meth:`ObjectRows.finish` gave of every row.
+        scene: The scene as the model must see it.
+        spec: Names of the classes.
+        method: What is done with overlapping objects of a class: ``'nms'``
+            keeps the surest, ``'soft-nms'`` lowers the scores of the others,
+            ``'nmm'`` merges them into it, ``'none'`` keeps all.
+        iou: Intersection over union of outlines from which that is done; for
+            ``'soft-nms'`` it has no meaning, scores fall with any overlap.
+        score: Least score after ``'soft-nms'``.
+
+    Returns:
+        One row per object in the scene's CRS, best first: ``class``,
+        ``class_id``, ``score`` 0..1, ``area_m2`` (on the ellipsoid; NaN where
+        the scene has no place on Earth), ``tile`` (``row/column`` of the one
+        that shows it, or most of it), and the outline: of the mask if the
+        model gives one, else the box.
+
+    Raises:
+        ConfigError: If there is no such method.
+    """
+    if method not in METHODS:
+        raise ConfigError(f'merging {method!r}', f'one of {", ".join(METHODS)}')
+    found = _stacked(list(rows))
+    tiles = np.repeat(np.arange(len(found['counts'])), found['counts'])
+    pieces = Pieces(found['boxes'], found['labels'], found['scores'], tiles, found['outlines'])
+    joined = join_pieces(pieces, found['windows'], found['cores'])
+    objects = settle(joined.at(found['on_data'][joined.sources]), method, iou=iou, score=score)
+    outlines = shapely.box(*objects.boxes.T) if objects.outlines is None else objects.outlines
+    geometry = gpd.GeoSeries(
+        _to_map(_of_one_type(outlines), scene), crs=scene.crs.to_wkt() if scene.crs else None
+    )
+    places = found['places'][tiles[objects.sources]]
+    table = {
+        'class': np.array([spec.classes[label] for label in objects.labels], dtype=object),
+        'class_id': objects.labels,
+        'score': objects.scores.round(4),
+        'area_m2': areas_m2(geometry),
+        'tile': np.array([f'{row}/{col}' for row, col in places.tolist()], dtype=object),
+    }
+    return gpd.GeoDataFrame(table, geometry=geometry)
+
+
+def warn_of_full_tiles(
+    rows: Iterable[Mapping[str, np.ndarray]], scene: Scene, limit: int | None
+) -> None:
+    """Warns if tiles show the most objects that the model reports of one."""
+    rows = list(rows)
+    full, tiles = sum(int(arrays['full']) for arrays in rows), sum(len(a['counts']) for a in rows)
+    if full:
+        warnings.warn(
+            f'{scene.name}: {full} of {tiles} tiles show the most objects that the model '
+            f'reports at once ({limit}), so some may be missing: use smaller tiles, or raise '
+            'max_per_img in test_cfg of the model',
+            stacklevel=2,
+        )
+
+
+def check_overlap(plan: Sequence[Tile]) -> None:
+    """Makes sure that tiles share enough for objects on their borders to be recognised.
+
+    Raises:
+        ConfigError: If they do not.
+    """
+    starts = {tile.window.col_off for tile in plan}, {tile.window.row_off for tile in plan}
+    steps = [b - a for axis in starts for a, b in itertools.pairwise(sorted(axis))]
+    side = plan[0].window.width
+    if steps and side - max(steps) < LEAST_OVERLAP:
+        raise ConfigError(
+            f'tiles of {side} pixels that share {side - max(steps)} with their neighbours',
+            f'at least {LEAST_OVERLAP}: an object on the border of two tiles is recognised by '
+            'what both see of it',
+            'set a larger overlap',
+        )
 
 
 def predict_objects(
@@ -52,13 +189,11 @@ def predict_objects(
     *,
     batch_size: int,
     score: float,
+    method: str = 'nms',
+    iou: float = 0.5,
     progress: Callable[[int], None] | None = None,
 ) -> gpd.GeoDataFrame:
-    """Detects the objects of a scene.
-
-    A tile reports the objects whose centre lies in its core; what two tiles
-    report of one object is merged afterwards, class by class. Objects longer
-    than the overlap of the tiles may come out in parts.
+    """Detects the objects of a scene in one go, without a journal.
 
     Args:
         model: A model for ``'objects'``.
@@ -66,111 +201,107 @@ def predict_objects(
         plan: Tiles that cover it.
         batch_size: Tiles per forward pass.
         score: Least confidence 0..1 of an object.
+        method: As for :func:`merge_rows`.
+        iou: As for :func:`merge_rows`.
         progress: Called with the number of tiles done since the last call.
 
     Returns:
-        One row per object in the scene's CRS, best first: ``class``,
-        ``class_id``, ``score`` 0..1, ``area_m2`` (on the ellipsoid; NaN where
-        the scene has no place on Earth), and the outline: of the mask if the
-        model gives one, else the box.
+        As :func:`merge_rows`.
+
+    Raises:
+        ConfigError: If the tiles share too little, or there is no such method.
     """
-    parts, full = [], 0
-    limit = _most_objects(model.config)
-    with closing(predicted_tiles(model, scene, plan, batch_size, progress)) as tiles:
-        for tile, prediction, valid in tiles:
-            parts.append(_owned(prediction, tile, valid, scene, score))
-            found = prediction.pred_instances.scores
-            full += len(found) == limit and bool((found >= score).all())
-    if full:
-        warnings.warn(
-            f'{scene.name}: {full} of {len(plan)} tiles show the most objects that the model '
-            f'reports at once ({limit}), so some may be missing: use smaller tiles, or raise '
-            'max_per_img in test_cfg of the model',
-            stacklevel=2,
-        )
-    found, groups = _joined(parts)
-    kept = merge_boxes(
-        found.boxes, found.scores, found.labels, groups=groups, partial=found.partial
-    )
-    labels, outlines = found.labels[kept], _to_map(found.outlines[kept], scene)
-    geometry = gpd.GeoSeries(outlines, crs=scene.crs.to_wkt() if scene.crs else None)
-    table = {
-        'class': np.array([model.spec.classes[label] for label in labels], dtype=object),
-        'class_id': labels,
-        'score': found.scores[kept].round(4),
-        'area_m2': geometry.to_crs(_EQUAL_AREA).area if scene.gsd else np.full(len(kept), np.nan),
-    }
-    return gpd.GeoDataFrame(table, geometry=geometry)
+    check_overlap(plan)
+    limit = most_objects(model.config)
+    work = ObjectRows(scene, score, limit)
+    tiles = predicted_rows(model, scene, rows_of(plan), batch_size, progress=progress)
+    with closing(tiles):
+        rows = [work.finish(row) for row in tiles]
+    warn_of_full_tiles(rows, scene, limit)
+    return merge_rows(rows, scene, model.spec, method=method, iou=iou, score=score)
 
 
-def _owned(
-    prediction: BaseDataElement, tile: Tile, valid: np.ndarray, scene: Scene, score: float
-) -> _Found:
-    """The tile's own objects."""
-    instances = prediction.pred_instances
-    boxes = instances.bboxes.cpu().numpy().astype(np.float64).reshape(-1, 4)
-    scores = instances.scores.cpu().numpy().astype(np.float64)
-    labels = instances.labels.cpu().numpy().astype(np.int64)
-    height, width = valid.shape
-    centre_x, centre_y = (boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2
-    core = tile.core.shifted(-tile.window.col_off, -tile.window.row_off)
-    keep = (
-        (scores >= score)
-        & (centre_x >= core.col_off - _CORE_MARGIN)
-        & (centre_x < core.col_end + _CORE_MARGIN)
-        & (centre_y >= core.row_off - _CORE_MARGIN)
-        & (centre_y < core.row_end + _CORE_MARGIN)
-    )
-    # Nothing can be seen where there is no data.
-    cols = np.clip(centre_x, 0, width - 1).astype(int)
-    rows = np.clip(centre_y, 0, height - 1).astype(int)
-    keep &= valid[rows, cols]
-    shift = np.array([tile.window.col_off, tile.window.row_off] * 2)
-    boxes = np.clip(boxes + shift, 0, [scene.width, scene.height] * 2)
-    if 'masks' in instances:
-        outlines = np.full(len(boxes), shapely.Polygon(), dtype=object)
-        for index in np.flatnonzero(keep):
-            mask = instances.masks[index].cpu().numpy().astype(bool) & valid
-            outlines[index] = mask_to_polygon(mask, tile.window)
-    else:
-        outlines = shapely.box(*boxes.T)
-    keep &= shapely.area(outlines) > 0
-    found = _Found(boxes, outlines, labels, scores, _is_cut(boxes, tile, scene))
-    return _Found(*(values[keep] for values in found))
-
-
-def _is_cut(boxes: np.ndarray, tile: Tile, scene: Scene) -> np.ndarray:
-    """Whether boxes ``(N, 4)`` reach an edge of the tile that the scene goes on behind."""
-    window = tile.window
-    return (
-        ((boxes[:, 0] < window.col_off + _EDGE) & (window.col_off > 0))
-        | ((boxes[:, 1] < window.row_off + _EDGE) & (window.row_off > 0))
-        | ((boxes[:, 2] > window.col_end - _EDGE) & (window.col_end < scene.width))
-        | ((boxes[:, 3] > window.row_end - _EDGE) & (window.row_end < scene.height))
-    )
-
-
-def _joined(parts: Sequence[_Found]) -> tuple[_Found, np.ndarray]:
-    """The objects of all tiles, and for each the number of its tile."""
-    none = _Found(
-        np.empty((0, 4)),
-        np.empty(0, object),
-        np.empty(0, np.int64),
-        np.empty(0),
-        np.empty(0, bool),
-    )
-    found = _Found(*(np.concatenate(values) for values in zip(none, *parts, strict=True)))
-    if (shapely.get_type_id(found.outlines) == shapely.GeometryType.MULTIPOLYGON).any():
-        # GIS programs want one type of geometry per layer.
-        multi = [shapely.MultiPolygon(shapely.get_parts(item).tolist()) for item in found.outlines]
-        found = found._replace(outlines=np.array(multi, dtype=object))
-    return found, np.repeat(np.arange(len(parts)), [len(part.scores) for part in parts])
-
-
-def _most_objects(config: Config) -> int | None:
+def most_objects(config: Config) -> int | None:
     """How many objects the model reports of one tile at most, if it says so."""
     test_cfg = config.model.get('test_cfg') or {}
     return (test_cfg.get('rcnn') or test_cfg).get('max_per_img')
+
+
+def _reported(
+    prediction: BaseDataElement, tile: Tile, valid: np.ndarray, scene: Scene, score: float
+) -> dict[str, np.ndarray]:
+    """What a tile reports, as far as it has data."""
+    instances = prediction.pred_instances
+    scores = instances.scores.double().cpu().numpy()
+    chosen = np.flatnonzero(scores >= score)
+    boxes = instances.bboxes.double().cpu().numpy().reshape(-1, 4)[chosen]
+    middle = (boxes[:, :2] + boxes[:, 2:]) / 2
+    cols, rows = np.clip(middle, 0, np.array(valid.shape[::-1]) - 1).astype(int).T
+    window = tile.window
+    low = np.maximum([window.col_off, window.row_off] * 2, 0)
+    high = np.minimum([window.col_end, window.row_end] * 2, [scene.width, scene.height] * 2)
+    boxes = np.clip(boxes + [window.col_off, window.row_off] * 2, low, high)
+    wkb, on_data = np.empty(0, object), valid[rows, cols]
+    if 'masks' in instances:
+        outlines = [_outline(instances.masks[index], valid, tile) for index in chosen]
+        outlines = np.array([*outlines, None], dtype=object)[:-1]
+        boxes = np.nan_to_num(shapely.bounds(outlines).reshape(-1, 4))
+        wkb, on_data = shapely.to_wkb(outlines), np.ones(len(boxes), bool)
+    seen = (boxes[:, :2] < boxes[:, 2:]).all(axis=1)
+    return {
+        'boxes': boxes[seen],
+        'labels': instances.labels.cpu().numpy().astype(np.int64)[chosen][seen],
+        'scores': scores[chosen][seen],
+        'on_data': on_data[seen],
+        'outlines': wkb[seen] if len(wkb) else wkb,
+    }
+
+
+def _outline(mask: torch.Tensor, valid: np.ndarray, tile: Tile) -> shapely.Geometry:
+    return mask_to_polygon(mask.cpu().numpy().astype(bool) & valid, tile.window)
+
+
+def _nothing() -> dict[str, np.ndarray]:
+    return {
+        'boxes': np.empty((0, 4)),
+        'labels': np.empty(0, np.int64),
+        'scores': np.empty(0),
+        'on_data': np.empty(0, bool),
+        'outlines': np.empty(0, object),
+    }
+
+
+def _corners(window: Window) -> tuple[float, float, float, float]:
+    return window.col_off, window.row_off, window.col_end, window.row_end
+
+
+def _sight(tile: Tile, scene: Scene) -> tuple[float, float, float, float]:
+    """Corners of the tile's window, infinite where the scene ends."""
+    left, top, right, bottom = _corners(tile.window)
+    return (
+        left if left > 0 else -np.inf,
+        top if top > 0 else -np.inf,
+        right if right < scene.width else np.inf,
+        bottom if bottom < scene.height else np.inf,
+    )
+
+
+def _stacked(rows: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray | None]:
+    """The arrays of all rows, outlines as polygons; None if the objects are boxes."""
+    stacked = {key: np.concatenate([row[key] for row in rows]) for key in rows[0] if key != 'full'}
+    blob, sizes = stacked['outlines'].tobytes(), stacked.pop('outline_sizes')
+    ends = np.cumsum(sizes).tolist()
+    wkb = [blob[start:end] for start, end in itertools.pairwise([0, *ends])]
+    outlines = shapely.from_wkb(np.array(wkb, dtype=object)) if wkb else None
+    return {**stacked, 'outlines': outlines}
+
+
+def _of_one_type(outlines: np.ndarray) -> np.ndarray:
+    """All MultiPolygons if one is: GIS programs want one type of geometry per layer."""
+    if not (shapely.get_type_id(outlines) == shapely.GeometryType.MULTIPOLYGON).any():
+        return outlines
+    multi = [shapely.MultiPolygon(shapely.get_parts(item).tolist()) for item in outlines]
+    return np.array(multi, dtype=object)
 
 
 def _to_map(outlines: np.ndarray, scene: Scene) -> np.ndarray:

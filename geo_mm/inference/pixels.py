@@ -1,106 +1,218 @@
-"""Pixel classes of a whole scene, as a GeoTIFF."""
+"""Pixel classes of a whole scene, as GeoTIFFs."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+import contextlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from mmengine.structures import BaseDataElement
 
 from geo_mm.catalog import IGNORED
-from geo_mm.errors import ConfigError
 from geo_mm.inference.blending import StripBlender
-from geo_mm.inference.model import TrainedModel
-from geo_mm.inference.tiles import predicted_tiles
-from geo_mm.raster import RasterWriter, Scene, Tile
+from geo_mm.inference.regrid import StripRegrid
+from geo_mm.inference.tiles import Predicted
+from geo_mm.inputspec import InputSpec
+from geo_mm.raster import Grid, RasterWriter, Tile
+
+SHARE_STEPS = 250
+"""A probability of 1 in 8-bit rasters; steps of 0.004. 255 is nodata, as for classes."""
 
 
-def predict_pixels(
-    model: TrainedModel,
-    scene: Scene,
-    plan: Sequence[Tile],
-    path: Path,
-    *,
-    batch_size: int,
-    tags: Mapping[str, str] | None = None,
-    progress: Callable[[int], None] | None = None,
-) -> dict[str, int]:
-    """Classifies every pixel of a scene.
+@dataclass(frozen=True)
+class PixelOutputs:
+    """What is kept of the class probabilities.
 
-    Class probabilities of overlapping tiles are blended; the class with the
-    largest is written, and 255 where the scene has no data.
+    Attributes:
+        confidence: The probability of the class that is written, 8-bit.
+        probabilities: Those of all classes: ``'uint8'``, ``'float32'``, or None.
+    """
+
+    confidence: bool = False
+    probabilities: str | None = None
+
+
+class PixelRows:
+    """From predicted tiles to classes, one row of tiles after the other.
+
+    Class probabilities of overlapping tiles are blended and, if the result is
+    wanted in another grid, resampled; the class with the largest is taken.
 
     Args:
-        model: A model for ``'pixels'``.
-        scene: The scene as the model must see it.
-        plan: Tiles that cover it.
-        path: GeoTIFF to write; it appears when it is complete.
-        batch_size: Tiles per forward pass.
-        tags: Metadata for the file.
-        progress: Called with the number of tiles done since the last call.
+        plan: Tiles that cover the scene.
+        grid: Grid of the tiles.
+        target: Grid of the result, of the same footprint.
+        classes: Number of classes.
+        decision: Weights of the classes where not simply the largest
+            probability counts.
+        blend: As for :class:`StripBlender`.
+        outputs: What to keep.
+    """
+
+    def __init__(
+        self,
+        plan: list[Tile],
+        grid: Grid,
+        target: Grid,
+        classes: int,
+        *,
+        decision: np.ndarray | None = None,
+        blend: str = 'window',
+        outputs: PixelOutputs = PixelOutputs(),
+    ) -> None:
+        self._tops = {tile.row: tile.window.row_off for tile in plan}
+        self._blender = StripBlender(plan, grid.width, grid.height, classes, blend)
+        self._regrid = StripRegrid(grid, target)
+        self._width = target.width
+        self._classes = classes
+        self._decision = None if decision is None else decision[:, None, None]
+        self._outputs = outputs
+
+    def first_needed(self, row: int) -> int:
+        """The row of tiles to begin with for ``row`` to be right if nothing is carried over."""
+        return self._blender.halo(row, self._regrid.margin(self._tops[row]))
+
+    def start(self, row: int, carry: Mapping[str, np.ndarray] | None = None) -> None:
+        """Begins at a row, with what :meth:`carry` gave after the one above."""
+        sums = None if carry is None else (carry['sums'], carry['valid'])
+        tail = (carry['tail'], carry['tail_valid']) if carry and 'tail' in carry else None
+        self._blender.start(row, sums)
+        self._regrid.start(self._tops[row], tail)
+
+    def finish(self, tiles: Iterable[Predicted]) -> dict[str, np.ndarray]:
+        """Adds the tiles of a row.
+
+        Returns:
+            ``classes`` ``(rows, width)`` uint8 of the rows of the target that
+            are finished; ``confidence`` likewise and ``probabilities``
+            ``(classes, rows, width)`` if asked for.
+        """
+        for tile, likelihood, valid in tiles:
+            self._blender.add(tile, likelihood, valid)
+        strip = self._blender.finish_row()
+        arrays = self._empty(self._regrid.count(strip))
+        top = 0
+        for likelihood, valid in self._regrid.rows(strip):
+            rows = slice(top, top + len(valid))
+            self._decide(likelihood, valid, {k: v[..., rows, :] for k, v in arrays.items()})
+            top = rows.stop
+        return arrays
+
+    def carry(self) -> dict[str, np.ndarray]:
+        """What the next row needs of those above it."""
+        sums, valid = self._blender.carry()
+        arrays = {'sums': sums, 'valid': valid}
+        if (tail := self._regrid.carry()) is not None:
+            arrays |= {'tail': tail[0], 'tail_valid': tail[1]}
+        return arrays
+
+    def _empty(self, rows: int) -> dict[str, np.ndarray]:
+        arrays = {'classes': np.empty((rows, self._width), np.uint8)}
+        if self._outputs.confidence:
+            arrays['confidence'] = np.empty((rows, self._width), np.uint8)
+        if kind := self._outputs.probabilities:
+            arrays['probabilities'] = np.empty((self._classes, rows, self._width), kind)
+        return arrays
+
+    def _decide(
+        self, likelihood: np.ndarray, valid: np.ndarray, arrays: Mapping[str, np.ndarray]
+    ) -> None:
+        weighed = likelihood if self._decision is None else likelihood * self._decision
+        best = weighed.argmax(0)
+        arrays['classes'][:] = np.where(valid, best, IGNORED)
+        if 'confidence' in arrays:
+            found = np.take_along_axis(likelihood, best[None], 0)[0]
+            arrays['confidence'][:] = np.where(valid, _as_steps(found), IGNORED)
+        if self._outputs.probabilities == 'uint8':
+            arrays['probabilities'][:] = np.where(valid, _as_steps(likelihood), IGNORED)
+        elif self._outputs.probabilities:
+            arrays['probabilities'][:] = np.where(valid, likelihood, np.nan)
+
+
+def _as_steps(share: np.ndarray) -> np.ndarray:
+    return np.rint(np.clip(share, 0, 1) * SHARE_STEPS).astype(np.uint8)
+
+
+def write_pixels(
+    strips: Iterable[Mapping[str, np.ndarray]],
+    grid: Grid,
+    folder: Path,
+    name: str,
+    spec: InputSpec,
+    outputs: PixelOutputs,
+    tags: Mapping[str, str],
+) -> tuple[list[str], dict[str, int]]:
+    """Writes what :meth:`PixelRows.finish` gave, from the top down.
+
+    Args:
+        strips: One after the other; they cover the grid.
+        grid: Grid of the result.
+        folder: Where to.
+        name: Of the class raster; the others are ``<name>_confidence`` and
+            ``<name>_probabilities``.
+        spec: Class names and colours.
+        outputs: What the strips hold.
+        tags: Metadata for the files.
 
     Returns:
-        Pixels of each class, by name.
+        The files, that of the classes first, and pixels of each class by name.
     """
-    spec = model.spec
-    counts = np.zeros(len(spec.classes), np.int64)
-    blender = StripBlender(plan, scene.width, scene.height, len(spec.classes))
-    writer = RasterWriter(
-        path,
-        scene.grid,
-        count=1,
-        dtype='uint8',
-        nodata=IGNORED,
-        colors=dict(enumerate(spec.palette)),
-        class_names=dict(enumerate(spec.classes)),
-        band_names=['class'],
-        tags=tags,
-    )
-    threshold = getattr(getattr(model.model, 'decode_head', None), 'threshold', None)
-
-    def values(prediction: BaseDataElement) -> np.ndarray:
-        found = probabilities(prediction, threshold)
-        if len(found) != len(spec.classes):
-            raise ConfigError(
-                f'the model gives {len(found)} classes',
-                f'{len(spec.classes)}: {", ".join(spec.classes)}',
-                'set num_classes of the decode_head likewise and train again',
-            )
-        return found
-
-    tiles = predicted_tiles(model, scene, plan, batch_size, progress)
-    with writer, closing(tiles):
-
-        def write(window, likelihood, valid) -> None:
-            classes = likelihood.argmax(0).astype(np.uint8)
-            counts[:] += np.bincount(classes[valid], minlength=len(counts))
-            classes[~valid] = IGNORED
-            writer.write(classes, window)
-
-        for tile, prediction, valid in tiles:
-            for strip in blender.add(tile, values(prediction), valid):
-                write(*strip)
-        for strip in blender.finish():
-            write(*strip)
-    return dict(zip(spec.classes, counts.tolist(), strict=True))
+    counts = np.zeros(256, np.int64)
+    writers = _writers(grid, folder, name, spec, outputs, tags)
+    with contextlib.ExitStack() as stack:
+        for writer in writers.values():
+            stack.enter_context(writer)
+        window = grid.window._replace(height=0)
+        for arrays in strips:
+            rows = len(arrays['classes'])
+            window = window._replace(row_off=window.row_end, height=rows)
+            for key, writer in writers.items():
+                writer.write(arrays[key], window)
+            for line in arrays['classes']:  # all at once would take eight times their memory
+                counts += np.bincount(line, minlength=256)
+    files = [writer.path.name for writer in writers.values()]
+    return files, dict(zip(spec.classes, counts.tolist(), strict=False))
 
 
-def probabilities(prediction: BaseDataElement, threshold: float | None = None) -> np.ndarray:
-    """Class probabilities ``(classes, h, w)`` float32 of a SegDataSample.
-
-    A model with one output channel is binary: it gives the probability of the
-    second class, and means that class above its ``threshold``. So that the
-    larger of two values tells, as for other models, the two probabilities are
-    weighted by ``threshold`` and ``1 - threshold``.
-
-    Args:
-        prediction: With ``seg_logits``.
-        threshold: That of a binary model; None is 0.5.
-    """
-    logits = prediction.seg_logits.data.float()
-    if len(logits) == 1:
-        # MMSegmentation has applied the sigmoid already, though not for more classes.
-        second = logits.cpu().numpy()
-        threshold = 0.5 if threshold is None else threshold
-        return np.concatenate([(1 - second) * threshold, second * (1 - threshold)])
-    return logits.softmax(dim=0).cpu().numpy()
+def _writers(
+    grid: Grid,
+    folder: Path,
+    name: str,
+    spec: InputSpec,
+    outputs: PixelOutputs,
+    tags: Mapping[str, str],
+) -> dict[str, RasterWriter]:
+    writers = {
+        'classes': RasterWriter(
+            folder / f'{name}.tif',
+            grid,
+            count=1,
+            dtype='uint8',
+            nodata=IGNORED,
+            colors=dict(enumerate(spec.palette)),
+            class_names=dict(enumerate(spec.classes)),
+            band_names=['class'],
+            tags=tags,
+        )
+    }
+    steps = {'GEO_MM_SCALE': str(1 / SHARE_STEPS)}
+    if outputs.confidence:
+        writers['confidence'] = RasterWriter(
+            folder / f'{name}_confidence.tif',
+            grid,
+            count=1,
+            dtype='uint8',
+            nodata=IGNORED,
+            band_names=['confidence'],
+            tags={**tags, **steps},
+        )
+    if kind := outputs.probabilities:
+        writers['probabilities'] = RasterWriter(
+            folder / f'{name}_probabilities.tif',
+            grid,
+            count=len(spec.classes),
+            dtype=kind,
+            nodata=IGNORED if kind == 'uint8' else float('nan'),
+            band_names=list(spec.classes),
+            tags={**tags, **steps} if kind == 'uint8' else tags,
+        )
+    return writers

@@ -1,259 +1,323 @@
 """From a scene to results on the map."""
 
 import contextlib
-import datetime
-import hashlib
-import json
-import os
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from os import PathLike
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from affine import Affine
 from mmengine.config import Config
-from mmengine.fileio import get_local_path
-from PIL import Image
 from rasterio.errors import NotGeoreferencedWarning
 
-import geo_mm
-from geo_mm.errors import ConfigError, OutputError, SceneError
+from geo_mm.errors import ConfigError, GeoMMError, OutputError
+from geo_mm.inference.facts import file_sha256, provenance, run_facts, run_notes, stamped
+from geo_mm.inference.journal import Journal
 from geo_mm.inference.model import TrainedModel
-from geo_mm.inference.objects import predict_objects
-from geo_mm.inference.pixels import predict_pixels
-from geo_mm.raster import Scene, tile_plan
-from geo_mm.vector import write_layer
-from geo_mm.visualization import draw_objects_quicklook, draw_pixels_quicklook
+from geo_mm.inference.objects import (
+    ObjectRows,
+    check_overlap,
+    most_objects,
+    warn_of_full_tiles,
+)
+from geo_mm.inference.options import PredictOptions
+from geo_mm.inference.outputs import write_object_results, write_pixel_results
+from geo_mm.inference.pixels import PixelRows
+from geo_mm.inference.ranks import Ranks
+from geo_mm.inference.results import Result, check_replaced, loaded, reported, written_together
+from geo_mm.inference.rows import RowRun, RowWork
+from geo_mm.inference.sources import Area, open_area, scene_of_array
+from geo_mm.inference.voting import PixelVoters
+from geo_mm.inputspec import InputSpec
+from geo_mm.provenance import Provenance
+from geo_mm.raster import Grid, Scene, Tile, tile_plan
 
 Progress = Callable[[int, int], None]
-"""Called with the number of tiles done since the last call and the total."""
+"""Called with the number of tiles done since the last call, and of all that
+this process has to do."""
 
-_SUFFIXES = ('.tif', '.tif.aux.xml', '.gpkg', '.geojson', '.png', '.json')
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a prediction wrote.
-
-    Attributes:
-        files: Paths, the main one first.
-        counts: Objects or pixels of each class.
-    """
-
-    files: tuple[Path, ...]
-    counts: dict[str, int]
+Source = str | PathLike | Sequence[str | PathLike] | Scene | np.ndarray | Any
 
 
 class Predictor:
-    """Applies a trained model to scenes of any size.
+    """Applies a trained model, or several, to scenes of any size.
+
+    Where the processes of a launcher have been joined
+    (:func:`geo_mm.inference.ranks.join`), they share the work of each scene;
+    all must make the same calls.
+
+    Example:
+        >>> predictor = Predictor('work_dirs/town/iter_300.pth', overlap=0.5)
+        >>> predictor.predict('town_3.tif', 'map').counts
 
     Args:
-        config: Config that the model was trained with.
-        checkpoint: ``.pth`` file that tools/train.py wrote.
+        checkpoint: ``.pth`` file that tools/train.py wrote, or several, whose
+            class probabilities are put together.
+        config: Config that the model was trained with; None takes the one in
+            the checkpoint. Not for several checkpoints.
         device: Torch device; None takes the first GPU, else the CPU.
-        tile: Side of a tile in pixels of the model's GSD; None takes twice
-            the chips' size, at least 512.
-        overlap: Pixels that neighbouring tiles share; None takes a quarter.
-        batch_size: Tiles per forward pass.
-        score: Least confidence 0..1 of an object.
-        nodata: Value of pixels without data, for scenes that do not declare
-            it; None takes the rule that the model was trained with.
+        options: How to predict.
+        **changes: Fields of :class:`PredictOptions`, changed in ``options``.
 
     Raises:
-        ConfigError: If the checkpoint does not fit the config, or a number
+        ConfigError: If the checkpoint does not fit the config, or an option
             makes no sense.
-        SpecError: If the checkpoint does not say what its model must be fed.
+        SpecError: If the checkpoint does not say what its model must be fed,
+            or the models do not go together.
     """
 
     def __init__(
         self,
-        config: Config,
-        checkpoint: str | os.PathLike,
+        checkpoint: str | PathLike | Sequence[str | PathLike],
+        config: Config | None = None,
         *,
         device: str | None = None,
-        tile: int | None = None,
-        overlap: int | None = None,
-        batch_size: int = 2,
-        score: float = 0.3,
-        nodata: float | None = None,
+        options: PredictOptions | None = None,
+        **changes: Any,
     ) -> None:
-        self.model = TrainedModel(config, checkpoint, device)
-        self.checkpoint = os.fspath(checkpoint)
-        self.tile = max(512, 2 * max(self.model.spec.chip_size)) if tile is None else tile
-        self.overlap = self.tile // 4 if overlap is None else overlap
-        self.batch_size = batch_size
-        self.score = score
-        self.nodata = self.model.spec.nodata if nodata is None else nodata
-        if not 0 <= self.overlap < self.tile:
+        options = replace(options or PredictOptions(), **changes)
+        paths = [checkpoint] if isinstance(checkpoint, str | PathLike) else list(checkpoint)
+        if config is not None and len(paths) > 1:
             raise ConfigError(
-                f'tiles of {self.tile} pixels with an overlap of {self.overlap}',
-                'an overlap smaller than the tile',
+                f'one config for {len(paths)} checkpoints',
+                'none: each checkpoint holds the config of its model',
             )
-        if batch_size < 1:
-            raise ConfigError(f'batches of {batch_size} tiles', 'at least one tile')
-        if not 0 <= score <= 1:
-            raise ConfigError(f'a least score of {score}', 'a number from 0 to 1')
-        self._sha256 = _sha256(self.checkpoint)
+        self.models = [
+            TrainedModel(path, config, device, amp=options.amp, compiled=options.compiled)
+            for path in paths
+        ]
+        spec = self.models[0].spec
+        self._check_task(options)
+        tile, overlap = options.tiling(spec.chip_size)
+        nodata = spec.nodata if options.nodata is None else options.nodata
+        self.options = replace(options, tile=tile, overlap=overlap, nodata=nodata)
+        if spec.task == 'pixels':
+            self._model = PixelVoters(self.models, options.tta, options.merge)
+        else:
+            self._model = self.models[0]
+        self._hashes = [file_sha256(model.checkpoint) for model in self.models]
+
+    @property
+    def spec(self) -> InputSpec:
+        """What the model must be fed."""
+        return self.models[0].spec
 
     def predict(
         self,
-        source: str | os.PathLike | Sequence[str | os.PathLike],
-        folder: str | os.PathLike,
+        scene: Source,
+        folder: str | PathLike | None = None,
         *,
         name: str | None = None,
+        window: tuple[float, float, float, float] | None = None,
+        aoi: str | PathLike | None = None,
+        transform: Affine | None = None,
+        crs: Any = None,
+        bands: Sequence[str] | None = None,
+        restart: bool = False,
         progress: Progress | None = None,
     ) -> Result:
-        """Predicts one scene and writes the results to ``folder``.
+        """Predicts one scene.
 
-        Pixel models write ``<name>.tif``; object models ``<name>.gpkg`` and,
-        where the scene has a place on Earth, ``<name>.geojson``. Both write
+        Pixel models give ``<name>.tif``; object models ``<name>.gpkg`` and,
+        where the scene has a place on Earth, ``<name>.geojson``. Both give
         ``<name>.png`` to look at and ``<name>.json`` with what was done. The
         files appear together when all are complete, and replace those of an
         earlier prediction of the same scene.
 
+        Finished rows of tiles are kept in ``<folder>/.<name>.unfinished``
+        until then. If the run is interrupted, however that happens, the same
+        call goes on there and gives the same bytes.
+
         Args:
-            source: File, or co-registered files, of the scene.
-            folder: Where to write; made if missing.
+            scene: File, or co-registered files, of the scene; or a Scene; or
+                an array as :func:`geo_mm.inference.sources.scene_of_array`
+                takes it.
+            folder: Where to write; made if missing. None gives the result in
+                memory.
             name: Name of the results; that of the scene by default.
+            window: ``(x_min, y_min, x_max, y_max)`` in units of the scene's
+                CRS: only this part is predicted.
+            aoi: Vector file with polygons: only what lies inside is predicted.
+            transform: Pixel to map coordinates of an array.
+            crs: CRS of an array.
+            bands: Names of the bands of an array.
+            restart: Forget what an interrupted run has finished.
             progress: Called as tiles are done.
 
         Raises:
             SceneError: If the scene cannot be read.
             SpecError: If it cannot be made into what the model must be fed.
+            LabelError: If the AOI cannot be read, or lies elsewhere.
             OutputError: If the results cannot be written, or would replace
-                files that are not an earlier prediction of the scene.
+                files that are not an earlier prediction of the scene, or an
+                interrupted run had other settings.
         """
-        scene = self._open(source)
-        name, folder = name or scene.name, Path(folder)
-        _check_replaced(folder, name, scene)
-        with _written_together(folder, name) as workplace, warnings.catch_warnings():
+        with contextlib.ExitStack() as stack:
             # A picture that lies nowhere on Earth is legitimate.
+            stack.enter_context(warnings.catch_warnings())
             warnings.simplefilter('ignore', NotGeoreferencedWarning)
-            write = self._write_pixels if self.model.spec.task == 'pixels' else self._write_objects
-            files, counts = write(scene, workplace, name, progress)
+            if hasattr(scene, 'ndim'):
+                scene = stack.enter_context(
+                    scene_of_array(
+                        scene,
+                        transform=transform,
+                        crs=crs,
+                        bands=bands,
+                        nodata=self.options.nodata,
+                    )
+                )
+            if folder is not None:
+                return self._predict(scene, Path(folder), name, window, aoi, restart, progress)
+            there = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            return loaded(self._predict(scene, there, name, window, aoi, restart, progress))
+
+    def _predict(
+        self,
+        source: Source,
+        folder: Path,
+        name: str | None,
+        window: tuple[float, float, float, float] | None,
+        aoi: str | PathLike | None,
+        restart: bool,
+        progress: Progress | None,
+    ) -> Result:
+        ranks = Ranks.current()
+        options = self.options
+        area = ranks.each(
+            lambda: open_area(
+                source,
+                self.spec,
+                nodata=options.nodata,
+                window=window,
+                aoi=aoi,
+                force=options.force,
+            )
+        )
+        scene, name = area.scene, name or area.native.name
+        plan = tile_plan(scene.width, scene.height, options.tile, int(options.overlap))
+        facts = run_facts(
+            self.models,
+            self._hashes,
+            options,
+            area,
+            window=window,
+            aoi=None if aoi is None else stamped(aoi),
+        )
+        work = self._work(area, plan)
+        journal = Journal(folder / f'.{name}.unfinished')
+
+        def begin() -> tuple[dict, list[int]]:
+            with reported(folder):
+                check_replaced(folder, name, area.native)
+                journal.open(facts, run_notes(), restart=restart)
+            missing = {tile.row for tile in plan} - journal.finished()
+            return journal.notes, sorted(missing)
+
+        try:
+            notes, missing = ranks.first(begin)
+            run = RowRun(
+                self._model,
+                work,
+                scene,
+                plan,
+                journal,
+                batch_size=notes.get('batch_size', options.batch_size),
+                aoi=area.aoi,
+                progress=progress,
+            )
+            ranks.each(lambda: _compute(run, ranks.share(missing), journal))
+
+            def assemble() -> Result:
+                record = provenance(self.models, self._hashes, facts, notes, area)
+                return self._assemble(journal, area, plan, folder, name, record)
+
+            return ranks.first(assemble)
+        finally:
+            if ranks.rank == 0:
+                journal.close()
+
+    def _work(self, area: Area, plan: list[Tile]) -> RowWork:
+        if self.spec.task == 'objects':
+            check_overlap(plan)
+            model = self.models[0]
+            return ObjectRows(area.scene, self.options.score, most_objects(model.config))
+        return PixelRows(
+            plan,
+            area.scene.grid,
+            self._grid(area),
+            len(self.spec.classes),
+            decision=self._model.decision,
+            blend=self.options.blend,
+            outputs=self.options.outputs,
+        )
+
+    def _assemble(
+        self,
+        journal: Journal,
+        area: Area,
+        plan: list[Tile],
+        folder: Path,
+        name: str,
+        record: Provenance,
+    ) -> Result:
+        """Makes the files of a complete journal, which is then forgotten."""
+        rows = sorted({tile.row for tile in plan})
+        if missing := set(rows) - journal.finished():
+            raise OutputError(
+                f'{journal.folder} lacks {len(missing)} rows that other processes computed',
+                'a folder that all machines see',
+                'choose one with -o',
+            )
+        with written_together(folder, journal.folder / 'results', name) as workplace:
+            stored = (journal.read(row) for row in rows)
+            if self.spec.task == 'pixels':
+                files, counts = write_pixel_results(
+                    stored,
+                    area,
+                    self._grid(area),
+                    workplace,
+                    name,
+                    self.spec,
+                    self.options.outputs,
+                    record,
+                )
+            else:
+                found = list(stored)
+                warn_of_full_tiles(found, area.scene, most_objects(self.models[0].config))
+                files, counts = write_object_results(
+                    found, area, workplace, name, self.spec, self.options, record
+                )
+        journal.remove()
         return Result(tuple(folder / file for file in files), counts)
 
-    def _open(self, source: str | os.PathLike | Sequence[str | os.PathLike]) -> Scene:
-        """The scene as the model must see it."""
-        spec = self.model.spec
-        try:
-            # By name, because an alpha band is left out unless asked for, and
-            # in some files that is the near infrared.
-            scene = Scene.open(source, bands=spec.bands, nodata=self.nodata)
-        except SceneError:
-            scene = Scene.open(source, nodata=self.nodata)
-        return spec.fit(scene)
+    def _grid(self, area: Area) -> Grid:
+        """Grid of class rasters."""
+        return (area.native if self.options.grid == 'scene' else area.scene).grid
 
-    def _write_pixels(
-        self, scene: Scene, folder: Path, name: str, progress: Progress | None
-    ) -> tuple[list[str], dict[str, int]]:
-        plan = tile_plan(scene.width, scene.height, self.tile, self.overlap)
-        provenance = self._provenance(scene)
-        counts = predict_pixels(
-            self.model,
-            scene,
-            plan,
-            folder / f'{name}.tif',
-            batch_size=self.batch_size,
-            tags={'GEO_MM_PROVENANCE': json.dumps(provenance)},
-            progress=(lambda done: progress(done, len(plan))) if progress else None,
-        )
-        quicklook = draw_pixels_quicklook(scene, folder / f'{name}.tif', self.model.spec)
-        summary = _write_summary(folder, name, quicklook, provenance, counts)
-        return [f'{name}.tif', *summary], counts
-
-    def _write_objects(
-        self, scene: Scene, folder: Path, name: str, progress: Progress | None
-    ) -> tuple[list[str], dict[str, int]]:
-        plan = tile_plan(scene.width, scene.height, self.tile, self.overlap)
-        objects = predict_objects(
-            self.model,
-            scene,
-            plan,
-            batch_size=self.batch_size,
-            score=self.score,
-            progress=(lambda done: progress(done, len(plan))) if progress else None,
-        )
-        found = objects['class'].value_counts()
-        counts = {key: int(found.get(key, 0)) for key in self.model.spec.classes}
-        files = [f'{name}.gpkg', f'{name}.geojson'] if scene.gsd else [f'{name}.gpkg']
-        for file in files:
-            write_layer(objects, folder / file, layer='objects')
-        quicklook = draw_objects_quicklook(scene, objects, self.model.spec)
-        summary = _write_summary(folder, name, quicklook, self._provenance(scene), counts)
-        return [*files, *summary], counts
-
-    def _provenance(self, scene: Scene) -> dict:
-        return {
-            'geo_mm': geo_mm.__version__,
-            'time': datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'),
-            'config': self.model.config.filename,
-            'checkpoint': os.path.abspath(self.checkpoint),
-            'checkpoint_sha256': self._sha256,
-            'scene': list(scene.sources),
-            'tile': self.tile,
-            'overlap': self.overlap,
-            'nodata': self.nodata,
-            'score': self.score if self.model.spec.task == 'objects' else None,
-            'input_spec': self.model.spec.to_dict(),
-        }
+    def _check_task(self, options: PredictOptions) -> None:
+        if self.spec.task == 'pixels':
+            return
+        wanted = [
+            name
+            for name in ('tta', 'confidence', 'probabilities')
+            if getattr(options, name) not in (False, None, 'none')
+        ]
+        if wanted or len(self.models) > 1:
+            raise ConfigError(
+                f'{self.models[0].checkpoint} finds objects, and {", ".join(wanted) or "ensemble"} '
+                'is for classes of pixels',
+                'one checkpoint, without test-time augmentation or probabilities',
+                'leave it out',
+            )
 
 
-def _check_replaced(folder: Path, name: str, scene: Scene) -> None:
-    """Raises OutputError if writing would cost the user a file."""
-    if any(Path(source).parent.resolve() == folder.resolve() for source in scene.sources):
-        raise OutputError(
-            f'{folder} is the folder of the scene itself, whose file would be replaced',
-            'another folder',
-            'choose one with -o',
-        )
-    there = [p for suffix in _SUFFIXES if (p := folder / f'{name}{suffix}').exists()]
-    if there and _predicted_before(folder / f'{name}.json') != list(scene.sources):
-        raise OutputError(
-            f'{there[0]} exists, and is no earlier prediction of {scene.sources[0]}',
-            'a folder without files of that name',
-            'choose another folder with -o, or move the file away',
-        )
-
-
-def _predicted_before(summary: Path) -> list[str] | None:
-    """The scene that a summary says its results are of."""
+def _compute(run: RowRun, rows: Sequence[int], journal: Journal) -> None:
     try:
-        return json.loads(summary.read_text())['scene']
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-@contextlib.contextmanager
-def _written_together(folder: Path, name: str) -> Iterator[Path]:
-    """A temporary folder whose files move to ``folder`` if all goes well, else vanish."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f'.{name}-', dir=folder) as workplace:
-            yield Path(workplace)
-            # The summary first: it says that the others may be replaced.
-            for file in sorted(Path(workplace).iterdir(), key=lambda p: p.suffix != '.json'):
-                os.replace(file, folder / file.name)
-    except OSError as error:
-        raise OutputError(
-            f'{folder}: cannot write there: {error.strerror or error}',
-            'a folder you may write to, with enough free space',
-            'choose another with -o',
-        ) from error
-
-
-def _write_summary(
-    folder: Path, name: str, quicklook: Image.Image, provenance: dict, counts: dict[str, int]
-) -> list[str]:
-    quicklook.save(folder / f'{name}.png')
-    text = json.dumps({**provenance, 'counts': counts}, indent=2)
-    (folder / f'{name}.json').write_text(text + '\n')
-    return [f'{name}.png', f'{name}.json']
-
-
-def _sha256(path: str) -> str:
-    digest = hashlib.sha256()
-    with get_local_path(path) as local, Path(local).open('rb') as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        run.run(rows)
+    except GeoMMError:
+        journal.report_failure()
+        raise

@@ -1,60 +1,93 @@
 """Tiles of a scene, read ahead by threads and predicted in batches."""
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from typing import Any, Protocol
 
 import numpy as np
-from mmengine.structures import BaseDataElement
 
-from geo_mm.inference.model import TrainedModel
 from geo_mm.raster import Scene, Tile
+from geo_mm.vector import SceneLabels
 
 _READERS = 2
 
+Predicted = tuple[Tile, Any, np.ndarray]
+"""A tile, what the model says of it, and its valid mask ``(tile, tile)``."""
 
-def predicted_tiles(
-    model: TrainedModel,
+
+class TileModel(Protocol):
+    """What reads tiles, safely in threads, and predicts batches of them."""
+
+    def load(
+        self, scene: Scene, tile: Tile, aoi: SceneLabels | None = None
+    ) -> tuple[Any, np.ndarray]:
+        """Model input, false if nothing is valid, and valid mask of a tile."""
+
+    def predict(self, inputs: Sequence[Any]) -> list[Any]:
+        """Predictions for a batch of model inputs, in the same order."""
+
+
+def predicted_rows(
+    model: TileModel,
     scene: Scene,
-    plan: Sequence[Tile],
+    rows: Sequence[Sequence[Tile]],
     batch_size: int,
+    *,
+    aoi: SceneLabels | None = None,
     progress: Callable[[int], None] | None = None,
-) -> Iterator[tuple[Tile, BaseDataElement, np.ndarray]]:
-    """Predicts the tiles of a plan, in its order; empty tiles cost no forward pass.
+) -> Iterator[Iterator[Predicted]]:
+    """Predicts tiles row by row; empty ones cost no forward pass.
 
-    At most two batches are read ahead, so memory does not grow with the scene.
-    An error while reading ends the iteration and is the one raised. Close the
-    iterator (:func:`contextlib.closing`) where it may not be run to its end:
-    that ends the reading threads.
+    A batch never holds tiles of two rows, so what is predicted of a row does
+    not depend on where a run begins. At most two batches are read ahead,
+    across rows, so memory does not grow with the scene. An error while reading
+    ends the iteration and is the one raised. Close the iterator
+    (:func:`contextlib.closing`) where it may not be run to its end: that ends
+    the reading threads.
 
     Args:
-        model: Model and pipeline.
+        model: Reads and predicts.
         scene: The scene as the model must see it.
-        plan: Tiles to predict.
+        rows: Tiles of each row.
         batch_size: Tiles per forward pass.
+        aoi: Polygons; what lies outside is not valid.
         progress: Called with the number of tiles done since the last call.
 
     Yields:
-        Tile, prediction, and valid mask ``(tile, tile)``; tiles without valid
-        pixels are left out.
+        For each row an iterator, to be run to its end before the next, of its
+        tiles in order; tiles without valid pixels are left out.
     """
-    pending: list[tuple[Tile, dict, np.ndarray]] = []
-    with closing(_read_ahead(model, scene, plan, 2 * batch_size)) as tiles:
-        for tile, inputs, valid in tiles:
-            if inputs:
-                pending.append((tile, inputs, valid))
-            elif progress:
-                progress(1)
-            if len(pending) == batch_size:
-                yield from _predict(model, pending, progress)
-                pending = []
-    yield from _predict(model, pending, progress)
+    tiles = [tile for row in rows for tile in row]
+    with closing(_read_ahead(model, scene, tiles, aoi, 2 * batch_size)) as loaded:
+        for row in rows:
+            yield _predicted(model, itertools.islice(loaded, len(row)), batch_size, progress)
 
 
-def _predict(model, pending, progress) -> Iterator[tuple[Tile, BaseDataElement, np.ndarray]]:
-    if not pending:
-        return
+def rows_of(plan: Sequence[Tile]) -> list[list[Tile]]:
+    """The tiles of each row of a plan."""
+    return [list(tiles) for _, tiles in itertools.groupby(plan, key=lambda tile: tile.row)]
+
+
+def _predicted(
+    model: TileModel, loaded: Iterator, batch_size: int, progress: Callable[[int], None] | None
+) -> Iterator[Predicted]:
+    pending: list[tuple[Tile, Any, np.ndarray]] = []
+    for tile, inputs, valid in loaded:
+        if inputs:
+            pending.append((tile, inputs, valid))
+        elif progress:
+            progress(1)
+        if len(pending) == batch_size:
+            yield from _batch(model, pending, progress)
+            pending = []
+    if pending:
+        yield from _batch(model, pending, progress)
+
+
+def _batch(model: TileModel, pending: list, progress) -> Iterator[Predicted]:
     predictions = model.predict([inputs for _, inputs, _ in pending])
     for (tile, _, valid), prediction in zip(pending, predictions, strict=True):
         yield tile, prediction, valid
@@ -63,13 +96,13 @@ def _predict(model, pending, progress) -> Iterator[tuple[Tile, BaseDataElement, 
 
 
 def _read_ahead(
-    model: TrainedModel, scene: Scene, plan: Sequence[Tile], ahead: int
-) -> Iterator[tuple[Tile, dict, np.ndarray]]:
+    model: TileModel, scene: Scene, tiles: Sequence[Tile], aoi: SceneLabels | None, ahead: int
+) -> Iterator[tuple[Tile, Any, np.ndarray]]:
     pool = ThreadPoolExecutor(_READERS, thread_name_prefix='read-tiles')
     try:
         queue: deque = deque()
-        for tile in plan:
-            queue.append((tile, pool.submit(model.load, scene, tile)))
+        for tile in tiles:
+            queue.append((tile, pool.submit(model.load, scene, tile, aoi)))
             if len(queue) > ahead:
                 yield _ready(queue)
         while queue:
@@ -78,6 +111,6 @@ def _read_ahead(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _ready(queue: deque) -> tuple[Tile, dict, np.ndarray]:
+def _ready(queue: deque) -> tuple[Tile, Any, np.ndarray]:
     tile, future = queue.popleft()
     return tile, *future.result()

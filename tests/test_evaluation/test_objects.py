@@ -1,5 +1,7 @@
 """Objects against objects: small cases with numbers worked out by hand."""
 
+import dataclasses
+import json
 import time
 
 import geopandas as gpd
@@ -320,13 +322,60 @@ def test_aoi_without_any_object():
 
 def test_unknown_class_column_lists_the_columns():
     truth = layer(TRUTH, kind=['a'] * 4)
-    pred = layer(TRUTH, **{'class': ['a'] * 4})
-    with pytest.raises(LabelError, match=r"no column 'class'[\s\S]*'kind'"):
+    pred = layer(TRUTH, **{'class': ['a', 'a', 'a', 'b']})
+    with pytest.raises(LabelError, match=r"no column 'class'[\s\S]*a, b[\s\S]*'kind'"):
         evaluate(pred, truth)
     result = evaluate(pred, truth, truth_class_column='kind')
-    assert result.scores.overall.counts.hits == 4
+    assert result.scores.overall.counts.hits == 3
     with pytest.raises(LabelError, match=r"no column 'art'[\s\S]*'kind'"):
         evaluate(truth, truth, class_column='art')
+
+
+def test_a_truth_without_class_column_is_of_the_one_class_predicted():
+    pred = layer(PRED, **{'class': ['building'] * 5})
+    result = evaluate(pred, layer(TRUTH))
+    assert result.classes == ('building',)
+    assert result.scores.overall.counts.hits == 2
+    assert "All features of GeoDataFrame are taken as class 'building'." in result.notes
+
+
+def test_an_empty_prediction_says_its_class_in_its_record(tmp_path):
+    empty = layer([], **{'class': np.array([], object)})
+    path = write_layer(empty, tmp_path / 'pred.gpkg')
+    assert evaluate(path, layer(TRUTH)).classes == ('object',)
+    spec = {'classes': ['building'], 'background': None}
+    (tmp_path / 'pred.json').write_text(json.dumps({'scene': ['a.tif'], 'input_spec': spec}))
+    result = evaluate(path, layer(TRUTH))
+    assert result.scores.classes['building'].counts.missed == 4
+
+
+def test_a_model_of_several_classes_needs_a_class_column_in_the_truth(tmp_path):
+    # Only buildings were found, but cars could have been.
+    path = write_layer(layer(PRED, **{'class': ['building'] * 5}), tmp_path / 'pred.gpkg')
+    spec = {'classes': ['building', 'car'], 'background': None}
+    (tmp_path / 'pred.json').write_text(json.dumps({'scene': ['a.tif'], 'input_spec': spec}))
+    with pytest.raises(LabelError, match=r'classes building, car[\s\S]*one_class'):
+        evaluate(path, layer(TRUTH))
+    result = evaluate(path, layer(TRUTH), classes=['building'])
+    assert result.scores.classes['building'].counts.hits == 2
+    result = evaluate(path, layer(TRUTH), one_class=True)
+    assert result.scores.classes['object'].counts.hits == 2
+
+
+def test_a_column_that_was_named_must_be_there():
+    pred = layer(TRUTH, **{'class': ['building'] * 4})
+    with pytest.raises(LabelError, match="no column 'art'"):
+        evaluate(pred, layer(TRUTH), truth_class_column='art')
+
+
+def test_what_messages_advise_can_be_set():
+    pred = layer(TRUTH, **{'class': ['a', 'a', 'a', 'b']})
+    with pytest.raises(LabelError) as caught:
+        evaluate(pred, layer(TRUTH))
+    advice = str(caught.value).split('to do:')[1].split('(')[0]
+    names = {field.name for field in dataclasses.fields(ObjectSettings)}
+    named = {word.strip(',') for word in advice.split()} & names
+    assert named == {'class_column', 'truth_class_column', 'classes', 'one_class'}
 
 
 def test_scores_that_are_no_numbers():

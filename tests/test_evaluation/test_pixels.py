@@ -1,5 +1,7 @@
 """Class rasters against rasters and vector layers."""
 
+import json
+
 import geopandas as gpd
 import numpy as np
 import pytest
@@ -10,10 +12,9 @@ from hypothesis import strategies as st
 from rasterio.crs import CRS
 
 from geo_mm.errors import LabelError, SceneError
-from geo_mm.evaluation import Confusion, PixelSettings, evaluate_pixels
-from geo_mm.evaluation import pixels as pixels_module
-from geo_mm.evaluation.pixels import read_windows
-from geo_mm.raster import Grid, RasterWriter, Scene
+from geo_mm.evaluation import Confusion, PixelSettings, class_raster, evaluate_pixels
+from geo_mm.evaluation.class_raster import read_windows
+from geo_mm.raster import Grid, RasterWriter, Scene, Window
 from geo_mm.vector import write_layer
 from tests.data.rasters import TRANSFORM, write_raster
 
@@ -111,8 +112,8 @@ def test_windows_do_not_change_the_numbers(tmp_path, monkeypatch):
             write_raster(tmp_path / f'{name}{number}.tif', array, **options)
             for name, array in (('pred', pred), ('truth', truth))
         )
-        monkeypatch.setattr(pixels_module, '_WINDOW_PIXELS', 3000)
-        monkeypatch.setattr(pixels_module, '_WINDOW_WIDTH', 64)
+        monkeypatch.setattr(class_raster, '_WINDOW_PIXELS', 3000)
+        monkeypatch.setattr(class_raster, '_WINDOW_WIDTH', 64)
         result = evaluate(*paths)
         np.testing.assert_array_equal(result.confusion.matrix, expected)
         assert result.scenes[0].sketch.compared.sum() == pred.size
@@ -126,12 +127,12 @@ def test_sketch_of_a_scene_larger_than_the_page(tmp_path, monkeypatch):
         write_raster(tmp_path / f'{name}.tif', array, tiled=True, blockxsize=80, blockysize=112)
         for name, array in (('pred', pred), ('truth', truth))
     ]
-    monkeypatch.setattr(pixels_module, '_WINDOW_PIXELS', 40_000)
+    monkeypatch.setattr(class_raster, '_WINDOW_PIXELS', 40_000)
     sketch = evaluate(*paths).scenes[0].sketch
-    assert sketch.step == 3
-    np.testing.assert_array_equal(sketch.truth, truth[::3, ::3])
-    np.testing.assert_array_equal(sketch.pred, pred[::3, ::3])
-    wrong = np.pad(pred != truth, ((0, 2), (0, 0))).reshape(501, 3, 300, 3).sum((1, 3))
+    assert sketch.step == 2
+    np.testing.assert_array_equal(sketch.truth, truth[::2, ::2])
+    np.testing.assert_array_equal(sketch.pred, pred[::2, ::2])
+    wrong = np.pad(pred != truth, ((0, 1), (0, 0))).reshape(751, 2, 450, 2).sum((1, 3))
     np.testing.assert_array_equal(sketch.wrong, wrong)
 
 
@@ -147,6 +148,12 @@ def test_windows_cover_every_pixel_once_and_are_bounded(tmp_path):
             assert window.area <= 1 << 21
             seen[window.slices()] += 1
         assert (seen == 1).all()
+        part = Window(700, 333, 1801, 1500)
+        for window in read_windows(scene, part):
+            seen[window.slices()] += 1
+        expected = np.ones((2100, 3001), np.uint8)
+        expected[part.slices()] = 2
+        np.testing.assert_array_equal(seen, expected)
 
 
 def test_class_names_decide_where_both_rasters_have_them(tmp_path):
@@ -209,6 +216,34 @@ def test_vector_truth_of_one_class_needs_no_column(tmp_path):
     result = evaluate(pred, truth)
     assert result.confusion.matrix.tolist() == [[5, 2], [1, 3]]
     assert any("taken as class 'water'" in note for note in result.notes)
+
+
+@pytest.mark.parametrize(('values', 'name'), [((0, 1), '1'), ((0, 7), '7'), ((0, 0), '1')])
+def test_a_nameless_raster_of_one_class_needs_no_column(tmp_path, values, name):
+    pred = write_raster(tmp_path / 'pred.tif', np.array([values], np.uint8))
+    truth = gpd.GeoDataFrame(
+        geometry=[shapely.box(500_000.5, 3_999_999.5, 500_001, 4_000_000)], crs='EPSG:32617'
+    )
+    truth = write_layer(truth, tmp_path / 'truth.gpkg')
+    result = evaluate(pred, truth)
+    assert result.confusion.accuracy == (0.5 if values == (0, 0) else 1.0)
+    assert any(f"taken as class '{name}'" in note for note in result.notes)
+
+
+def test_a_nameless_raster_of_several_classes_needs_a_column(tmp_path):
+    pred = write_raster(tmp_path / 'pred.tif', np.array([[0, 1, 2]], np.uint8))
+    truth = write_layer(squares({1: 'a', 2: 'b'})[['geometry']], tmp_path / 'truth.gpkg')
+    with pytest.raises(LabelError, match=r'the classes 1, 2[\s\S]*class_column'):
+        evaluate(pred, truth)
+    assert any("'1'" in note for note in evaluate(pred, truth, ignore=[2]).notes)
+
+
+def test_names_in_the_record_of_a_raster(tmp_path):
+    pred = write_raster(tmp_path / 'pred.tif', np.where(PRED == 2, 0, PRED))
+    spec = {'classes': ['land', 'water'], 'background': 'land'}
+    (tmp_path / 'pred.json').write_text(json.dumps({'scene': ['a.tif'], 'input_spec': spec}))
+    truth = write_layer(squares({1: 'water', 2: 'land'}), tmp_path / 'truth.gpkg')
+    assert evaluate(pred, truth).classes == ('land', 'water')
 
 
 def test_aoi_leaves_out_pixels_whose_centre_is_outside(tmp_path):

@@ -70,6 +70,18 @@ def test_pixels_leave_numbers_and_page(tmp_path):
     assert files[1].read_text().count('data:image/png;base64,') == 3
 
 
+def test_the_report_says_what_was_scored(tmp_path):
+    pred = write_raster(tmp_path / 'pred.tif', np.eye(4, dtype=np.uint8))
+    result = evaluate_pixels([('s', pred, pred)], area=(0.25, 0, 1, 1))
+    files = write_report(result, tmp_path / 'out')
+    metrics = json.loads(files[0].read_text())
+    assert (metrics['area'], metrics['aoi']) == ([0.25, 0, 1, 1], None)
+    assert metrics['overall']['pixels'] == 12
+    assert 'Only the part (0.25, 0, 1, 1) of each scene' in files[1].read_text()
+    write_report(evaluate_pixels([('s', pred, pred)]), tmp_path / 'out')
+    assert 'All of each scene is scored' in files[1].read_text()
+
+
 def test_unwritable_folder(objects, tmp_path):
     (tmp_path / 'file').write_text('')
     with pytest.raises(OutputError, match='the report cannot be written'):
@@ -104,6 +116,25 @@ def test_objects_lie_on_the_backdrop_where_they_are():
     # 10 m to 14 m east, 10 m to 20 m south of the corner, at 0.5 m.
     assert abs(cols.min() - 20) <= 2 and abs(cols.max() - 28) <= 2
     assert abs(rows.min() - 20) <= 2 and abs(rows.max() - 40) <= 2
+
+
+def test_the_border_of_the_scored_area_is_drawn():
+    truth = layer((500_010, 3_999_980, 500_014, 3_999_990))
+    aoi = layer((500_005, 3_999_975, 500_030, 3_999_995))
+    scene = evaluate_objects([('s', layer(), truth)], aoi=aoi).scenes[0]
+    backdrop = Backdrop(np.full((60, 100, 3), 255, np.uint8), Grid(TRANSFORM, 100, 60, None))
+    image = np.asarray(object_picture(scene.features, backdrop, scene.areas)).max(axis=2)
+    # 5 m to 30 m east, 5 m to 25 m south of the corner, at 0.5 m.
+    assert image[30, 9:12].min() < 160 and image[30, 59:62].min() < 160
+    assert image[9:12, 40].min() < 160 and image[49:52, 40].min() < 160
+    assert (image[:8] > 200).all() and (image[:, 63:] > 200).all()
+
+
+@pytest.mark.parametrize(('side', 'expected'), [(1, 1200), (599, 1198), (700, 700), (1300, 650)])
+def test_maps_of_classes_are_large(tmp_path, side, expected):
+    pred = write_raster(tmp_path / 'pred.tif', np.zeros((1, side), np.uint8))
+    sketch = evaluate_pixels([('s', pred, pred)]).scenes[0].sketch
+    assert pixel_pictures(sketch, 1)['errors'].width == expected
 
 
 def test_a_layer_without_features_has_a_picture():

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -23,25 +25,26 @@ def full_array_blend(plan, width, height, tiles):
     return (values / np.where(total > 0, total, 1))[:, :height, :width]
 
 
-def strip_blend(plan, width, height, channels, tiles, valid):
+def rows_of(numbered):
+    return [list(row) for _, row in itertools.groupby(numbered, key=lambda item: item[1].row)]
+
+
+def strip_blend(plan, width, height, channels, tiles, valid, blend='window'):
     """The blender's strips put together, and checked to come in order without a gap."""
-    blender = StripBlender(plan, width, height, channels)
+    blender = StripBlender(plan, width, height, channels, blend)
     values = np.full((channels, height, width), np.nan)
     known = np.zeros((height, width), bool)
     rows = 0
 
-    def keep(strips):
-        nonlocal rows
-        for window, strip, strip_valid in strips:
-            assert (window.col_off, window.row_off, window.width) == (0, rows, width)
-            values[(slice(None), *window.slices())] = strip
-            known[window.slices()] = strip_valid
-            rows += window.height
-
-    for number, tile in enumerate(plan):
-        if number in tiles:
-            keep(blender.add(tile, tiles[number], valid[number]))
-    keep(blender.finish())
+    for row in rows_of(list(enumerate(plan))):
+        for number, tile in row:
+            if number in tiles:
+                blender.add(tile, tiles[number], valid[number])
+        window, strip, strip_valid = blender.finish_row()
+        assert (window.col_off, window.row_off, window.width) == (0, rows, width)
+        values[(slice(None), *window.slices())] = strip
+        known[window.slices()] = strip_valid
+        rows += window.height
     assert rows == height
     return values, known
 
@@ -128,6 +131,59 @@ def test_strips_end_where_the_next_row_of_tiles_begins():
     plan = tile_plan(8, 20, 8, 2)  # rows of tiles at 0, 6 and 12
     blender = StripBlender(plan, 8, 20, 1)
     tile, valid = np.ones((1, 8, 8), np.float32), np.ones((8, 8), bool)
-    windows = [[w for w, *_ in blender.add(t, tile, valid)] for t in plan]
-    assert windows == [[], [Window(0, 0, 8, 6)], [Window(0, 6, 8, 6)]]
-    assert [w for w, *_ in blender.finish()] == [Window(0, 12, 8, 8)]
+    windows = []
+    for part in plan:
+        blender.add(part, tile, valid)
+        windows.append(blender.finish_row().window)
+    assert windows == [Window(0, 0, 8, 6), Window(0, 6, 8, 6), Window(0, 12, 8, 8)]
+
+
+def test_crop_takes_each_pixel_from_the_tile_whose_core_it_lies_in():
+    plan = tile_plan(30, 20, 8, 3)
+    tiles = {n: np.full((1, 8, 8), n, np.float32) for n in range(len(plan))}
+    valid = dict.fromkeys(tiles, np.ones((8, 8), bool))
+    values, _ = strip_blend(plan, 30, 20, 1, tiles, valid, blend='crop')
+    for number, tile in enumerate(plan):
+        assert (values[(0, *tile.core.slices())] == number).all()
+
+
+@given(
+    width=st.integers(1, 40),
+    height=st.integers(1, 90),
+    side=st.integers(1, 33),
+    share=st.floats(0, 0.75),
+    blend=st.sampled_from(['window', 'crop']),
+    data=st.data(),
+)
+@settings(max_examples=60)
+def test_same_bits_wherever_it_begins(width, height, side, share, blend, data):
+    """With what is carried over, and with the halo computed again."""
+    plan = tile_plan(width, height, side, int(share * side))
+    rng = np.random.default_rng(0)
+    values = rng.random((len(plan), 2, side, side), np.float32)
+    valid = rng.random((len(plan), side, side)) > 0.1
+    rows = rows_of(list(enumerate(plan)))
+
+    def strips(blender, first):
+        for number, row in enumerate(rows[first:], first):
+            for n, tile in row:
+                blender.add(tile, values[n], valid[n])
+            window, strip, strip_valid = blender.finish_row()
+            carry = tuple(part.copy() for part in blender.carry())
+            yield number, window, strip.copy(), strip_valid.copy(), carry
+
+    def made():
+        return StripBlender(plan, width, height, 2, blend)
+
+    whole = list(strips(made(), 0))
+    first = data.draw(st.integers(0, len(rows) - 1))
+    carried, halo = made(), made()
+    carried.start(first, whole[first - 1][-1] if first else None)
+    begin = halo.halo(first)
+    halo.start(begin)
+    for got in ([*strips(carried, first)], [*strips(halo, begin)][first - begin :]):
+        assert len(got) == len(whole) - first
+        for (_, *mine), (_, *theirs) in zip(got, whole[first:], strict=True):
+            assert mine[0] == theirs[0]
+            for a, b in zip(mine[1:3], theirs[1:3], strict=True):
+                assert a.tobytes() == b.tobytes()

@@ -36,7 +36,7 @@ def test_what_mmengine_puts_beside_the_weights_does_no_harm(files):
         message_hub={'log_scalars': {'loss': HistoryBuffer([1.0, 2.0], [1, 1])}},
         optimizer={'state': {0: {'step': torch.tensor(1.0)}}, 'lr': np.float64(0.1)},
         param_schedulers=[{'function': torch.nn.functional.relu, 'method': HistoryBuffer().mean}],
-        meta={'palette': np.zeros((2, 3), 'uint8')},
+        meta={'palette': np.zeros((2, 3), 'uint8'), 'cfg': files[0].read_text()},
     )
     assert trained(files).spec == SPEC
 
@@ -52,7 +52,8 @@ class Burglar:
 
 
 def test_loading_a_checkpoint_runs_nothing_that_it_brings(tmp_path, files):
-    changed(files[1], meta={'note': Burglar(tmp_path / 'broken in')})
+    meta = {'note': Burglar(tmp_path / 'broken in'), 'cfg': files[0].read_text()}
+    changed(files[1], meta=meta)
     trained(files)
     assert not (tmp_path / 'broken in').exists()
     torch.load(files[1], weights_only=False)  # which does run it
@@ -68,7 +69,7 @@ def test_checkpoint_without_spec(files):
 def test_checkpoint_of_another_model(tmp_path, files):
     other = pixel_files(tmp_path / 'other', SPEC, [[0.0], [1.0], [2.0]])
     with pytest.raises(ConfigError, match='does not fit'):
-        trained((files[0], other[1]))
+        TrainedModel(other[1], load_config(files[0]), 'cpu')
 
 
 @pytest.mark.parametrize('content', [b'', b'nonsense', pickle.dumps([1, 2])])
@@ -94,20 +95,20 @@ def test_missing_checkpoint(files):
 def test_config_that_normalises_otherwise_is_refused(files, key, value):
     config = load_config(files[0], {f'model.data_preprocessor.{key}': value})
     with pytest.raises(ConfigError, match=f'{key}=(.|\n)*trained'):
-        TrainedModel(config, files[1], 'cpu')
+        TrainedModel(files[1], config, 'cpu')
 
 
 def test_pipeline_that_reads_no_chips_is_refused(files):
     config = load_config(files[0])
     config.test_dataloader.dataset.pipeline[0].type = 'LoadImageFromFile'
     with pytest.raises(ConfigError, match=r'geo_mm\.LoadChip'):
-        TrainedModel(config, files[1], 'cpu')
+        TrainedModel(files[1], config, 'cpu')
 
 
 @pytest.mark.parametrize('device', ['gpu', 'cuda:99', 'cpu:x'])
 def test_device_that_does_not_exist(files, device):
     with pytest.raises(ConfigError, match=f"device '{device}'"):
-        TrainedModel(load_config(files[0]), files[1], device)
+        TrainedModel(files[1], device=device)
 
 
 def test_wrapped_test_dataset(files):
@@ -115,7 +116,7 @@ def test_wrapped_test_dataset(files):
     config.test_dataloader.dataset = dict(
         type='ConcatDataset', datasets=[config.test_dataloader.dataset]
     )
-    assert TrainedModel(config, files[1], 'cpu').pipeline.transforms
+    assert TrainedModel(files[1], config, 'cpu').pipeline.transforms
 
 
 def test_label_steps_are_left_out_of_the_pipeline(files):

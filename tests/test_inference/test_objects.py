@@ -126,7 +126,8 @@ def test_scores_below_the_limit_are_left_out(tmp_path, model):
 def test_scene_without_objects(tmp_path, model):
     objects = predict(model, scene_of(tmp_path / 's.tif', np.zeros((80, 90), 'uint16')))
     assert len(objects) == 0
-    assert objects.columns.tolist() == ['class', 'class_id', 'score', 'area_m2', 'geometry']
+    columns = ['class', 'class_id', 'score', 'area_m2', 'tile', 'geometry']
+    assert objects.columns.tolist() == columns
     assert objects.crs == UTM_17N
 
 

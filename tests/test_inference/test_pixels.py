@@ -1,4 +1,5 @@
 import json
+from contextlib import closing
 from xml.etree import ElementTree
 
 import numpy as np
@@ -10,7 +11,9 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
 from geo_mm.errors import ConfigError
-from geo_mm.inference.pixels import predict_pixels, probabilities
+from geo_mm.inference.pixels import PixelOutputs, PixelRows, write_pixels
+from geo_mm.inference.tiles import predicted_rows, rows_of
+from geo_mm.inference.voting import PixelVoters, probabilities
 from geo_mm.raster import Scene, tile_plan
 from tests.data.models import pixel_files, spec_of, trained
 from tests.data.rasters import TRANSFORM, UTM_17N, noise, write_raster
@@ -28,12 +31,31 @@ def expected_classes(image):
 
 @pytest.fixture(scope='module')
 def model(tmp_path_factory):
-    return trained(pixel_files(tmp_path_factory.mktemp('model'), SPEC, WEIGHTS))
+    return voters(pixel_files(tmp_path_factory.mktemp('model'), SPEC, WEIGHTS))
 
 
-def predict(model, scene, path, tile=64, overlap=16, **kwargs):
+def voters(files):
+    return PixelVoters([trained(files)])
+
+
+def predict(model, scene, path, tile=64, overlap=16, tags=None, outputs=None):
+    outputs = outputs or PixelOutputs()
     plan = tile_plan(scene.width, scene.height, tile, overlap)
-    counts = predict_pixels(model, scene, plan, path, batch_size=2, **kwargs)
+    work = PixelRows(
+        plan,
+        scene.grid,
+        scene.grid,
+        len(model.spec.classes),
+        decision=model.decision,
+        outputs=outputs,
+    )
+    tiles = predicted_rows(model, scene, rows_of(plan), 2)
+    strips = (work.finish(row) for row in tiles)
+    path.parent.mkdir(exist_ok=True)
+    with closing(tiles):
+        _, counts = write_pixels(
+            strips, scene.grid, path.parent, path.stem, model.spec, outputs, tags
+        )
     with rasterio.open(path) as dataset:
         return dataset.read(1), counts
 
@@ -134,7 +156,7 @@ def test_error_in_the_middle_leaves_no_file(tmp_path, model):
 def test_binary_model_decides_at_its_threshold(tmp_path, threshold, least):
     """As tools/test.py does; MMSegmentation's default is 0.3."""
     spec = spec_of('pixels', ['other', 'bright'], mean=(127.5,), std=(20.0,))
-    model = trained(pixel_files(tmp_path / 'm', spec, [[1.0]], threshold=threshold))
+    model = voters(pixel_files(tmp_path / 'm', spec, [[1.0]], threshold=threshold))
     image = noise((1, 50, 60))
     scene = Scene.open(write_raster(tmp_path / 's.tif', image))
     found, counts = predict(model, scene, tmp_path / 'out.tif', 32, 8)
@@ -145,7 +167,7 @@ def test_binary_model_decides_at_its_threshold(tmp_path, threshold, least):
 
 def test_model_with_other_classes_than_the_spec_is_refused(tmp_path):
     spec = spec_of('pixels', ['a', 'b'])
-    model = trained(pixel_files(tmp_path / 'm', spec, [[0.0], [1.0], [2.0]]))
+    model = voters(pixel_files(tmp_path / 'm', spec, [[0.0], [1.0], [2.0]]))
     scene = Scene.open(write_raster(tmp_path / 's.tif', noise((1, 20, 20))))
     with pytest.raises(ConfigError, match=r'gives 3 classes(.|\n)*2: a, b'):
         predict(model, scene, tmp_path / 'out.tif')

@@ -7,12 +7,16 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
+import shapely
+import torch
 from affine import Affine
 from PIL import Image
+from rasterio.features import rasterize
 
-from geo_mm.engine.launch import load_config
 from geo_mm.errors import ConfigError, OutputError, SceneError, SpecError
 from geo_mm.inference import Predictor
+from geo_mm.provenance import file_sha256, read_provenance
+from geo_mm.raster import Scene, Window
 from tests.data.models import object_files, paint, pixel_files, spec_of
 from tests.data.rasters import TRANSFORM, UTM_17N, noise, write_raster
 
@@ -23,7 +27,7 @@ MAGENTA = (255, 0, 255)
 
 
 def predictor(files, **kwargs):
-    return Predictor(load_config(files[0]), files[1], device='cpu', **{'tile': 64, **kwargs})
+    return Predictor(files[1], device='cpu', **{'tile': 64, **kwargs})
 
 
 @pytest.fixture(scope='module')
@@ -67,6 +71,7 @@ def test_pixels_end_to_end(tmp_path, pixel_model, image):
     assert sorted(os.listdir(tmp_path / 'out')) == [
         'town.json',
         'town.png',
+        'town.qml',
         'town.tif',
         'town.tif.aux.xml',
     ]
@@ -82,14 +87,14 @@ def test_summary_and_tags_say_how_it_was_made(tmp_path, pixel_model, image):
     result = predictor(pixel_model, overlap=8).predict(scene, tmp_path / 'out')
     summary = json.loads(result.files[-1].read_text())
     assert summary['scene'] == [str(scene)]
-    assert summary['checkpoint'] == str(pixel_model[1])
-    assert len(summary['checkpoint_sha256']) == 64
-    assert (summary['tile'], summary['overlap']) == (64, 8)
     assert summary['counts'] == result.counts
     assert summary['input_spec']['classes'] == list(CLASSES)
-    with rasterio.open(result.files[0]) as dataset:
-        tag = json.loads(dataset.tags()['GEO_MM_PROVENANCE'])
-    assert tag == {key: value for key, value in summary.items() if key != 'counts'}
+    record = read_provenance(result.files[0])
+    assert record == read_provenance(result.files[-1])
+    assert record.checkpoints[0].path == str(pixel_model[1])
+    assert record.checkpoints[0].sha256 == file_sha256(pixel_model[1])
+    assert (record.options['tile'], record.options['overlap']) == (64, 8)
+    assert record.spec == PIXELS
 
 
 def test_bands_are_found_by_name(tmp_path, pixel_model, image):
@@ -130,16 +135,202 @@ def test_nodata_that_the_scene_does_not_declare(tmp_path, pixel_model, image):
     expected = expected_classes(image)
     expected[:20] = 255
     np.testing.assert_array_equal(read(result.files[0]), expected)
-    assert json.loads(result.files[-1].read_text())['nodata'] == 255
+    assert read_provenance(result.files[0]).options['nodata'] == 255
 
 
 def test_finer_scene_is_read_at_the_trained_gsd(tmp_path, pixel_model, image):
     fine = image.repeat(2, axis=1).repeat(2, axis=2)
     scene = write_scene(tmp_path / 'in' / 's.tif', fine, transform=TRANSFORM @ Affine.scale(0.5))
-    result = predictor(pixel_model).predict(scene, tmp_path / 'out')
+    result = predictor(pixel_model, grid='model').predict(scene, tmp_path / 'out')
     np.testing.assert_array_equal(read(result.files[0]), expected_classes(image))
     with rasterio.open(result.files[0]) as dataset:
         assert dataset.transform.almost_equals(TRANSFORM)
+
+
+@pytest.mark.parametrize('factor', [0.5, 1.7])
+def test_result_lies_in_the_pixels_of_the_scene(tmp_path, pixel_model, factor):
+    """Large even areas, so that resampling to and fro changes nothing inside them."""
+    own = np.zeros((2, 130, 170), 'uint8') + 100
+    own[0, :60, :90], own[1, 60:, 90:], own[:, 60:, :90] = 200, 220, 0
+    transform = TRANSFORM @ Affine.scale(factor)
+    scene = write_scene(tmp_path / 'in' / 's.tif', own, transform=transform)
+    result = predictor(pixel_model).predict(scene, tmp_path / 'out')
+    found = read(result.files[0])
+    with rasterio.open(result.files[0]) as dataset:
+        assert dataset.transform.almost_equals(transform)
+    expected = expected_classes(own)
+    expected[(own == 0).all(0)] = 255
+    away = np.ones(found.shape, bool)
+    away[57:63] = away[:, 87:93] = False
+    np.testing.assert_array_equal(found[away], expected[away])
+
+
+def test_scene_of_a_gsd_far_from_the_trained_one(tmp_path, pixel_model, image):
+    transform = TRANSFORM @ Affine.scale(5)
+    scene = write_scene(tmp_path / 'in' / 's.tif', image, transform=transform)
+    with pytest.raises(SpecError, match=r'2\.5 m per pixel(.|\n)*--force'):
+        predictor(pixel_model).predict(scene, tmp_path / 'out')
+    result = predictor(pixel_model, force=True).predict(scene, tmp_path / 'out')
+    assert read_provenance(result.files[0]).options['force'] is True
+
+
+def test_scene_of_another_data_type(tmp_path, pixel_model, image):
+    scene = write_scene(tmp_path / 'in' / 's.tif', image.astype('uint16'))
+    with pytest.raises(SpecError, match=r'uint16 pixels(.|\n)*uint8'):
+        predictor(pixel_model).predict(scene, tmp_path / 'out')
+    result = predictor(pixel_model, force=True).predict(scene, tmp_path / 'out')
+    np.testing.assert_array_equal(read(result.files[0]), expected_classes(image))
+
+
+def test_window(tmp_path, pixel_model, image):
+    scene = write_scene(tmp_path / 'in' / 's.tif', image)
+    left, top = TRANSFORM @ (30, 20)
+    right, bottom = TRANSFORM @ (77, 65)
+    ours = predictor(pixel_model)
+    result = ours.predict(scene, tmp_path / 'out', window=(left, bottom, right, top))
+    np.testing.assert_array_equal(read(result.files[0]), expected_classes(image)[20:65, 30:77])
+    with rasterio.open(result.files[0]) as dataset:
+        assert dataset.bounds == (left, bottom, right, top)
+    with pytest.raises(SceneError, match='touches none of its pixels'):
+        ours.predict(scene, tmp_path / 'out', window=(0, 0, 1, 1))
+
+
+def test_aoi_is_followed_exactly_and_tiles_outside_cost_nothing(tmp_path, pixel_model, image):
+    scene = write_scene(tmp_path / 'in' / 's.tif', image)
+    corners = [TRANSFORM @ xy for xy in ((5, 5), (60.3, 5), (5, 60.3))]
+    aoi = gpd.GeoDataFrame(geometry=[shapely.Polygon(corners)], crs=UTM_17N)
+    aoi.to_crs(4326).to_file(tmp_path / 'aoi.geojson')
+    ours, batches = predictor(pixel_model, tile=32, overlap=0), []
+    hook = ours.models[0].model.register_forward_hook(lambda *a: batches.append(len(a[-1])))
+    result = ours.predict(scene, tmp_path / 'out', aoi=tmp_path / 'aoi.geojson')
+    hook.remove()
+    inside = rasterize([shapely.Polygon([(5, 5), (60.3, 5), (5, 60.3)])], (90, 120)).astype(bool)
+    found = read(result.files[0])
+    differing = (found != 255) != inside
+    assert differing.sum() <= 3  # centres on the edge, after going through degrees
+    np.testing.assert_array_equal(
+        found[inside & ~differing], expected_classes(image)[inside & ~differing]
+    )
+    assert sum(batches) == 6  # of twelve
+
+
+def test_confidence_and_probabilities(tmp_path, pixel_model, image):
+    image[:, :9] = 0
+    scene = write_scene(tmp_path / 'in' / 's.tif', image)
+    red, nir = (image[0] - 127.5) / 10, (image[1] - 99.75) / 10
+    shares = np.exp(np.stack([0 * red, red, nir]))
+    shares /= shares.sum(axis=0)
+    result = predictor(pixel_model, confidence=True, probabilities='float32').predict(
+        scene, tmp_path / 'out'
+    )
+    names = [path.name for path in result.files]
+    assert names == ['s.tif', 's_confidence.tif', 's_probabilities.tif', 's.png', 's.json']
+    with rasterio.open(result.files[2]) as dataset:
+        assert dataset.descriptions == CLASSES
+        found = dataset.read()
+    assert np.isnan(found[:, :9]).all()
+    np.testing.assert_allclose(found[:, 9:], shares[:, 9:], atol=1e-6)
+    with rasterio.open(result.files[1]) as dataset:
+        assert dataset.nodata == 255
+        np.testing.assert_allclose(dataset.read(1)[9:] / 250, shares.max(0)[9:], atol=0.0021)
+    # Another run without them takes the old ones away.
+    predictor(pixel_model).predict(scene, tmp_path / 'out')
+    assert len(os.listdir(tmp_path / 'out')) == 5
+
+
+def test_array_in_and_arrays_out(tmp_path, pixel_model, image):
+    image[:, :10] = 255
+    result = predictor(pixel_model, nodata=255, confidence=True).predict(
+        image, transform=TRANSFORM, crs=UTM_17N, bands=['Red', 'NIR']
+    )
+    expected = expected_classes(image)
+    expected[:10] = 255
+    np.testing.assert_array_equal(result.classes, expected)
+    assert result.files == ()
+    assert result.grid.transform == TRANSFORM
+    assert np.isnan(result.confidence[:10]).all()
+    assert result.confidence[10:].min() > 1 / 3
+    assert result.counts['bright'] == (expected == 1).sum()
+
+
+def test_objects_of_an_array(object_model):
+    image = paint((90, 120), [[3, 4, 20, 14], [55, 50, 70, 66]])[None]
+    result = predictor(object_model).predict(image, transform=TRANSFORM, crs=UTM_17N, bands=['id'])
+    assert result.objects.crs == UTM_17N
+    assert sorted(result.objects['class']) == ['even', 'odd']
+    assert result.classes is None
+
+
+def test_scene_object(tmp_path, pixel_model, image):
+    scene = Scene.open(write_scene(tmp_path / 'in' / 's.tif', image))
+    part = scene.crop(Window(10, 20, 50, 40))
+    result = predictor(pixel_model).predict(part)
+    np.testing.assert_array_equal(result.classes, expected_classes(image)[20:60, 10:60])
+
+
+def test_array_of_two_dimensions(pixel_model, image):
+    with pytest.raises(SceneError, match=r'shape \(90, 120\)'):
+        predictor(pixel_model).predict(image[0])
+
+
+def test_ensemble_and_views(tmp_path, pixel_model, image):
+    other = pixel_files(tmp_path / 'm', PIXELS, [[0, 0], [-1, 0], [0, 1]])
+    scene = write_scene(tmp_path / 'in' / 's.tif', image)
+    both = Predictor([pixel_model[1], other[1]], device='cpu', tile=64, tta='flip')
+    result = both.predict(scene, tmp_path / 'out')
+    red, nir = (image[0] - 127.5) / 10, (image[1] - 99.75) / 10
+    shares = [np.exp(np.stack([0 * red, sign * red, nir])) for sign in (1, -1)]
+    mean = sum(values / values.sum(axis=0) for values in shares)
+    best, second = np.sort(mean, axis=0)[:-3:-1]
+    sure = best - second > 1e-6
+    assert sure.mean() > 0.99
+    np.testing.assert_array_equal(read(result.files[0])[sure], mean.argmax(0)[sure])
+    models = read_provenance(result.files[0]).checkpoints
+    assert [record.path for record in models] == [str(pixel_model[1]), str(other[1])]
+
+
+def test_what_is_for_pixels_only(object_model):
+    with pytest.raises(ConfigError, match='tta is for classes of pixels'):
+        predictor(object_model, tta='d4')
+
+
+def test_sixteen_bits(tmp_path, pixel_model, image):
+    scene = write_scene(tmp_path / 'in' / 's.tif', image)
+    ours = predictor(pixel_model, amp=True)
+    assert ours.models[0].amp is torch.bfloat16
+    found = read(ours.predict(scene, tmp_path / 'out').files[0])
+    assert (found == expected_classes(image)).mean() > 0.99
+
+
+def test_unfinished_run_is_refused_with_other_settings_and_goes_on_with_the_same(
+    tmp_path, pixel_model, image
+):
+    scene = write_scene(tmp_path / 'in' / 's.tif', image)
+    seen = []
+
+    def interrupted(done, total):
+        seen.append(total)
+        if len(seen) == 6:  # the first row has five tiles
+            raise KeyboardInterrupt
+
+    settings = dict(tile=32, overlap=8, batch_size=1)
+    with pytest.raises(KeyboardInterrupt):
+        predictor(pixel_model, **settings).predict(scene, tmp_path / 'out', progress=interrupted)
+    assert os.listdir(tmp_path / 'out') == ['.s.unfinished']
+    for changes, message in (
+        ({'overlap': 9}, 'overlap was 8 and is 9'),
+        ({'tta': 'flip'}, 'tta was "none" and is "flip"'),
+        ({'batch_size': 2}, 'batch_size was 1 and is 2'),
+    ):
+        with pytest.raises(OutputError, match=message):
+            predictor(pixel_model, **settings | changes).predict(scene, tmp_path / 'out')
+    totals = set()
+    result = predictor(pixel_model, **settings).predict(
+        scene, tmp_path / 'out', progress=lambda _, total: totals.add(total)
+    )
+    assert totals == {seen[0] - 5}  # the first row of five tiles is not computed again
+    np.testing.assert_array_equal(read(result.files[0]), expected_classes(image))
+    assert len(os.listdir(tmp_path / 'out')) == 5
 
 
 def test_scene_without_georeference_for_a_model_bound_to_a_gsd(tmp_path, pixel_model, image):
@@ -199,7 +390,7 @@ def test_scene_without_objects_gives_a_valid_layer(tmp_path, object_model):
     objects = gpd.read_file(result.files[0])
     assert len(objects) == 0
     assert objects.crs == UTM_17N
-    assert objects.columns.tolist() == ['class', 'class_id', 'score', 'area_m2', 'geometry']
+    assert objects.columns.tolist() == ['class', 'class_id', 'score', 'area_m2', 'tile', 'geometry']
     assert result.counts == {'even': 0, 'odd': 0}
 
 
@@ -271,7 +462,7 @@ def test_folder_that_may_not_be_written(tmp_path, pixel_model, image):
         predictor(pixel_model).predict(scene, tmp_path / 'out')
 
 
-def test_error_in_the_middle_leaves_nothing(tmp_path, pixel_model):
+def test_error_in_the_middle_leaves_no_result(tmp_path, pixel_model):
     path = write_scene(tmp_path / 'in' / 's.tif', noise((2, 300, 300)), blockysize=8)
     with path.open('r+b') as file:
         file.truncate(path.stat().st_size // 2)
@@ -281,6 +472,15 @@ def test_error_in_the_middle_leaves_nothing(tmp_path, pixel_model):
             path, tmp_path / 'out', progress=lambda *_: seen.append(os.listdir(tmp_path / 'out'))
         )
     assert seen
+    assert os.listdir(tmp_path / 'out') == ['.s.unfinished']
+
+
+def test_error_in_the_first_row_leaves_nothing(tmp_path, pixel_model):
+    path = write_scene(tmp_path / 'in' / 's.tif', noise((2, 300, 300)), blockysize=8)
+    with path.open('r+b') as file:
+        file.truncate(path.stat().st_size // 20)
+    with pytest.raises(SceneError, match=r's\.tif'):
+        predictor(pixel_model).predict(path, tmp_path / 'out')
     assert not os.listdir(tmp_path / 'out')
 
 
@@ -291,7 +491,7 @@ def test_error_in_the_middle_keeps_the_earlier_results(tmp_path, pixel_model, im
     with pytest.raises(KeyboardInterrupt):
         ours.predict(scene, tmp_path / 'out', progress=lambda *_: raise_(KeyboardInterrupt))
     assert {path: path.read_bytes() for path in before} == before
-    assert len(os.listdir(tmp_path / 'out')) == 4
+    assert len(os.listdir(tmp_path / 'out')) == 5
 
 
 def raise_(error):
@@ -307,6 +507,10 @@ def raise_(error):
         ({'tile': -8}, 'tiles of -8 pixels'),
         ({'batch_size': 0}, 'batches of 0'),
         ({'score': 1.5}, 'least score of 1.5'),
+        ({'iou': 0}, 'IoU of 0'),
+        ({'suppress': 'all'}, "suppress 'all'(.|\n)*nms, soft-nms"),
+        ({'blend': 'x'}, "blend 'x'"),
+        ({'tta': 'd8'}, "tta 'd8'"),
     ],
 )
 def test_numbers_that_make_no_sense(pixel_model, numbers, message):
@@ -315,9 +519,15 @@ def test_numbers_that_make_no_sense(pixel_model, numbers, message):
 
 
 def test_tiles_are_twice_the_chips_but_at_least_512(tmp_path, pixel_model):
-    assert (predictor(pixel_model, tile=None).tile, predictor(pixel_model, tile=None).overlap) == (
-        512,
-        128,
-    )
+    options = predictor(pixel_model, tile=None).options
+    assert (options.tile, options.overlap) == (512, 128)
+    assert predictor(pixel_model, tile=100, overlap=0.5).options.overlap == 50
     files = pixel_files(tmp_path, replace(PIXELS, chip_size=(300, 400)), [[0, 0], [1, 0]])
-    assert predictor(files, tile=None).tile == 800
+    assert predictor(files, tile=None).options.tile == 800
+
+
+def test_tiles_that_share_too_little_for_objects(tmp_path, object_model):
+    scene = write_raster(tmp_path / 's.tif', np.zeros((90, 120), 'uint16'), descriptions=['id'])
+    with pytest.raises(ConfigError, match='at least 8'):
+        predictor(object_model, overlap=2).predict(scene, tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from geo_mm.errors import SceneError
-from geo_mm.inference.tiles import predicted_tiles
+from geo_mm.inference.tiles import predicted_rows, rows_of
 from geo_mm.raster import Scene, tile_plan
 from tests.data.models import pixel_files, spec_of, trained
 from tests.data.rasters import noise, write_raster
@@ -25,6 +25,14 @@ def forwards(model):
     hook = model.model.backbone.register_forward_hook(lambda _, x, __: sizes.append(len(x[0])))
     yield sizes
     hook.remove()
+
+
+def predicted_tiles(model, scene, plan, batch_size, progress=None):
+    """The tiles of all rows."""
+    rows = predicted_rows(model, scene, rows_of(plan), batch_size, progress=progress)
+    with closing(rows):
+        for row in rows:
+            yield from row
 
 
 def readers():
@@ -91,7 +99,7 @@ def test_closing_early_ends_the_threads(tmp_path, model):
 
 
 def test_at_most_two_batches_are_read_ahead(tmp_path, model, monkeypatch):
-    scene = Scene.open(write_raster(tmp_path / 's.tif', noise((1, 160, 160))))
+    scene = Scene.open(write_raster(tmp_path / 's.tif', noise((1, 16, 640))))
     read = []
     load = model.load
 
@@ -100,7 +108,7 @@ def test_at_most_two_batches_are_read_ahead(tmp_path, model, monkeypatch):
         return load(*args)
 
     monkeypatch.setattr(model, 'load', counted)
-    with closing(predicted_tiles(model, scene, tile_plan(160, 160, 16, 0), 3)) as tiles:
+    with closing(predicted_tiles(model, scene, tile_plan(640, 16, 16, 0), 3)) as tiles:
         for number in range(1, 13):
             next(tiles)
             time.sleep(0.02)  # the readers are given the time to go too far

@@ -108,3 +108,19 @@ def test_band_statistics_are_those_of_all_valid_pixels(images, task, capsys):
         values = [float(v) for v in re.search(rf'^{name} = \[(.*)\]', printed, re.M)[1].split(',')]
         np.testing.assert_allclose(values, getattr(pixels, name)(axis=1), rtol=1e-3)
     assert f'# nir: {pixels[1].min():g} to {pixels[1].max():g}, mean' in printed
+
+
+def test_class_weights_fit_into_a_config(images, capsys):
+    folder, _ = images
+    run_tool('analysis_tools/class_weights.py', write_config(folder, 'seg'))
+    printed = capsys.readouterr().out
+    # 80 x 40 and 40 x 40 valid pixels, 20 x 15 of houses in both.
+    assert '# house: 12.50% of 4800 labelled pixels' in printed
+    weights = re.search(r'^class_weight = \[(.*), (.*)\]', printed, re.M)
+    assert float(weights[1]) < 1 < float(weights[2])
+
+
+def test_class_weights_are_for_pixels(images, capsys):
+    with pytest.raises(SystemExit):
+        run_tool('analysis_tools/class_weights.py', write_config(images[0], 'det'))
+    assert 'a config with geo_mm.GeoSegDataset' in capsys.readouterr().err

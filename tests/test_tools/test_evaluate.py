@@ -9,6 +9,7 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import shapely
+from affine import Affine
 
 from geo_mm.vector import write_layer
 from tests.data.rasters import write_raster
@@ -57,6 +58,23 @@ def test_objects_on_an_image(layers, tmp_path):
     assert run.returncode == 0, run.stderr
 
 
+def test_the_part_that_was_not_trained_on(layers, tmp_path):
+    # The scene is 60 m wide; the first box is centred 5 m, the second 25 m from its left edge.
+    scene = tmp_path / 'scene.tif'
+    write_raster(scene, np.ones((3, 50, 120), np.uint8), transform=Affine(0.5, 0, 0, 0, -0.5, 20))
+    spec = {'classes': ['car', 'tree'], 'background': None}
+    record = {'scene': [str(scene)], 'input_spec': spec}
+    layers[0].with_suffix('.json').write_text(json.dumps(record))
+    out = tmp_path / 'out'
+    run = evaluate(*layers, '-o', out, '--area', '0.25', '0', '1', '1', '--image', scene)
+    assert run.returncode == 0, run.stderr
+    metrics = json.loads((out / 'metrics.json').read_text())
+    assert metrics['area'] == [0.25, 0, 1, 1]
+    overall = metrics['overall']
+    assert (overall['truth'], overall['predicted'], overall['hits']) == (2, 1, 1)
+    assert 'Only the part (0.25, 0, 1, 1)' in run.stdout.replace('\n', ' ')
+
+
 def test_rasters(tmp_path):
     pred = write_raster(tmp_path / 'pred.tif', np.array([[0, 1], [1, 1]], np.uint8))
     truth = write_raster(tmp_path / 'truth.tif', np.array([[0, 1], [1, 0]], np.uint8))
@@ -78,6 +96,8 @@ def test_rasters(tmp_path):
         (['--class-map', 'x'], 'VALUE=CLASS'),
         (['--classes', 'boat'], 'no object is of class boat'),
         (['--aoi', 'none.gpkg'], 'none.gpkg'),
+        (['--area', '1', '0', '0', '1'], 'fractions of the scene'),
+        (['--area', '0', '0', '0.5', '1'], 'nothing says of which scene'),
     ],
 )
 def test_mistakes_are_said_in_a_message(layers, arguments, said):

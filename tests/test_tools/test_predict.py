@@ -1,33 +1,25 @@
 """tools/predict.py as a user runs it, on models as tools/train.py leaves them."""
 
-import importlib.util
 import json
-from pathlib import Path
+import os
+import subprocess
+import sys
 
 import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
+import shapely
 import torch
 
 from geo_mm.engine.launch import build_model, load_config
-from geo_mm.errors import SceneError
 from geo_mm.synthetic import make_town
 from tests.data.chips import CONFIGS, run_tool
 from tests.data.models import META_KEYS, pixel_files, spec_of, write_checkpoint
+from tests.data.processes import hashes
 from tests.data.rasters import noise, write_raster
 
 SPEC = spec_of('pixels', ['low', 'high'], mean=(127.5,), std=(10.0,))
-
-
-@pytest.fixture(scope='module')
-def tool():
-    spec = importlib.util.spec_from_file_location(
-        'predict_tool', CONFIGS.parent / 'tools' / 'predict.py'
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope='module')
@@ -41,7 +33,7 @@ def predict(model):
 
     def run(*args):
         try:
-            run_tool('predict.py', *model, *args, '--device', 'cpu', '--tile', '64')
+            run_tool('predict.py', model[1], *args, '--device', 'cpu', '--tile', '64')
         except SystemExit as end:
             return end.code
         return 0
@@ -107,26 +99,74 @@ def test_files_of_one_scene(tmp_path):
     spec = spec_of('pixels', ['low', 'high'], ['B1', 'B2'], mean=(127.5, 127.5), std=(10.0, 10.0))
     model = pixel_files(tmp_path, spec, [[0.0, 0.0], [0.0, 1.0]])  # the second file decides
     first, second = write_scene(tmp_path / 'a.tif', 0), write_scene(tmp_path / 'b.tif', 1)
+    # The config first, as tools/test.py takes it; it is also in the checkpoint.
     run_tool('predict.py', *model, '--stack', first, second, '-o', tmp_path / 'out')
     assert_predicted(tmp_path / 'out/a.tif', second)
 
 
-def test_sources(tmp_path, tool, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for name in ('b.tif', 'a.tif', 'c[1].tif'):
-        Path(name).touch()
-    assert tool.find_sources(['?.tif', 'a.tif']) == ['a.tif', 'b.tif']
-    assert tool.find_sources(['c[1].tif']) == ['c[1].tif']
-    assert tool.find_sources(['missing.tif']) == ['missing.tif']  # opening it says so
-    urls = ['https://host/x.tif?token=1', '/vsizip/x.zip/a[0].tif']
-    assert tool.find_sources(urls) == urls
-    with pytest.raises(SceneError, match=r'\*\.jp2: no file matches'):
-        tool.find_sources(['*.jp2'])
+def test_catalog_table_with_aoi_and_confidence(tmp_path, predict):
+    scene = write_scene(tmp_path / 'a.tif')
+    with rasterio.open(scene) as image:
+        left, bottom, right, top = image.bounds
+        part = shapely.box(left, bottom, (left + right) / 2, top)
+        gpd.GeoDataFrame(geometry=[part], crs=image.crs).to_file(tmp_path / 'aoi.gpkg')
+    (tmp_path / 'c.csv').write_text('image,aoi,split\na.tif,aoi.gpkg,test\nb.tif,,train\n')
+    (tmp_path / 'b.tif').touch()
+    out = tmp_path / 'out'
+    assert predict(tmp_path / 'c.csv', '--split', 'test', '-o', out, '--confidence') == 0
+    with rasterio.open(out / 'a.tif') as found, rasterio.open(scene) as image:
+        np.testing.assert_array_equal(found.read(1)[:, :35], image.read(1)[:, :35] > 127)
+        assert (found.read(1)[:, 35:] == 255).all()
+    with rasterio.open(out / 'a_confidence.tif') as found:
+        assert (found.read(1)[:, 35:] == 255).all()
+        assert found.read(1)[:, :35].min() >= 125
 
 
-def test_names(tool):
-    sources = ['a/s.tif', 'b/s.tif', 't.tif', 'https://host/c/s.tif?x=/y.tif']
-    assert [name for _, name in tool.named(sources)] == ['a_s', 'b_s', None, 'c_s']
+def test_other_settings_than_those_of_an_unfinished_run(tmp_path, predict, capsys):
+    scene = write_scene(tmp_path / 'in' / 'a.tif', side=200)
+    content = scene.read_bytes()
+    scene.write_bytes(content[: len(content) * 3 // 4])
+    changed = scene.stat()
+    out = tmp_path / 'out'
+    assert predict(scene, '-o', out) == 2
+    assert [path.name for path in out.iterdir()] == ['.a.unfinished']
+    scene.write_bytes(content)
+    assert predict(scene, '-o', out) == 2
+    assert 'scene was' in capsys.readouterr().err
+    assert predict(scene, '-o', out, '--restart') == 0
+    assert_predicted(out / 'a.tif', scene)
+    assert changed.st_size < len(content)
+
+
+@pytest.mark.slow
+def test_dist_predict(tmp_path, model):
+    """The script over gloo: two processes, two scenes, the bytes of one process."""
+    scenes = [write_scene(tmp_path / 'in' / f'{name}.tif', n, 200) for n, name in enumerate('ab')]
+    environment = {
+        **os.environ,
+        'PYTHON': sys.executable,
+        'PYTHONPATH': str(CONFIGS.parent),
+        'OMP_NUM_THREADS': '1',
+        'SOURCE_DATE_EPOCH': '1700000000',
+        'PORT': '29517',
+    }
+    script = CONFIGS.parent / 'tools' / 'dist_predict.sh'
+    for count in '1', '2':
+        command = ['bash', script, model[1], tmp_path / 'in' / '*.tif', count]
+        options = ['-o', tmp_path / 'out', '--tile', '64', '--device', 'cpu']
+        done = subprocess.run(
+            [*map(str, command), *map(str, options)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert done.stdout.count(f'{tmp_path}/out/a.tif\n') == 1
+        (tmp_path / 'out').rename(tmp_path / count)
+    assert hashes(tmp_path / '1') == hashes(tmp_path / '2')
+    for scene in scenes:
+        assert_predicted(tmp_path / '2' / scene.name, scene)
 
 
 @pytest.fixture(scope='module')
@@ -156,7 +196,7 @@ default_hooks = dict(checkpoint=dict(interval=1))
     scene = town / 'images' / 'town_1.tif'
     # Tiles and overlaps that are no multiples of the 16 that the network divides by.
     run_tool(
-        *('predict.py', config, work_dir / 'iter_1.pth', scene, '-o', tmp_path / 'out'),
+        *('predict.py', work_dir / 'iter_1.pth', scene, '-o', tmp_path / 'out'),
         *('--tile', 70, '--overlap', 9),
     )
     with rasterio.open(tmp_path / 'out' / 'town_1.tif') as found, rasterio.open(scene) as image:
@@ -195,12 +235,10 @@ model = dict(
     bands = ('red', 'green', 'blue', 'nir')
     changes = dict(mean=(1000.0,) * 4, std=(500.0,) * 4, gsd=0.5, dtype='uint16')
     spec = spec_of('objects', ('building', 'tree'), bands, **changes)
-    checkpoint = write_checkpoint(tmp_path, spec, weights)
+    checkpoint = write_checkpoint(tmp_path, spec, weights, config)
     scene, out = town / 'images' / 'town_0.tif', tmp_path / 'out'
     with pytest.warns(UserWarning, match=r'tiles show the most objects .* \(20\)'):
-        run_tool(
-            *('predict.py', config, checkpoint, scene, '-o', out), *('--tile', 100, '--score', 0.06)
-        )
+        run_tool(*('predict.py', checkpoint, scene, '-o', out), *('--tile', 100, '--score', 0.06))
     objects = gpd.read_file(out / 'town_0.gpkg')
     with rasterio.open(scene) as image:
         assert objects.crs == image.crs

@@ -1,0 +1,117 @@
+"""What determines a result, and what is known of how it came to be."""
+
+import dataclasses
+import datetime
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.fileio import get_local_path
+
+import geo_mm
+from geo_mm.inference.model import TrainedModel
+from geo_mm.inference.options import PredictOptions
+from geo_mm.inference.sources import Area
+from geo_mm.provenance import FileRecord, Provenance, file_records
+from geo_mm.raster.sources import normalised
+
+
+def run_facts(
+    models: Sequence[TrainedModel],
+    hashes: Sequence[str],
+    options: PredictOptions,
+    area: Area,
+    **more: object,
+) -> dict:
+    """Everything that determines the bytes of a result, as plain data.
+
+    The device and the number of threads are in it, because sums in another
+    order are not the same to the last bit.
+
+    Args:
+        models: The models.
+        hashes: SHA-256 of their checkpoints.
+        options: How to predict.
+        area: What is predicted.
+        **more: Other settings.
+    """
+    model, scene = models[0], area.native
+    on_gpu = model.device.type == 'cuda'
+    return {
+        'geo_mm': geo_mm.__version__,
+        'torch': torch.__version__,
+        'device': torch.cuda.get_device_name(model.device) if on_gpu else model.device.type,
+        'threads': None if on_gpu else torch.get_num_threads(),
+        'checkpoints': list(hashes),
+        'configs': [_config_sha256(m.config) for m in models],
+        'input_spec': model.spec.to_dict(),
+        'scene': [stamped(path) for path in scene.sources],
+        'bands': scene.band_names,
+        'pixels': [scene.width, scene.height, *tuple(scene.transform)[:6]],
+        **dataclasses.asdict(options),
+        **more,
+    }
+
+
+def run_notes() -> dict:
+    """When and how a run was started.
+
+    The time is that of ``SOURCE_DATE_EPOCH`` where it is set, as
+    https://reproducible-builds.org/specs/source-date-epoch/ has it. The
+    launcher is left out of the command, since the result does not depend on it.
+    """
+    epoch = os.environ.get('SOURCE_DATE_EPOCH')
+    time = datetime.datetime.now().timestamp() if epoch is None else int(epoch)
+    now = datetime.datetime.fromtimestamp(time, datetime.timezone.utc)
+    words = iter(sys.argv)
+    command = [word for word in words if word != '--launcher' or not next(words)]
+    return {'time': now.isoformat(timespec='seconds'), 'command': command, 'folder': os.getcwd()}
+
+
+def provenance(
+    models: Sequence[TrainedModel], hashes: Sequence[str], facts: dict, notes: dict, area: Area
+) -> Provenance:
+    """What is written into every result."""
+    names = [item.name for item in dataclasses.fields(PredictOptions)]
+    return Provenance(
+        checkpoints=tuple(
+            FileRecord(normalised(model.checkpoint), sha256=digest)
+            for model, digest in zip(models, hashes, strict=True)
+        ),
+        spec=models[0].spec,
+        config=models[0].config.filename or '',
+        inputs=file_records(area.native.sources),
+        options={name: facts[name] for name in (*names, 'window', 'aoi')},
+        command=tuple(notes['command']),
+        folder=notes['folder'],
+        started=notes['time'],
+    )
+
+
+def file_sha256(path: str) -> str:
+    """SHA-256 of a file, which may be remote."""
+    digest = hashlib.sha256()
+    with get_local_path(path) as local, Path(local).open('rb') as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _config_sha256(config: Config) -> str:
+    text = json.dumps(config.to_dict(), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def stamped(path: str | os.PathLike) -> dict:
+    """A file's path, size and time of change; of a URL the path alone."""
+    path = os.fspath(path)
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return {'path': path}
+    return {'path': path, 'size': status.st_size, 'changed': status.st_mtime_ns}

@@ -1,0 +1,265 @@
+"""Finished rows of tiles on disk, so that a run that was killed goes on where it stopped."""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import uuid
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from geo_mm.errors import OutputError
+
+_LEVEL = 1  # of zlib; more makes class rasters little smaller and the writing much slower
+
+
+class Journal:
+    """A folder with what is finished of one scene's prediction.
+
+    ``run.json`` holds the facts that determine the result, ``row-N.npz`` what
+    the finished row of tiles N gave, and ``carry-N.npz`` what row N needs of
+    those above it. A file appears under its name when it is complete and on
+    the disk, and the carry of the next row before the row itself, so at any
+    moment the folder says no more than what is true.
+
+    Many processes may write to one journal, each its own rows. One of them
+    has to :meth:`open` it first, and to :meth:`close` it.
+
+    Args:
+        folder: Made when it is opened.
+    """
+
+    def __init__(self, folder: str | os.PathLike) -> None:
+        self.folder = Path(folder)
+        self._lock: BinaryIO | None = None
+
+    def open(self, facts: Mapping, notes: Mapping | None = None, *, restart: bool = False) -> None:
+        """Starts the journal, or goes on with it if it is of the same facts.
+
+        Args:
+            facts: What determines the result; plain data.
+            notes: What else is kept from the first start on, such as the time.
+            restart: Forget what the folder holds.
+
+        Raises:
+            OutputError: If the folder belongs to a run with other facts, or
+                another process works on it.
+        """
+        shutil.rmtree(self._done, ignore_errors=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._take_lock()
+        facts, known = json.loads(json.dumps(facts)), self._run()
+        if known is None or restart:
+            self._clear()
+            self._write_json({'facts': facts, 'notes': dict(notes or {})})
+        elif _text(known['facts']) != _text(facts):
+            self._let_go()
+            raise OutputError(
+                f'{self.folder} is an unfinished run with other settings: '
+                f'{_differences(known["facts"], facts)}',
+                'the command with which it was started',
+                'run that command again to finish it, delete the folder, or add --restart',
+            )
+        (self.folder / 'failed').unlink(missing_ok=True)
+
+    @property
+    def notes(self) -> dict:
+        """What was noted: at the start, and with :meth:`note` since."""
+        return self._run()['notes']
+
+    def note(self, **changes: object) -> None:
+        """Changes notes, for this run and for those that go on with it."""
+        run = self._run()
+        run['notes'] |= changes
+        self._write_json(run)
+
+    def finished(self) -> set[int]:
+        """The rows that need not be computed again."""
+        return {int(path.stem.partition('-')[2]) for path in self.folder.glob('row-*.npz')}
+
+    def write(
+        self,
+        row: int,
+        arrays: Mapping[str, np.ndarray],
+        carry: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        """Makes a row finished.
+
+        Args:
+            row: Its number.
+            arrays: What it gave.
+            carry: What the next row needs of it and of those above.
+        """
+        with self._reported():
+            if carry is not None:
+                self._save(f'carry-{row + 1:06}.npz', carry, zipfile.ZIP_STORED)
+            self._save(f'row-{row:06}.npz', arrays, zipfile.ZIP_DEFLATED)
+            (self.folder / f'carry-{row:06}.npz').unlink(missing_ok=True)
+
+    def read(self, row: int) -> dict[str, np.ndarray]:
+        """What a finished row gave.
+
+        Raises:
+            OutputError: If the file is damaged.
+        """
+        return self._load(f'row-{row:06}.npz')
+
+    def has_carry(self, row: int) -> bool:
+        """Whether :meth:`carry` knows something."""
+        return (self.folder / f'carry-{row:06}.npz').exists()
+
+    def carry(self, row: int) -> dict[str, np.ndarray] | None:
+        """What ``row`` needs of those above it, if that is known."""
+        return self._load(f'carry-{row:06}.npz') if self.has_carry(row) else None
+
+    def report_failure(self) -> None:
+        """Tells the other processes that they need not go on."""
+        with contextlib.suppress(OSError):
+            (self.folder / 'failed').touch()
+
+    @property
+    def failed(self) -> bool:
+        """Whether a process has failed since the journal was opened."""
+        return (self.folder / 'failed').exists()
+
+    def close(self) -> None:
+        """Lets other runs have the journal; forgets it if no row is finished."""
+        if self._lock is None:
+            return
+        if self.folder.exists() and not self.finished():
+            self.remove()
+        self._let_go()
+
+    def remove(self) -> None:
+        """Forgets everything, at once: a journal is never half there."""
+        with self._reported(), contextlib.suppress(FileNotFoundError):
+            os.replace(self.folder, self._done)
+        shutil.rmtree(self._done, ignore_errors=True)
+
+    @property
+    def _done(self) -> Path:
+        return self.folder.with_name(self.folder.name + '.done')
+
+    def _run(self) -> dict | None:
+        try:
+            return json.loads((self.folder / 'run.json').read_text())
+        except FileNotFoundError:
+            return None
+
+    def _clear(self) -> None:
+        for path in self.folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != 'lock':
+                path.unlink()
+
+    def _let_go(self) -> None:
+        self._lock.close()
+        self._lock = None
+
+    def _take_lock(self) -> None:
+        self._lock = (self.folder / 'lock').open('wb')
+        try:
+            # The system lets go of it when the process ends, however it does.
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._let_go()
+            raise OutputError(
+                f'{self.folder}: another process is at work on this prediction',
+                'one run at a time',
+                'wait for it, or end it; what it has finished is kept',
+            ) from error
+
+    def _save(self, name: str, arrays: Mapping[str, np.ndarray], method: int) -> None:
+        with (
+            self._appearing(name) as file,
+            zipfile.ZipFile(file, 'w', method, compresslevel=_LEVEL) as archive,
+        ):
+            for key, array in arrays.items():
+                with archive.open(f'{key}.npy', 'w', force_zip64=True) as part:
+                    _write_array(part, array)
+
+    def _load(self, name: str) -> dict[str, np.ndarray]:
+        path = self.folder / name
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return dict(arrays)
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise OutputError(
+                f'{path}: damaged: {error}',
+                'a file as it was written',
+                'delete it, and the same command computes it again',
+            ) from error
+
+    def _write_json(self, run: Mapping) -> None:
+        with self._reported(), self._appearing('run.json') as file:
+            file.write(json.dumps(run, indent=2).encode())
+
+    @contextlib.contextmanager
+    def _appearing(self, name: str) -> Iterator[BinaryIO]:
+        """A file that appears under its name when it is complete and on the disk."""
+        partial = self.folder / f'{name}.{uuid.uuid4().hex[:8]}'
+        try:
+            with partial.open('wb') as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, self.folder / name)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+    @contextlib.contextmanager
+    def _reported(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(
+                f'{self.folder}: cannot write there: {error.strerror or error}',
+                'a folder you may write to, with enough free space',
+                'free some space and run the same command again, or choose another with -o',
+            ) from error
+
+
+def _write_array(file: BinaryIO, array: np.ndarray) -> None:
+    """As np.save, but a row or plane at a time, which takes no memory for large views."""
+    if array.dtype.hasobject:
+        raise ValueError(f'an array of {array.dtype} cannot be written as plain data')
+    header = np.lib.format.header_data_from_array_1_0(array) | {'fortran_order': False}
+    np.lib.format.write_array_header_1_0(file, header)
+    array = np.atleast_1d(array)
+    for part in array if array.ndim > 1 else [array]:
+        file.write(np.ascontiguousarray(part).data)
+
+
+def _differences(known: object, facts: object, limit: int = 3) -> str:
+    """Such as ``tile was 512 and is 256``."""
+    then, now = dict(_flat(known)), dict(_flat(facts))
+    keys = [*then, *sorted(now.keys() - then.keys())]
+    keys = [key for key in keys if _text(then.get(key)) != _text(now.get(key))]
+    shown = [f'{key} was {_brief(then.get(key))} and is {_brief(now.get(key))}' for key in keys]
+    more = f', and {len(keys) - limit} more' if len(keys) > limit else ''
+    return ', '.join(shown[:limit]) + more
+
+
+def _flat(value: object, path: str = '') -> Iterator[tuple[str, object]]:
+    if not isinstance(value, dict) or not value:
+        yield path, value
+        return
+    for key, item in value.items():
+        yield from _flat(item, f'{path}.{key}' if path else key)
+
+
+def _text(value: object) -> str:
+    # NaN, which may be nodata, is not equal to itself, but its text is.
+    return json.dumps(value, sort_keys=True)
+
+
+def _brief(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 80 else f'{text[:77]}...'

@@ -1,0 +1,127 @@
+import os
+
+import numpy as np
+import pytest
+
+from geo_mm.errors import OutputError
+from geo_mm.inference.journal import Journal
+
+FACTS = {'tile': 512, 'spec': {'bands': ('red', 'nir'), 'gsd': 0.5}, 'window': None}
+
+
+def opened(folder, facts=FACTS, **kwargs):
+    journal = Journal(folder)
+    journal.open(facts, {'time': 'then'}, **kwargs)
+    return journal
+
+
+def test_rows_come_back_as_they_were(tmp_path):
+    journal = opened(tmp_path / 'j')
+    arrays = {
+        'classes': np.arange(12, dtype=np.uint8).reshape(3, 4),
+        'shares': np.linspace(0, 1, 24, dtype=np.float32).reshape(2, 3, 4)[:, ::2],
+        'none': np.empty((0, 4)),
+        'empty': np.empty(0, np.int64),
+        'number': np.array(7),
+        'turned': np.arange(6).reshape(2, 3).T,
+    }
+    journal.write(7, arrays)
+    found = journal.read(7)
+    assert found.keys() == arrays.keys()
+    for key, array in arrays.items():
+        assert found[key].dtype == array.dtype
+        np.testing.assert_array_equal(found[key], array)
+
+
+def test_second_start_goes_on(tmp_path):
+    first = opened(tmp_path / 'j')
+    first.write(0, {'a': np.zeros(1)})
+    first.write(2, {'a': np.zeros(1)})
+    first.close()
+    second = Journal(tmp_path / 'j')
+    second.open(FACTS, {'time': 'now'})
+    assert second.finished() == {0, 2}
+    assert second.notes == {'time': 'then'}
+
+
+def test_notes_can_be_changed(tmp_path):
+    journal = opened(tmp_path / 'j')
+    journal.note(batch_size=1)
+    assert journal.notes == {'time': 'then', 'batch_size': 1}
+
+
+def test_other_facts_are_refused_and_named(tmp_path):
+    journal = opened(tmp_path / 'j')
+    journal.write(0, {'a': np.zeros(1)})
+    journal.close()
+    other = {**FACTS, 'tile': 256, 'spec': {'bands': ('red',), 'gsd': 0.5}, 'new': True}
+    with pytest.raises(OutputError) as error:
+        opened(tmp_path / 'j', other)
+    message = str(error.value)
+    assert 'tile was 512 and is 256' in message
+    assert 'spec.bands was ["red", "nir"] and is ["red"]' in message
+    assert 'new was null and is true' in message
+    assert '--restart' in message
+    assert opened(tmp_path / 'j').finished() == {0}
+
+
+def test_restart_forgets(tmp_path):
+    journal = opened(tmp_path / 'j')
+    journal.write(0, {'a': np.zeros(1)}, {'b': np.zeros(1)})
+    journal.close()
+    again = opened(tmp_path / 'j', {'tile': 1}, restart=True)
+    assert again.finished() == set()
+    assert again.carry(1) is None
+
+
+def test_carry_is_kept_until_the_next_row_is_finished(tmp_path):
+    journal = opened(tmp_path / 'j')
+    journal.write(0, {'a': np.zeros(1)}, {'sums': np.ones(3)})
+    np.testing.assert_array_equal(journal.carry(1)['sums'], np.ones(3))
+    journal.write(1, {'a': np.zeros(1)}, {'sums': np.ones(3)})
+    assert journal.carry(1) is None
+    assert journal.has_carry(2)
+
+
+def test_two_runs_at_once_are_refused(tmp_path):
+    journal = opened(tmp_path / 'j')
+    with pytest.raises(OutputError, match='another process'):
+        opened(tmp_path / 'j')
+    journal.write(0, {'a': np.zeros(1)})
+    journal.close()
+    assert opened(tmp_path / 'j').finished() == {0}
+
+
+def test_nothing_is_left_of_a_run_without_a_finished_row(tmp_path):
+    opened(tmp_path / 'j').close()
+    assert os.listdir(tmp_path) == []
+
+
+def test_files_that_are_not_complete_do_not_count(tmp_path):
+    journal = opened(tmp_path / 'j')
+
+    objects = np.array([None], dtype=object)  # which np.save would pickle
+    with pytest.raises(ValueError, match='plain data'):
+        journal.write(0, {'good': np.zeros(9), 'bad': objects})
+    assert journal.finished() == set()
+    assert sorted(os.listdir(journal.folder)) == ['lock', 'run.json']
+
+
+def test_damaged_row_is_told(tmp_path):
+    journal = opened(tmp_path / 'j')
+    journal.write(3, {'a': np.zeros(1000)})
+    path = journal.folder / 'row-000003.npz'
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(OutputError, match=r'row-000003\.npz: damaged(.|\n)*delete it'):
+        journal.read(3)
+
+
+def test_failure_is_seen_until_the_next_start(tmp_path):
+    journal = opened(tmp_path / 'j')
+    journal.write(0, {'a': np.zeros(1)})
+    other = Journal(tmp_path / 'j')
+    assert not other.failed
+    journal.report_failure()
+    assert other.failed
+    journal.close()
+    assert not opened(tmp_path / 'j').failed
