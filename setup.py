@@ -20,7 +20,7 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent.resolve()
-MIM_FOLDERS = ('configs', 'tools')
+MIM_CONTENT = ('configs', 'tools', 'model-index.yml')
 # tools/dev is for work on geo_mm itself and needs the repository around it.
 MIM_IGNORE = shutil.ignore_patterns('__pycache__', '*.pyc', 'dev', 'work_dirs')
 
@@ -42,22 +42,24 @@ def read_version() -> str:
 
 
 def place(source: Path, target: Path, link: bool) -> None:
-    """Put the folder ``source`` at ``target``, replacing what stands there.
+    """Put ``source`` at ``target``, replacing what stands there.
 
     Args:
-        source: An existing folder.
+        source: An existing file or folder.
         target: Where it is to appear; its parent is created.
         link: Make a relative symbolic link instead of a copy.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    if target.is_symlink():
+    if target.is_symlink() or target.is_file():
         target.unlink()
     elif target.exists():
         shutil.rmtree(target)
     if link:
         # Relative to the target's folder: the checkout may be moved.
         up = Path(*['..'] * len(target.parent.relative_to(ROOT).parts))
-        target.symlink_to(up / source.relative_to(ROOT), target_is_directory=True)
+        target.symlink_to(up / source.relative_to(ROOT), target_is_directory=source.is_dir())
+    elif source.is_file():
+        shutil.copy(source, target)
     else:
         shutil.copytree(source, target, ignore=MIM_IGNORE)
 
@@ -68,8 +70,8 @@ class BuildWithMim(build_py):
     def run(self) -> None:
         super().run()
         base = ROOT if self.editable_mode else Path(self.build_lib)
-        for folder in MIM_FOLDERS:
-            place(ROOT / folder, base / 'geo_mm' / '.mim' / folder, link=self.editable_mode)
+        for name in MIM_CONTENT:
+            place(ROOT / name, base / 'geo_mm' / '.mim' / name, link=self.editable_mode)
 
 
 mminstall = read_requirements('mminstall')

@@ -16,7 +16,10 @@ from packaging.specifiers import SpecifierSet
 import geo_mm
 
 ROOT = Path(__file__).resolve().parents[1]
-FILES = ('setup.py', 'pyproject.toml', 'MANIFEST.in', 'README.md', 'LICENSE', 'CHANGELOG.md')
+FILES = (
+    'setup.py', 'pyproject.toml', 'MANIFEST.in', 'README.md', 'LICENSE', 'CHANGELOG.md',
+    'model-index.yml',
+)  # fmt: skip
 FOLDERS = ('geo_mm', 'configs', 'tools', 'requirements')
 JUNK = shutil.ignore_patterns('__pycache__', '*.pyc', '.mim', 'work_dirs')
 

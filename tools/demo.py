@@ -52,7 +52,6 @@ def main() -> None:
     schedule = [
         f'train_cfg.max_iters={args.iters}',
         f'train_cfg.val_interval={args.iters}',
-        f'param_scheduler.1.end={args.iters}',
     ]
     run('train.py', CONFIG, '--work-dir', work_dir, '--cfg-options', *options, *schedule)
     checkpoint = work_dir / f'iter_{args.iters}.pth'
