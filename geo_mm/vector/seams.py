@@ -7,13 +7,13 @@ import shapely
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from geo_mm.vector.pairs import BoxPairs, areas_of
+from geo_mm.vector.pairs import BoxPairs, areas_of, intersections
 
-AGREE = 0.3
+AGREE = 0.4
 """Intersection over union, in what both tiles see, of two pieces of one object at least."""
 
 WITHIN = 0.8
-"""Share of a piece that lies in a larger object of which its tile sees only a part."""
+"""Share of a fragment that lies in a larger object, of which its tile sees only a part."""
 
 EDGE = 4.0
 """Distance in pixels from a tile's edge within which an object may be cut by it."""
@@ -71,19 +71,18 @@ def join_pieces(pieces: Pieces, windows: np.ndarray, cores: np.ndarray) -> Objec
 
     Where two tiles overlap, both see the same ground, and of one object they
     report the same part of it. So the pieces of two tiles are compared by
-    what of them lies in both windows. A piece is linked to
-
-    - the piece of another tile that it agrees with best, if that one agrees
-      best with it and they share enough;
-    - a piece that goes on beyond the window of its own tile and contains it:
-      that tile saw only a part of the object, and perhaps in fragments.
+    what of them lies in both windows: two are linked if each agrees with the
+    other better than with anything else of its tile, and well enough. A piece
+    without a link that lies within one which goes on beyond the window of its
+    own tile is a fragment of that, and dropped.
 
     Pieces that are linked, directly or by others, are one object. A tile that
     sees all of it with a margin reports it whole: of several, the one in which
     it lies deepest is believed, as to outline and score. If no tile sees all
     of it, its outline is the union of the pieces, its score their mean,
     weighted by area. What one tile alone reports counts only if its centre
-    lies in that tile's core. Objects that only touch share no area and are
+    lies in that tile's core; of what several report, a piece must reach into
+    the core of its tile. Objects that only touch share no area and are
     never joined.
 
     Two neighbouring tiles must overlap, or nothing tells a long object from
@@ -101,31 +100,28 @@ def join_pieces(pieces: Pieces, windows: np.ndarray, cores: np.ndarray) -> Objec
         The objects.
     """
     areas = areas_of(pieces.boxes) if pieces.outlines is None else shapely.area(pieces.outlines)
-    group = _groups(pieces, areas, windows[pieces.tiles])
+    group, fragment = _groups(pieces, areas, windows[pieces.tiles])
     order = np.argsort(group, kind='stable')
+    order = order[~fragment[order]]
     return _objects(pieces.at(order), areas[order], group[order], order, windows, cores)
 
 
 def _objects(pieces: Pieces, areas, group, order, windows, cores) -> Objects:
     """One object of each group; the pieces of a group stand together."""
-    starts = np.flatnonzero(np.diff(group, prepend=-1))
+    first = np.diff(group, prepend=-1) > 0
+    starts, group = np.flatnonzero(first), np.cumsum(first) - 1
     hulls = _hulls(pieces.boxes, starts)
     centres = (hulls[:, :2] + hulls[:, 2:]) / 2
     chosen, whole = _chosen(hulls, centres, windows[pieces.tiles], areas, starts, group)
+    kept = _claimed(pieces, centres, cores[pieces.tiles], starts)
     means = np.add.reduceat(areas * pieces.scores, starts) / np.add.reduceat(areas, starts)
     outlines = None if pieces.outlines is None else pieces.outlines[chosen]
     if outlines is not None:
         ends = np.append(starts[1:], len(group))
-        for number in np.flatnonzero(~whole & (ends - starts > 1)):
+        for number in np.flatnonzero(kept & ~whole & (ends - starts > 1)):
             union = shapely.union_all(pieces.outlines[starts[number] : ends[number]])
             # Corners that are left on straight edges where pieces met.
             outlines[number] = shapely.simplify(union, 0)
-    own = cores[pieces.tiles[starts]]
-    own = ((centres >= own[:, :2]) & (centres < own[:, 2:])).all(axis=1)
-    one_tile = np.minimum.reduceat(pieces.tiles, starts) == np.maximum.reduceat(
-        pieces.tiles, starts
-    )
-    kept = own | ~one_tile
     return Objects(
         np.where(whole[:, None], pieces.boxes[chosen], hulls)[kept],
         pieces.labels[chosen[kept]],
@@ -146,6 +142,16 @@ def _chosen(hulls, centres, seen, areas, starts, group) -> tuple[np.ndarray, np.
     return chosen, whole[chosen]
 
 
+def _claimed(pieces: Pieces, centres, cores, starts) -> np.ndarray:
+    """Which groups tiles are responsible for."""
+    low, high = cores[starts, :2], cores[starts, 2:]
+    central = ((centres >= low) & (centres < high)).all(axis=1)
+    tiles = pieces.tiles
+    several = np.minimum.reduceat(tiles, starts) < np.maximum.reduceat(tiles, starts)
+    reaches = intersections(pieces.boxes, cores) > 0
+    return central | (several & np.logical_or.reduceat(reaches, starts))
+
+
 def _hulls(boxes: np.ndarray, starts: np.ndarray) -> np.ndarray:
     low = np.minimum.reduceat(boxes[:, :2], starts)
     return np.hstack([low, np.maximum.reduceat(boxes[:, 2:], starts)])
@@ -157,34 +163,43 @@ def _largest(values: np.ndarray, starts: np.ndarray, group: np.ndarray) -> np.nd
     return hits[np.diff(group[hits], prepend=-1) > 0]
 
 
-def _groups(pieces: Pieces, areas: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """``(N,)`` numbers from 0 of the groups of linked pieces."""
-    one, other, agree, within = _compared(pieces, areas, seen)
-    tiles, count = pieces.tiles, len(areas)
-    # Of the partners of a piece in another tile, the best.
-    key = one.astype(np.int64) * (tiles.max(initial=0) + 1) + tiles[other]
-    order = np.argsort(key, kind='stable')
+def _groups(pieces: Pieces, areas: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``(N,)`` numbers of the groups of linked pieces, and which pieces are fragments."""
+    one, other, shared, agree = _compared(pieces, areas, seen)
+    # Both ways: a pair and its reverse stand half the array apart.
+    one, other, half = np.concatenate([one, other]), np.concatenate([other, one]), len(one)
+    best = _best(one, pieces.tiles[other], np.tile(agree, 2))
+    linked = best[:half] & best[half:] & (agree >= AGREE)
+    ends, count = (one[:half][linked], other[:half][linked]), len(areas)
+    graph = coo_array((np.ones(len(ends[0])), ends), (count, count))
+    within = best & (np.tile(shared, 2) >= WITHIN * areas[one])
+    within &= _beyond(pieces.boxes[other], seen[one])
+    fragment = np.zeros(count, dtype=bool)
+    fragment[one[within]] = True
+    fragment[np.concatenate(ends)] = False
+    return connected_components(graph, directed=False)[1], fragment
+
+
+def _best(one: np.ndarray, tile: np.ndarray, agree: np.ndarray) -> np.ndarray:
+    """Which pairs are those of a piece with its best partner in a tile."""
     best = np.zeros(len(one), dtype=bool)
-    if len(order):
-        change = np.diff(key[order], prepend=-1) > 0
-        starts, run = np.flatnonzero(change), np.cumsum(change) - 1
-        best[order[_largest(agree[order], starts, run)]] = True
-    half = len(one) // 2
-    mutual = best & np.concatenate([best[half:], best[:half]])
-    linked = (mutual & (agree >= AGREE)) | (best & within)
-    graph = coo_array((np.ones(linked.sum()), (one[linked], other[linked])), (count, count))
-    return connected_components(graph, directed=False)[1]
+    if len(one):
+        key = one.astype(np.int64) * (tile.max() + 1) + tile
+        order = np.argsort(key, kind='stable')
+        first = np.diff(key[order], prepend=-1) > 0
+        starts, group = np.flatnonzero(first), np.cumsum(first) - 1
+        best[order[_largest(agree[order], starts, group)]] = True
+    return best
 
 
 def _compared(pieces: Pieces, areas: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Pairs of pieces of different tiles that share area, then the same pairs the other way.
+    """Pairs of pieces of different tiles that share area.
 
     Returns:
-        One piece, the other; their intersection over union in what both tiles
-        see; whether the first lies within the second, which goes on beyond the
-        window of the first.
+        One piece, the other, the area they share, and their intersection over
+        union in what both tiles see.
     """
-    found = [(*np.empty((2, 0), np.int32), np.empty(0), *np.empty((2, 0), bool))]
+    found = [(*np.empty((2, 0), np.int32), *np.empty((2, 0)))]
     for a, b, shared in BoxPairs(pieces.boxes, pieces.labels).among():
         apart = pieces.tiles[a] != pieces.tiles[b]
         a, b, shared = a[apart], b[apart], shared[apart]
@@ -192,25 +207,17 @@ def _compared(pieces: Pieces, areas: np.ndarray, seen: np.ndarray) -> tuple[np.n
             both = shapely.intersection(pieces.outlines[a], pieces.outlines[b])
             shared = shapely.area(both)
             a, b, shared = a[shared > 0], b[shared > 0], shared[shared > 0]
-        low = np.maximum(seen[a, :2], seen[b, :2])
-        zone = np.hstack([low, np.minimum(seen[a, 2:], seen[b, 2:])])
-        part_a, part_b = _parts(pieces, areas, a, zone), _parts(pieces, areas, b, zone)
-        within_a = (shared >= WITHIN * part_a) & _beyond(pieces.boxes[b], seen[a])
-        within_b = (shared >= WITHIN * part_b) & _beyond(pieces.boxes[a], seen[b])
-        found.append((a, b, shared / (part_a + part_b - shared), within_a, within_b))
-    a, b, agree, within_a, within_b = (np.concatenate(side) for side in zip(*found, strict=True))
-    return (
-        np.concatenate([a, b]),
-        np.concatenate([b, a]),
-        np.concatenate([agree, agree]),
-        np.concatenate([within_a, within_b]),
-    )
+        one, other = seen.take(a, axis=0), seen.take(b, axis=0)
+        zone = _common(one, other)
+        union = _parts(pieces, areas, a, zone) + _parts(pieces, areas, b, zone) - shared
+        found.append((a, b, shared, shared / union))
+    return tuple(np.concatenate(side) for side in zip(*found, strict=True))
 
 
 def _parts(pieces: Pieces, areas: np.ndarray, index: np.ndarray, zone: np.ndarray) -> np.ndarray:
     """Areas of pieces inside zones."""
-    boxes = pieces.boxes[index]
-    cut = np.hstack([np.maximum(boxes[:, :2], zone[:, :2]), np.minimum(boxes[:, 2:], zone[:, 2:])])
+    boxes = pieces.boxes.take(index, axis=0)
+    cut = _common(boxes, zone)
     if pieces.outlines is None:
         return areas_of(cut)
     parts = areas[index]
@@ -218,6 +225,12 @@ def _parts(pieces: Pieces, areas: np.ndarray, index: np.ndarray, zone: np.ndarra
     inside = shapely.intersection(pieces.outlines[index[crossing]], shapely.box(*cut[crossing].T))
     parts[crossing] = shapely.area(inside)
     return parts
+
+
+def _common(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """What boxes have in common with others, one by one."""
+    low = np.maximum(boxes[:, :2], others[:, :2])
+    return np.hstack([low, np.minimum(boxes[:, 2:], others[:, 2:])])
 
 
 def _beyond(boxes: np.ndarray, windows: np.ndarray) -> np.ndarray:

@@ -527,7 +527,7 @@ def test_tiles_are_twice_the_chips_but_at_least_512(tmp_path, pixel_model):
 
 
 def test_tiles_that_share_too_little_for_objects(tmp_path, object_model):
-    scene = write_raster(tmp_path / 's.tif', np.zeros((90, 120), 'uint16'), descriptions=['id'])
+    scene = write_raster(tmp_path / 's.tif', np.zeros((90, 126), 'uint16'), descriptions=['id'])
     with pytest.raises(ConfigError, match='at least 8'):
         predictor(object_model, overlap=2).predict(scene, tmp_path / 'out')
     assert not (tmp_path / 'out').exists()

@@ -220,20 +220,22 @@ def sahi_rows(reports: np.ndarray) -> Iterable[tuple[str, np.ndarray]]:
         yield name, np.array([item.bbox.to_xyxy() for item in merged])
 
 
-def write_truth(truth: np.ndarray, path: Path) -> Scene:
-    """The truth as a scene of 1 m pixels."""
+def write_truth(truth: np.ndarray, path: Path, tile: int, overlap: int) -> Scene:
+    """The truth as a scene of 1 m pixels, so wide that tiles share exactly ``overlap``."""
+    steps = -(-max(len(truth) - tile, 0) // (tile - overlap))
+    side = tile + steps * (tile - overlap)
     profile = {
         'driver': 'GTiff',
         'count': 1,
         'dtype': 'uint16',
-        'height': truth.shape[0],
-        'width': truth.shape[1],
+        'height': side,
+        'width': side,
         'tiled': True,
         'transform': Affine(1, 0, 500_000, 0, -1, 4_000_000),
         'crs': 'EPSG:32617',
     }
     with rasterio.open(path, 'w', **profile) as dataset:
-        dataset.write(truth, 1)
+        dataset.write(np.pad(truth, (0, side - len(truth))), 1)
     return Scene.open(str(path))
 
 
@@ -273,9 +275,9 @@ def main() -> None:
         peers = []
     table = Table('tile', 'overlap', *kinds, *(f'SAHI {name}' for name in peers))
     with tempfile.TemporaryDirectory() as folder:
-        scene = write_truth(truth, Path(folder, 'truth.tif'))
         sizes = [(tile, overlap) for tile in args.tile for overlap in args.overlap]
         for tile, overlap in track(sizes, description='measuring'):
+            scene = write_truth(truth, Path(folder, f'{tile}_{overlap}.tif'), tile, overlap)
             cells = []
             for kind in kinds:
                 count, iou, reports = run(

@@ -1,0 +1,88 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+from shapely import box
+
+from geo_mm.raster import Grid, RasterWriter
+from geo_mm.vector import write_layer
+from tests.data.provenance import provenance
+from tests.data.rasters import TRANSFORM
+
+ROOT = Path(__file__).parents[2]
+
+
+def describe(*arguments):
+    return subprocess.run(
+        [sys.executable, 'tools/describe.py', *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+
+
+def class_raster(path, made):
+    grid = Grid(TRANSFORM, 40, 30, rasterio.crs.CRS.from_epsg(32617))
+    with RasterWriter(
+        path,
+        grid,
+        1,
+        'uint8',
+        nodata=255,
+        colors=dict(enumerate(made.spec.palette)),
+        class_names=dict(enumerate(made.spec.classes)),
+        band_names=['class'],
+        tags=made.tags(),
+    ) as writer:
+        classes = np.zeros((30, 40), 'uint8')
+        classes[:7], classes[-2:] = 2, 255
+        writer.write(classes)
+    return path
+
+
+def test_a_class_raster(tmp_path):
+    made = provenance(tmp_path)
+    result = describe(class_raster(tmp_path / 'town.tif', made))
+    assert result.returncode == 0, result.stderr
+    lines = [line.strip() for line in result.stdout.splitlines()]
+    assert 'raster of 40 x 30 pixels, uint8, nodata 255.0' in lines
+    assert 'CRS: EPSG:32617' in lines
+    assert 'class 0 background: #e69f00, 840 pixels' in lines
+    assert 'class 2 building: #009e73, 280 pixels' in lines
+    assert f'checkpoint: {tmp_path / "model.pth"} ({made.checkpoints[0].sha256})' in lines
+    assert 'overlap: 64' in lines and 'note: a <b> & ü' in lines
+    assert lines[-1] == made.rerun
+
+
+@pytest.mark.parametrize('suffix', ['.gpkg', '.geojson', '.parquet'])
+def test_a_layer(tmp_path, suffix):
+    if suffix == '.parquet':
+        pytest.importorskip('pyarrow', reason='GeoParquet needs pyarrow')
+    made = provenance(tmp_path, 'objects')
+    table = gpd.GeoDataFrame(
+        {'class': ['building', 'building', 'road & rail']},
+        geometry=[box(i, 0, i + 1, 1) for i in range(3)],
+        crs='EPSG:32617',
+    )
+    path = write_layer(table, tmp_path / f'town{suffix}', metadata=made.metadata(), style='<qgis/>')
+    result = describe(path)
+    assert result.returncode == 0, result.stderr
+    assert 'class 2 building: #009e73, 2 features' in result.stdout
+    assert result.stderr == ''
+
+
+def test_json_for_programs(tmp_path):
+    made = provenance(tmp_path)
+    result = describe(class_raster(tmp_path / 'town.tif', made), '--json')
+    assert json.loads(result.stdout) == made.to_dict()
+
+
+def test_a_file_of_others(tmp_path):
+    result = describe(tmp_path / 'none.tif')
+    assert result.returncode == 2
+    assert result.stderr.startswith(f'error: {tmp_path / "none.tif"}: no such file')
