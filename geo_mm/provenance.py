@@ -257,7 +257,7 @@ def _held(path: Path) -> str | None:
         with open_quietly(str(path)) as dataset:
             return dataset.tags().get(KEY)
     if suffix in ('.gpkg', '.fgb'):
-        info = pyogrio.read_info(path)
+        info = pyogrio.read_info(path, layer=0)  # after it: styles
         held = {**(info['dataset_metadata'] or {}), **(info['layer_metadata'] or {})}
         return held.get(KEY)
     if suffix in ('.geojson', '.json'):

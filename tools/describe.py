@@ -71,7 +71,7 @@ def about_layer(path: Path) -> Iterator[str]:
     if path.suffix.lower() == '.parquet':
         yield 'GeoParquet'
         return
-    info = pyogrio.read_info(path)
+    info = pyogrio.read_info(path, layer=0)  # after it: styles
     yield f'layer {info["layer_name"]} of {info["geometry_type"]}'
     yield f'CRS: {info["crs"] or "none"}'
 
@@ -94,7 +94,7 @@ def class_features(path: Path) -> Counter:
         from pyarrow import parquet
 
         return Counter(parquet.read_table(path, columns=['class'])['class'].to_pylist())
-    table = pyogrio.read_dataframe(path, columns=['class'], read_geometry=False)
+    table = pyogrio.read_dataframe(path, layer=0, columns=['class'], read_geometry=False)
     return Counter(table['class'])
 
 
