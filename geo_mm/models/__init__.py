@@ -2,6 +2,7 @@
 
 from geo_mm.models.anchor_fitting import AnchorFamily, AnchorGrid, fit_anchors
 from geo_mm.models.anchor_generators import AnchorSearch, anchor_grid, anchor_search
+from geo_mm.models.assigners import MaxIoUAssigner
 from geo_mm.models.darknet import Darknet
 from geo_mm.models.encoders import ResNetEncoder, VGGEncoder
 from geo_mm.models.inflation import InflatedPretrained, inflate
@@ -27,6 +28,7 @@ __all__ = [
     'GeoDetDataPreprocessor',
     'GeoSegDataPreprocessor',
     'InflatedPretrained',
+    'MaxIoUAssigner',
     'PixelMixup',
     'PointRendRoIHead',
     'PointRendSegmentor',

@@ -8,14 +8,17 @@ exits with 1 if the main one is below --least.
 import argparse
 from dataclasses import asdict
 
+import numpy as np
 from mmengine.config import Config, DictAction
 from mmengine.registry import DATASETS, init_default_scope
 from mmengine.runner import Runner
 
-from geo_mm.catalog import CatalogEntry, read_catalog
+from geo_mm.catalog import IGNORED, CatalogEntry, LabelledScene, read_catalog
 from geo_mm.datasets import chip_datasets
 from geo_mm.engine.launch import build_runner, explained_config_errors, load_config
 from geo_mm.errors import report_errors
+from geo_mm.raster import Window
+from geo_mm.vector import SceneLabels
 
 
 def main() -> int:
@@ -23,30 +26,37 @@ def main() -> int:
     parser.add_argument('config')
     parser.add_argument('--iters', type=int, default=300)
     parser.add_argument('--lr', type=float, default=5e-4, help='of AdamW')
+    parser.add_argument('--chip-size', type=int, help="pixels (default: the config's)")
     parser.add_argument('--work-dir', default='work_dirs/overfit')
     parser.add_argument('--least', type=float, default=0.9, help='AP50, or IoU in 0..1')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
     args = parser.parse_args()
     config = load_config(args.config, args.cfg_options)
     config.work_dir = args.work_dir
-    _, scores = overfit(config, args.iters, args.lr)
+    _, scores = overfit(config, args.iters, args.lr, args.chip_size)
     print({key: round(value, 3) for key, value in scores.items()})
     main_score = scores.get('coco/bbox_mAP_50', scores.get('mIoU', 0) / 100)
     return int(main_score < args.least)
 
 
-def overfit(config: Config, iters: int, lr: float) -> tuple[Runner, dict[str, float]]:
+def overfit(
+    config: Config, iters: int, lr: float, chip_size: int | None = None
+) -> tuple[Runner, dict[str, float]]:
     """Trains on four chips, and scores the same four.
 
     Args:
         config: Of a run over our datasets, with a ``work_dir``; changed in place.
         iters: Iterations, with a batch of four each.
         lr: Learning rate of AdamW.
+        chip_size: Side of the chips in pixels; None takes the config's.
 
     Returns:
         The runner, and the config's metrics.
     """
     init_default_scope(config.default_scope)
+    if chip_size is not None:
+        for loader in (config.train_dataloader, config.val_dataloader):
+            loader.dataset.chip_size = chip_size
     with explained_config_errors():
         use_four_chips(config)
         use_short_schedule(config, iters, lr)
@@ -56,13 +66,12 @@ def overfit(config: Config, iters: int, lr: float) -> tuple[Runner, dict[str, fl
 
 
 def use_four_chips(config: Config) -> None:
-    """Cuts the first scene down to the 2 x 2 chips with the most labels."""
+    """Cuts the first scene down to 2 x 2 chips that show something of every class."""
     chips = chip_datasets(DATASETS.build(config.train_dataloader.dataset))[0][1]
     entry = read_catalog(chips.scenes, root=chips.data_root or '', split=chips.split)[0]
     labelled = chips.labelled[0]
     height, width = (2 * side for side in chips.chip_size)
-    points, _ = labelled.anchors()
-    x, y = best_corner(points, width, height, labelled.scene)
+    x, y = best_corner(labelled, width, height)
     left, top, right, bottom = entry.area or (0, 0, 1, 1)
     # Fractions of the whole scene, which chips.labelled[0] may be a part of.
     full_width = labelled.scene.width / (right - left)
@@ -78,19 +87,35 @@ def use_four_chips(config: Config) -> None:
     config.train_dataloader.sampler = dict(type='InfiniteSampler', shuffle=False)
 
 
-def best_corner(points, width: int, height: int, scene) -> tuple[int, int]:
-    """Upper left corner of the window with the most points, on a coarse grid."""
-    corners = [
-        (x, y)
+def best_corner(labelled: LabelledScene, width: int, height: int) -> tuple[int, int]:
+    """Upper left corner of the window with the most of its rarest class, on a coarse grid."""
+    scene = labelled.scene
+    windows = [
+        Window(x, y, width, height)
         for y in range(0, max(scene.height - height, 0) + 1, height // 4)
         for x in range(0, max(scene.width - width, 0) + 1, width // 4)
     ]
+    counts = class_counts(labelled, windows)
+    counts = counts[:, counts.any(axis=0)]
+    best = windows[max(range(len(windows)), key=lambda i: (counts[i].min(), counts[i].sum()))]
+    return best.col_off, best.row_off
 
-    def count(corner: tuple[int, int]) -> int:
-        inside = (points >= corner) & (points < (corner[0] + width, corner[1] + height))
-        return int(inside.all(axis=1).sum())
 
-    return max(corners, key=count)
+def class_counts(labelled: LabelledScene, windows: list[Window]) -> np.ndarray:
+    """Objects, or pixels, of each class ``(windows, classes)``."""
+    if isinstance(labelled.labels, SceneLabels):
+        points, classes = labelled.anchors()
+        found = [
+            classes[
+                (points >= (w.col_off, w.row_off)).all(axis=1)
+                & (points < (w.col_end, w.row_end)).all(axis=1)
+            ]
+            for w in windows
+        ]
+    else:
+        found = [labelled.labels.rasterise(window).ravel() for window in windows]
+    usable = [part[(part >= 0) & (part < IGNORED)] for part in found]
+    return np.array([np.bincount(part, minlength=IGNORED) for part in usable])
 
 
 def use_short_schedule(config: Config, iters: int, lr: float) -> None:

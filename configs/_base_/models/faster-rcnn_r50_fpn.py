@@ -77,7 +77,7 @@ model = dict(
     train_cfg=dict(
         rpn=dict(
             assigner=dict(
-                type='MaxIoUAssigner',
+                type='geo_mm.MaxIoUAssigner',
                 pos_iou_thr=0.7,
                 neg_iou_thr=0.3,
                 min_pos_iou=0.3,
@@ -103,7 +103,7 @@ model = dict(
         ),
         rcnn=dict(
             assigner=dict(
-                type='MaxIoUAssigner',
+                type='geo_mm.MaxIoUAssigner',
                 pos_iou_thr=0.5,
                 neg_iou_thr=0.5,
                 min_pos_iou=0.5,
