@@ -8,20 +8,24 @@ _base_ = [
 
 # ---- frequently changed -----------------------------------------------------
 chip_size = 256  # pixels
+gsd = 0.25  # metres; finer than the data's 0.5: most trees fill less than two cells there
 batch_size = 4  # per GPU
 lr = 1e-3
 max_iters = 2000
 # Scenes, bands and classes: ../_base_/datasets/town_det.py
 # -----------------------------------------------------------------------------
 
-train_dataloader = dict(batch_size=batch_size, dataset=dict(chip_size=chip_size))
-val_dataloader = dict(dataset=dict(chip_size=chip_size))
-test_dataloader = dict(dataset=dict(chip_size=chip_size))
+train_dataloader = dict(batch_size=batch_size, dataset=dict(chip_size=chip_size, gsd=gsd))
+val_dataloader = dict(dataset=dict(chip_size=chip_size, gsd=gsd))
+test_dataloader = dict(dataset=dict(chip_size=chip_size, gsd=gsd))
 optim_wrapper = dict(optimizer=dict(lr=lr))
 train_cfg = dict(max_iters=max_iters)
 model = dict(
     data_preprocessor=dict(mean=_base_.mean, std=_base_.std),
     backbone=dict(in_channels=len(_base_.bands)),
-    # Half of all trees are less than 10 pixels wide: anchors of 8 pixels and up.
-    bbox_head=dict(num_classes=len(_base_.classes), anchor_generator=dict(octave_base_scale=1)),
+    bbox_head=dict(
+        num_classes=len(_base_.classes),
+        # tools/analysis_tools/anchors.py
+        anchor_generator=dict(octave_base_scale=2.0, ratios=[0.63, 1.03, 1.94]),
+    ),
 )

@@ -9,6 +9,7 @@ _base_ = [
 
 # ---- frequently changed -----------------------------------------------------
 chip_size = 256  # pixels
+gsd = 0.25  # metres; finer than the data's 0.5: most trees fill less than two cells there
 batch_size = 4  # per GPU
 lr = 4e-4  # VGG has no batch norm to bear more
 max_iters = 2000
@@ -16,9 +17,9 @@ width = 32  # base_channels, 64 is the full VGG
 # Scenes, bands and classes: ../_base_/datasets/town_det.py
 # -----------------------------------------------------------------------------
 
-train_dataloader = dict(batch_size=batch_size, dataset=dict(chip_size=chip_size))
-val_dataloader = dict(dataset=dict(chip_size=chip_size))
-test_dataloader = dict(dataset=dict(chip_size=chip_size))
+train_dataloader = dict(batch_size=batch_size, dataset=dict(chip_size=chip_size, gsd=gsd))
+val_dataloader = dict(dataset=dict(chip_size=chip_size, gsd=gsd))
+test_dataloader = dict(dataset=dict(chip_size=chip_size, gsd=gsd))
 optim_wrapper = dict(optimizer=dict(lr=lr))
 train_cfg = dict(max_iters=max_iters)
 channels = (8 * width, 16 * width, 8 * width, 4 * width, 4 * width)
@@ -29,10 +30,9 @@ model = dict(
     bbox_head=dict(
         in_channels=channels,
         num_classes=len(_base_.classes),
-        # Half of all trees are less than 10 pixels wide.
         anchor_generator=dict(
-            min_sizes=[8, 20, 40, 80, 160],
-            max_sizes=[20, 40, 80, 160, 256],
+            min_sizes=[14, 36, 60, 95, 160],
+            max_sizes=[36, 60, 95, 160, 256],
         ),
     ),
 )

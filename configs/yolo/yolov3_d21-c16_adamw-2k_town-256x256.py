@@ -9,6 +9,7 @@ _base_ = [
 
 # ---- frequently changed -----------------------------------------------------
 chip_size = 256  # pixels
+gsd = 0.25  # metres; finer than the data's 0.5: most trees fill less than two cells there
 batch_size = 4  # per GPU
 lr = 1e-3
 max_iters = 2000
@@ -16,9 +17,9 @@ width = 16  # base_channels, 32 is the full Darknet
 # Scenes, bands and classes: ../_base_/datasets/town_det.py
 # -----------------------------------------------------------------------------
 
-train_dataloader = dict(batch_size=batch_size, dataset=dict(chip_size=chip_size))
-val_dataloader = dict(dataset=dict(chip_size=chip_size))
-test_dataloader = dict(dataset=dict(chip_size=chip_size))
+train_dataloader = dict(batch_size=batch_size, dataset=dict(chip_size=chip_size, gsd=gsd))
+val_dataloader = dict(dataset=dict(chip_size=chip_size, gsd=gsd))
+test_dataloader = dict(dataset=dict(chip_size=chip_size, gsd=gsd))
 optim_wrapper = dict(optimizer=dict(lr=lr))
 train_cfg = dict(max_iters=max_iters)
 model = dict(
@@ -32,12 +33,12 @@ model = dict(
         num_classes=len(_base_.classes),
         in_channels=[16 * width, 8 * width, 4 * width],
         out_channels=[32 * width, 16 * width, 8 * width],
-        # Trees are 3 to 20 pixels wide, most buildings 15 to 60.
+        # tools/analysis_tools/anchors.py
         anchor_generator=dict(
             base_sizes=[
-                [(64, 64), (110, 60), (60, 110)],
-                [(20, 20), (28, 33), (40, 28)],
-                [(5, 5), (10, 10), (15, 15)],
+                [(70, 103), (150, 95), (121, 219)],
+                [(47, 40), (48, 64), (73, 49)],
+                [(9, 8), (17, 16), (27, 28)],
             ]
         ),
     ),

@@ -36,7 +36,7 @@ CACHE = ROOT / 'work_dirs' / 'model_matrix'
 PAGE = ROOT / 'docs' / 'en' / 'model_zoo.md'
 ODD_CHIP = (203, 157)  # height and width, divided by no stride
 MANY_BANDS = 13
-PIXEL_CHIP = 128  # side of those that models for pixels learn by heart
+LEARNT_CHIP = 128  # side of the chips to learn by heart, in pixels
 TIMED_STEPS = 5
 LEAST = {'coco/bbox_mAP_50': 0.9, 'coco/segm_mAP_50': 0.85, 'mIoU': 90.0}
 """Scores of the four chips that a sound model reaches; mIoU is in percent."""
@@ -197,9 +197,8 @@ def seconds(subject: Subject) -> dict:
 def learns_by_heart(subject: Subject) -> dict:
     """Scores after training on four chips; what was saved predicts the same."""
     config = subject.config()
-    chip_size = PIXEL_CHIP if 'decode_head' in config.model else None
     lr = float(config.optim_wrapper.optimizer.lr)
-    runner, scores = overfit(config, subject.iters, lr, chip_size)
+    runner, scores = overfit(config, subject.iters, lr, LEARNT_CHIP)
     loaded = build_model(config).to(get_device())
     use_channels_last(loaded)  # as training did: equal to the last bit only in the same order
     load_checkpoint(loaded, f'{config.work_dir}/iter_{subject.iters}.pth', map_location='cpu')
@@ -281,7 +280,7 @@ def page(configs: list[Path]) -> str:
     return TEXT.format(
         odd=f'{ODD_CHIP[1]} x {ODD_CHIP[0]}',
         bands=MANY_BANDS,
-        pixel_chip=PIXEL_CHIP,
+        learnt_chip=LEARNT_CHIP,
         rows='\n'.join(rows),
         machines='; '.join(machines) or 'none yet',
     )
@@ -330,7 +329,7 @@ What ships, and what was tried of it. This page is written by
 python tools/dev/model_matrix.py
 ```
 
-over the [synthetic town](synthetic.md), on all `configs/*/*town*.py`. Every model does one step of training on chips of 4 bands with objects, on the same chips without any (for pixels: without labels), on {bands} bands, and on chips of {odd} pixels; the numbers are the losses before the step, finite and with finite weights after it. Predictions of the last two lie in the chip. Then it learns four chips by heart ({pixel_chip} pixels wide for models of pixels, else as wide as the config says), which show something of every class, from random weights, with the config's learning rate, and is scored on the same four; what was saved and loaded again has to predict the very same. Bold is what failed, or a score below 0.9 (boxes: AP at an IoU of 0.5), 0.85 (masks: likewise), 0.9 (pixels: mean IoU).
+over the [synthetic town](synthetic.md), on all `configs/*/*town*.py`. Every model does one step of training on chips of 4 bands with objects, on the same chips without any (for pixels: without labels), on {bands} bands, and on chips of {odd} pixels; the numbers are the losses before the step, finite and with finite weights after it. Predictions of the last two lie in the chip. Then it learns four chips of {learnt_chip} pixels by heart, which show something of every class, from random weights, with the config's learning rate, and is scored on the same four; what was saved and loaded again has to predict the very same. Bold is what failed, or a score below 0.9 (boxes: AP at an IoU of 0.5), 0.85 (masks: likewise), 0.9 (pixels: mean IoU).
 
 Such scores say that the wiring is right, not how good a model is: for that see the tables in the folders of [configs](../../configs/README.md).
 
