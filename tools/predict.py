@@ -75,7 +75,9 @@ def parse_args() -> argparse.Namespace:
     how = parser.add_argument_group('how it is computed')
     how.add_argument('--tile', type=int, help='side of a tile in pixels (default: 512 or more)')
     how.add_argument(
-        '--overlap', type=float, help='what tiles share: pixels, or a share below 1 (default: 0.25)'
+        '--overlap',
+        type=float,
+        help='what tiles share: pixels, or a share below 1 (default: up to 0.25)',
     )
     how.add_argument('--blend', choices=('window', 'crop'), help='fade tiles, or cut them (pixels)')
     how.add_argument(

@@ -1,5 +1,6 @@
 """What a prediction can be told."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from geo_mm.errors import ConfigError
@@ -19,7 +20,9 @@ class PredictOptions:
         tile: Side of a tile in pixels of the model's GSD; None takes twice the
             chips' size, at least 512.
         overlap: What neighbouring tiles share: pixels, or a share of the tile
-            below 1, such as 0.25; None takes a quarter.
+            below 1, such as 0.25; None takes a quarter, or less for models for
+            pixels that look less far (twice
+            :func:`geo_mm.inference.receptive_field.receptive_radius`).
         blend: How overlapping tiles are put together, for pixels:
             ``'window'`` fades them into each other, ``'crop'`` takes each
             pixel from the tile whose middle is nearest.
@@ -90,21 +93,39 @@ class PredictOptions:
     def outputs(self) -> PixelOutputs:
         return PixelOutputs(self.confidence, self.probabilities)
 
-    def tiling(self, chip_size: tuple[int, int]) -> tuple[int, int]:
-        """Side of the tiles and what they share, in pixels.
+    def tile_side(self, chip_size: tuple[int, int]) -> int:
+        """Side of the tiles in pixels.
 
         Args:
             chip_size: ``(height, width)`` of the chips that the model learned from.
 
         Raises:
-            ConfigError: If the overlap is not smaller than the tile.
+            ConfigError: If it is not positive.
         """
         tile = max(512, 2 * max(chip_size)) if self.tile is None else self.tile
-        share = 0.25 if self.overlap is None else self.overlap
-        overlap = round(share * tile) if 0 < share < 1 else int(share)
-        if not 0 <= overlap < tile or share < 0:
+        if tile < 1:
+            raise ConfigError(f'tiles of {tile} pixels', 'at least one')
+        return tile
+
+    def shared(self, tile: int, radius: Callable[[], int] | None = None) -> int:
+        """What neighbouring tiles share, in pixels.
+
+        Args:
+            tile: Side of the tiles.
+            radius: Gives how far around a pixel the model looks, in pixels,
+                if that is known to matter; asked only if nothing was chosen.
+
+        Raises:
+            ConfigError: If the overlap is not smaller than the tile.
+        """
+        if self.overlap is None:
+            most = tile // 4
+            # In steps, lest the result hang on the last digits of a measurement.
+            return most if radius is None else min(most, -(-2 * radius() // 16) * 16)
+        overlap = round(self.overlap * tile) if 0 < self.overlap < 1 else int(self.overlap)
+        if not 0 <= overlap < tile or self.overlap < 0:
             raise ConfigError(
                 f'tiles of {tile} pixels with an overlap of {self.overlap}',
                 'an overlap smaller than the tile',
             )
-        return tile, overlap
+        return overlap

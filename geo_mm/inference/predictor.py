@@ -5,6 +5,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -92,13 +93,15 @@ class Predictor:
         ]
         spec = self.models[0].spec
         self._check_task(options)
-        tile, overlap = options.tiling(spec.chip_size)
-        nodata = spec.nodata if options.nodata is None else options.nodata
-        self.options = replace(options, tile=tile, overlap=overlap, nodata=nodata)
+        tile, radius = options.tile_side(spec.chip_size), None
         if spec.task == 'pixels':
             self._model = PixelVoters(self.models, options.tta, options.merge)
+            radius = partial(self._model.radius, tile)
         else:
             self._model = self.models[0]
+        overlap = Ranks.current().first(lambda: options.shared(tile, radius))
+        nodata = spec.nodata if options.nodata is None else options.nodata
+        self.options = replace(options, tile=tile, overlap=overlap, nodata=nodata)
         self._hashes = [file_sha256(model.checkpoint) for model in self.models]
 
     @property

@@ -8,6 +8,7 @@ from mmengine.structures import BaseDataElement
 
 from geo_mm.errors import ConfigError, SpecError
 from geo_mm.inference.model import TrainedModel
+from geo_mm.inference.receptive_field import receptive_radius
 from geo_mm.inputspec import InputSpec
 from geo_mm.raster import Scene, Tile
 from geo_mm.vector import SceneLabels
@@ -61,6 +62,13 @@ class PixelVoters:
             return None
         mean = float(np.mean([0.5 if value is None else value for value in thresholds]))
         return np.array([mean, 1 - mean], np.float32)
+
+    def radius(self, tile: int) -> int:
+        """How far around a pixel the models look, up to a quarter of the tile, in pixels."""
+        # No network divides its input more often than 6 times.
+        side = max(64, tile // 2 // 64 * 64)
+        bands = len(self.spec.bands)
+        return max(receptive_radius(member.model, bands, side) for member in self.members)
 
     def load(
         self, scene: Scene, tile: Tile, aoi: SceneLabels | None = None

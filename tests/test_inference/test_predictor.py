@@ -15,6 +15,7 @@ from rasterio.features import rasterize
 
 from geo_mm.errors import ConfigError, OutputError, SceneError, SpecError
 from geo_mm.inference import Predictor
+from geo_mm.inference.options import PredictOptions
 from geo_mm.provenance import file_sha256, read_provenance
 from geo_mm.raster import Scene, Window
 from tests.data.models import object_files, paint, pixel_files, spec_of
@@ -79,7 +80,7 @@ def test_pixels_end_to_end(tmp_path, pixel_model, image):
     expected[:30, :20] = 255
     np.testing.assert_array_equal(read(result.files[0]), expected)
     assert result.counts == {n: int((expected == i).sum()) for i, n in enumerate(CLASSES)}
-    assert sum(done for done, _ in steps) == steps[0][1] == 6
+    assert sum(done for done, _ in steps) == steps[0][1] == 4
 
 
 def test_summary_and_tags_say_how_it_was_made(tmp_path, pixel_model, image):
@@ -520,10 +521,17 @@ def test_numbers_that_make_no_sense(pixel_model, numbers, message):
 
 def test_tiles_are_twice_the_chips_but_at_least_512(tmp_path, pixel_model):
     options = predictor(pixel_model, tile=None).options
-    assert (options.tile, options.overlap) == (512, 128)
+    assert options.tile == 512
     assert predictor(pixel_model, tile=100, overlap=0.5).options.overlap == 50
     files = pixel_files(tmp_path, replace(PIXELS, chip_size=(300, 400)), [[0, 0], [1, 0]])
     assert predictor(files, tile=None).options.tile == 800
+
+
+def test_tiles_share_a_quarter_unless_the_model_looks_less_far(pixel_model, object_model):
+    assert predictor(object_model, tile=100).options.overlap == 25
+    assert predictor(pixel_model, tile=100).options.overlap == 0  # each pixel by itself
+    assert PredictOptions().shared(512, lambda: 45) == 96  # 2 * 45, in steps of 16
+    assert PredictOptions().shared(512, lambda: 200) == 128
 
 
 def test_tiles_that_share_too_little_for_objects(tmp_path, object_model):
