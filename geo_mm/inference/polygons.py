@@ -28,7 +28,8 @@ from geo_mm.vector import (
 LAYER = 'polygons'
 
 _ROWS = 512  # read at once: a row of blocks of the raster
-_WALL = 2.0  # pixels; shorter walls are stairs of the outline, not of the building
+# Shorter walls are stairs of the outline, or of no interest.
+_WALL_PIXELS, _WALL_METRES = 2.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class PolygonOutputs:
         simplify: Tolerance of :func:`geo_mm.vector.simplify` in pixels of the
             class raster; None keeps outlines along pixel edges.
         regularise: Names of the classes that get straight walls at right
-            angles (:func:`geo_mm.vector.regularise`).
+            angles (:func:`geo_mm.vector.regularise`), none shorter than 1 m
+            and 2 pixels.
     """
 
     min_area: float = 0.0
@@ -135,9 +137,10 @@ def _drawn(regions: Regions, grid: Grid, spec: InputSpec, outputs: PolygonOutput
 def _regular(outlines: np.ndarray, otherwise: np.ndarray, grid: Grid) -> np.ndarray:
     """Outlines at right angles on the ground; ``otherwise`` where that does not come out."""
     # Pixels of a grid in degrees are not square on the ground.
-    sides = np.array(grid.gsd or (1.0, 1.0))
-    stretch = sides / sides.min()
+    sides = np.array(grid.gsd or (np.inf, np.inf))
+    shortest = max(_WALL_PIXELS, _WALL_METRES / sides.min())
+    stretch = sides / sides.min() if grid.gsd else np.ones(2)
     given = shapely.transform(outlines, lambda xy: xy * stretch)
-    made = regularise(given, _WALL)
+    made = regularise(given, shortest)
     failed = [new is old for new, old in zip(made, given, strict=True)]
     return np.where(failed, otherwise, shapely.transform(made, lambda xy: xy / stretch))
