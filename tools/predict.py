@@ -72,6 +72,41 @@ def parse_args() -> argparse.Namespace:
         help="pixels of class rasters: the scene's (default), or those of the model's GSD",
     )
 
+    written = parser.add_argument_group('what is written')
+    written.add_argument(
+        '--polygons', action='store_true', help='write the outlines of the classes, too (pixels)'
+    )
+    written.add_argument(
+        '--min-area',
+        type=float,
+        metavar='M2',
+        help='smallest polygon; in pixels if the scene has no place on Earth',
+    )
+    written.add_argument(
+        '--simplify',
+        nargs='?',
+        type=float,
+        const=1.5,
+        metavar='PIXELS',
+        help='straighten the stairs of polygons (default: 1.5); needs memory for all of them',
+    )
+    written.add_argument(
+        '--regularise',
+        nargs='+',
+        metavar='CLASS',
+        help='straight walls at right angles for polygons of these classes, such as buildings',
+    )
+    written.add_argument(
+        '--format',
+        nargs='+',
+        choices=('gpkg', 'geojson', 'parquet', 'fgb'),
+        dest='formats',
+        help='of polygons and objects, one or several (default: gpkg)',
+    )
+    written.add_argument(
+        '--stac', action='store_true', help='describe the files as a STAC item, NAME.stac.json'
+    )
+
     how = parser.add_argument_group('how it is computed')
     how.add_argument('--tile', type=int, help='side of a tile in pixels (default: 512 or more)')
     how.add_argument(
@@ -164,8 +199,8 @@ def main() -> None:
 def options_of(args: argparse.Namespace) -> dict:
     """Fields of PredictOptions; None where nothing was said."""
     names = ('tile', 'overlap', 'blend', 'tta', 'merge', 'batch_size', 'score', 'nodata')
-    names += ('suppress', 'iou')
-    flags = ('amp', 'confidence', 'force', 'probabilities', 'grid')
+    names += ('suppress', 'iou', 'min_area', 'simplify', 'regularise', 'formats')
+    flags = ('amp', 'confidence', 'force', 'probabilities', 'grid', 'polygons', 'stac')
     return {name: getattr(args, name) for name in names + flags} | {'compiled': args.compile}
 
 

@@ -15,7 +15,7 @@ from mmengine.fileio import get_local_path
 
 import geo_mm
 from geo_mm.inference.model import TrainedModel
-from geo_mm.inference.options import PredictOptions
+from geo_mm.inference.options import WRITING, PredictOptions
 from geo_mm.inference.sources import Area
 from geo_mm.provenance import FileRecord, Provenance, file_records
 from geo_mm.raster.sources import normalised
@@ -58,19 +58,34 @@ def run_facts(
     }
 
 
+def what_rows_hold(facts: dict) -> dict:
+    """The facts without those that concern the writing of files alone.
+
+    They may change from an interrupted run to the one that finishes it.
+    """
+    return {key: value for key, value in facts.items() if key not in WRITING}
+
+
 def run_notes() -> dict:
     """When and how a run was started.
 
     The time is that of ``SOURCE_DATE_EPOCH`` where it is set, as
-    https://reproducible-builds.org/specs/source-date-epoch/ has it. The
-    launcher is left out of the command, since the result does not depend on it.
+    https://reproducible-builds.org/specs/source-date-epoch/ has it.
     """
     epoch = os.environ.get('SOURCE_DATE_EPOCH')
     time = datetime.datetime.now().timestamp() if epoch is None else int(epoch)
     now = datetime.datetime.fromtimestamp(time, datetime.timezone.utc)
+    return {'time': now.isoformat(timespec='seconds'), **how_called()}
+
+
+def how_called() -> dict:
+    """The command and the folder that it was given in.
+
+    The launcher is left out, since the result does not depend on it.
+    """
     words = iter(sys.argv)
     command = [word for word in words if word != '--launcher' or not next(words)]
-    return {'time': now.isoformat(timespec='seconds'), 'command': command, 'folder': os.getcwd()}
+    return {'command': command, 'folder': os.getcwd()}
 
 
 def provenance(

@@ -1,15 +1,27 @@
 """What a prediction can be told."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 
 from geo_mm.errors import ConfigError
 from geo_mm.inference.blending import BLENDS
 from geo_mm.inference.pixels import PixelOutputs
+from geo_mm.inference.polygons import PolygonOutputs
 from geo_mm.inference.voting import MERGES, VIEWS
+from geo_mm.inputspec import InputSpec
+from geo_mm.vector.parquet import require_pyarrow
 from geo_mm.vector.settling import METHODS
 
 GRIDS = ('scene', 'model')
+FORMATS = ('gpkg', 'geojson', 'parquet', 'fgb')
+
+WRITING = ('polygons', 'min_area', 'simplify', 'regularise', 'formats', 'stac')
+"""Options that concern only how results are written, and not what is computed."""
+
+_OF_PIXELS = ('tta', 'confidence', 'probabilities', 'polygons', 'min_area', 'simplify')
+_OF_PIXELS += ('regularise',)
+_OF_POLYGONS = ('min_area', 'simplify', 'regularise', 'formats')
 
 
 @dataclass(frozen=True)
@@ -46,11 +58,23 @@ class PredictOptions:
         probabilities: Keep those of all classes: ``'uint8'``, ``'float32'``, or None.
         grid: Pixels of class rasters: those of the ``'scene'``, or those of
             the ``'model'``, which has its own GSD.
+        polygons: Write the outlines of the classes, too, those of the
+            background left out.
+        min_area: Smallest polygon, in m2; in pixels where the scene has no
+            place on Earth.
+        simplify: Tolerance with which polygons are simplified, in pixels of
+            the class raster; None leaves them along pixel edges.
+        regularise: Names of the classes whose polygons get straight walls at
+            right angles.
+        formats: Of layers, polygons or objects: one or several of ``'gpkg'``,
+            ``'geojson'``, ``'parquet'`` and ``'fgb'``.
+        stac: Describe the files as a STAC item.
         force: Take scenes whose GSD or data type is not what the model was
             trained with.
 
     Raises:
         ConfigError: If a value makes no sense.
+        OutputError: If a format needs what is not installed.
     """
 
     tile: int | None = None
@@ -68,9 +92,19 @@ class PredictOptions:
     confidence: bool = False
     probabilities: str | None = None
     grid: str = 'scene'
+    polygons: bool = False
+    min_area: float = 0.0
+    simplify: float | None = None
+    regularise: Sequence[str] = ()
+    formats: Sequence[str] = ('gpkg',)
+    stac: bool = False
     force: bool = False
 
     def __post_init__(self) -> None:
+        for name in 'regularise', 'formats':
+            value = getattr(self, name)
+            value = (value,) if isinstance(value, str) else tuple(dict.fromkeys(value))
+            object.__setattr__(self, name, value)  # the way of frozen dataclasses
         choices = {
             'blend': BLENDS,
             'tta': VIEWS,
@@ -88,10 +122,62 @@ class PredictOptions:
             raise ConfigError(f'a least score of {self.score}', 'a number from 0 to 1')
         if not 0 < self.iou <= 1:
             raise ConfigError(f'an IoU of {self.iou}', 'a number above 0, up to 1')
+        if not 0 <= self.min_area < math.inf:
+            raise ConfigError(f'a smallest area of {self.min_area}', 'm2, a number from 0 on')
+        if self.simplify is not None and not 0 < self.simplify < math.inf:
+            raise ConfigError(
+                f'simplifying with a tolerance of {self.simplify}', 'pixels, a number above 0'
+            )
+        self._check_formats()
 
     @property
     def outputs(self) -> PixelOutputs:
         return PixelOutputs(self.confidence, self.probabilities)
+
+    @property
+    def polygon_outputs(self) -> PolygonOutputs:
+        return PolygonOutputs(self.min_area, self.simplify, self.regularise)
+
+    def check_model(self, spec: InputSpec, name: str) -> None:
+        """Makes sure that a model can give what is asked for.
+
+        Args:
+            spec: What the model finds.
+            name: Of the model, for messages.
+
+        Raises:
+            ConfigError: If it cannot.
+        """
+        if spec.task == 'objects' and (wanted := self._changed(_OF_PIXELS)):
+            raise ConfigError(
+                f'{name} finds objects, and {", ".join(wanted)} is for classes of pixels',
+                'no test-time augmentation, probabilities or polygons',
+                'leave it out',
+            )
+        if spec.task == 'pixels' and not self.polygons and (wanted := self._changed(_OF_POLYGONS)):
+            raise ConfigError(
+                f'{name} finds classes of pixels, and {", ".join(wanted)} is for polygons',
+                'polygons, which are not asked for',
+                'add --polygons (from Python: polygons=True), or leave it out',
+            )
+        shown = [name for name in spec.classes if name != spec.background]
+        if unknown := [name for name in self.regularise if name not in shown]:
+            raise ConfigError(f'regularise {", ".join(unknown)}', f'one of {", ".join(shown)}')
+
+    def _changed(self, names: Sequence[str]) -> list[str]:
+        """Those that are not at their default."""
+        defaults = {item.name: item.default for item in fields(self)}
+        return [name for name in names if getattr(self, name) != defaults[name]]
+
+    def _check_formats(self) -> None:
+        unknown = [name for name in self.formats if name not in FORMATS]
+        if unknown or not self.formats:
+            raise ConfigError(
+                f'the format {unknown[0]!r}' if unknown else 'no format for layers',
+                f'one or several of {", ".join(FORMATS)}',
+            )
+        if 'parquet' in self.formats:
+            require_pyarrow('parquet')
 
     def tile_side(self, chip_size: tuple[int, int]) -> int:
         """Side of the tiles in pixels.

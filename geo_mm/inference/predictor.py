@@ -16,7 +16,15 @@ from mmengine.config import Config
 from rasterio.errors import NotGeoreferencedWarning
 
 from geo_mm.errors import ConfigError, GeoMMError, OutputError
-from geo_mm.inference.facts import file_sha256, provenance, run_facts, run_notes, stamped
+from geo_mm.inference.facts import (
+    file_sha256,
+    how_called,
+    provenance,
+    run_facts,
+    run_notes,
+    stamped,
+    what_rows_hold,
+)
 from geo_mm.inference.journal import Journal
 from geo_mm.inference.model import TrainedModel
 from geo_mm.inference.objects import (
@@ -26,7 +34,7 @@ from geo_mm.inference.objects import (
     warn_of_full_tiles,
 )
 from geo_mm.inference.options import PredictOptions
-from geo_mm.inference.outputs import write_object_results, write_pixel_results
+from geo_mm.inference.outputs import check_place, write_object_results, write_pixel_results
 from geo_mm.inference.pixels import PixelRows
 from geo_mm.inference.ranks import Ranks
 from geo_mm.inference.results import Result, check_replaced, loaded, reported, written_together
@@ -69,6 +77,7 @@ class Predictor:
             makes no sense.
         SpecError: If the checkpoint does not say what its model must be fed,
             or the models do not go together.
+        OutputError: If a format is asked for that needs what is not installed.
     """
 
     def __init__(
@@ -92,7 +101,14 @@ class Predictor:
             for path in paths
         ]
         spec = self.models[0].spec
-        self._check_task(options)
+        options.check_model(spec, str(self.models[0].checkpoint))
+        if spec.task == 'objects' and len(paths) > 1:
+            raise ConfigError(
+                f'{self.models[0].checkpoint} finds objects, and an ensemble is for classes of '
+                'pixels',
+                'one checkpoint',
+                'leave the others out',
+            )
         tile, radius = options.tile_side(spec.chip_size), None
         if spec.task == 'pixels':
             self._model = PixelVoters(self.models, options.tta, options.merge)
@@ -125,8 +141,8 @@ class Predictor:
     ) -> Result:
         """Predicts one scene.
 
-        Pixel models give ``<name>.tif``; object models ``<name>.gpkg`` and,
-        where the scene has a place on Earth, ``<name>.geojson``. Both give
+        Pixel models give ``<name>.tif``; object models, and pixel models that
+        are asked for polygons, ``<name>.gpkg`` or other formats. Both give
         ``<name>.png`` to look at and ``<name>.json`` with what was done. The
         files appear together when all are complete, and replace those of an
         earlier prediction of the same scene.
@@ -156,7 +172,8 @@ class Predictor:
             SpecError: If it cannot be made into what the model must be fed.
             LabelError: If the AOI cannot be read, or lies elsewhere.
             OutputError: If the results cannot be written, or would replace
-                files that are not an earlier prediction of the scene, or an
+                files that are not an earlier prediction of the scene, or
+                GeoJSON is asked for without a place on Earth, or an
                 interrupted run had other settings.
         """
         with contextlib.ExitStack() as stack:
@@ -173,15 +190,18 @@ class Predictor:
                         nodata=self.options.nodata,
                     )
                 )
+            how = (name, window, aoi, restart, progress)
             if folder is not None:
-                return self._predict(scene, Path(folder), name, window, aoi, restart, progress)
+                return self._predict(scene, Path(folder), self.options, *how)
             there = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            return loaded(self._predict(scene, there, name, window, aoi, restart, progress))
+            options = replace(self.options, formats=('gpkg',), stac=False)
+            return loaded(self._predict(scene, there, options, *how))
 
     def _predict(
         self,
         source: Source,
         folder: Path,
+        options: PredictOptions,
         name: str | None,
         window: tuple[float, float, float, float] | None,
         aoi: str | PathLike | None,
@@ -189,7 +209,6 @@ class Predictor:
         progress: Progress | None,
     ) -> Result:
         ranks = Ranks.current()
-        options = self.options
         area = ranks.each(
             lambda: open_area(
                 source,
@@ -201,6 +220,7 @@ class Predictor:
             )
         )
         scene, name = area.scene, name or area.native.name
+        check_place(area, options)
         plan = tile_plan(scene.width, scene.height, options.tile, int(options.overlap))
         facts = run_facts(
             self.models,
@@ -216,7 +236,9 @@ class Predictor:
         def begin() -> tuple[dict, list[int]]:
             with reported(folder):
                 check_replaced(folder, name, area.native)
-                journal.open(facts, run_notes(), restart=restart)
+                journal.open(what_rows_hold(facts), run_notes(), restart=restart)
+                # The files are those that the last command asks for.
+                journal.note(**how_called())
             missing = {tile.row for tile in plan} - journal.finished()
             return journal.notes, sorted(missing)
 
@@ -236,7 +258,7 @@ class Predictor:
 
             def assemble() -> Result:
                 record = provenance(self.models, self._hashes, facts, notes, area)
-                return self._assemble(journal, area, plan, folder, name, record)
+                return self._assemble(journal, area, plan, folder, name, options, record)
 
             return ranks.first(assemble)
         finally:
@@ -265,6 +287,7 @@ class Predictor:
         plan: list[Tile],
         folder: Path,
         name: str,
+        options: PredictOptions,
         record: Provenance,
     ) -> Result:
         """Makes the files of a complete journal, which is then forgotten."""
@@ -285,14 +308,14 @@ class Predictor:
                     workplace,
                     name,
                     self.spec,
-                    self.options.outputs,
+                    options,
                     record,
                 )
             else:
                 found = list(stored)
                 warn_of_full_tiles(found, area.scene, most_objects(self.models[0].config))
                 files, counts = write_object_results(
-                    found, area, workplace, name, self.spec, self.options, record
+                    found, area, workplace, name, self.spec, options, record
                 )
         journal.remove()
         return Result(tuple(folder / file for file in files), counts)
@@ -300,22 +323,6 @@ class Predictor:
     def _grid(self, area: Area) -> Grid:
         """Grid of class rasters."""
         return (area.native if self.options.grid == 'scene' else area.scene).grid
-
-    def _check_task(self, options: PredictOptions) -> None:
-        if self.spec.task == 'pixels':
-            return
-        wanted = [
-            name
-            for name in ('tta', 'confidence', 'probabilities')
-            if getattr(options, name) not in (False, None, 'none')
-        ]
-        if wanted or len(self.models) > 1:
-            raise ConfigError(
-                f'{self.models[0].checkpoint} finds objects, and {", ".join(wanted) or "ensemble"} '
-                'is for classes of pixels',
-                'one checkpoint, without test-time augmentation or probabilities',
-                'leave it out',
-            )
 
 
 def _compute(run: RowRun, rows: Sequence[int], journal: Journal) -> None:

@@ -293,6 +293,10 @@ def test_ensemble_and_views(tmp_path, pixel_model, image):
 def test_what_is_for_pixels_only(object_model):
     with pytest.raises(ConfigError, match='tta is for classes of pixels'):
         predictor(object_model, tta='d4')
+    with pytest.raises(ConfigError, match='polygons, simplify is for classes of pixels'):
+        predictor(object_model, polygons=True, simplify=1)
+    with pytest.raises(ConfigError, match='an ensemble is for classes of pixels'):
+        Predictor([object_model[1]] * 2, device='cpu', tile=64)
 
 
 def test_sixteen_bits(tmp_path, pixel_model, image):
@@ -334,6 +338,32 @@ def test_unfinished_run_is_refused_with_other_settings_and_goes_on_with_the_same
     assert len(os.listdir(tmp_path / 'out')) == 5
 
 
+def test_unfinished_run_may_be_finished_with_other_files(tmp_path, pixel_model, image):
+    """What was computed does not depend on them, and may have taken hours."""
+    scene = write_scene(tmp_path / 'in' / 's.tif', image)
+    ours = predictor(pixel_model, polygons=True)
+
+    def full(*_):
+        raise OutputError('the disk is full')
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('geo_mm.inference.predictor.write_pixel_results', full)
+        patch.setattr('sys.argv', ['tools/predict.py', '--polygons'])
+        with pytest.raises(OutputError, match='full'):
+            ours.predict(scene, tmp_path / 'out')
+        steps = []
+        patch.undo()
+        patch.setattr('sys.argv', ['tools/predict.py', '--stac'])
+        result = predictor(pixel_model, stac=True).predict(
+            scene, tmp_path / 'out', progress=lambda *step: steps.append(step)
+        )
+    assert not steps
+    assert [path.suffix for path in result.files] == ['.tif', '.png', '.json', '.json']
+    record = read_provenance(result.files[0])
+    assert record.command == ('tools/predict.py', '--stac')
+    assert (record.options['polygons'], record.options['stac']) == (False, True)
+
+
 def test_scene_without_georeference_for_a_model_bound_to_a_gsd(tmp_path, pixel_model, image):
     scene = write_scene(tmp_path / 'in' / 's.tif', image, crs=None, transform=None)
     with pytest.raises(SpecError, match='no georeference'):
@@ -369,7 +399,8 @@ def test_quicklook_shows_classes_missing_data_and_a_legend(tmp_path, pixel_model
 def test_objects_end_to_end(tmp_path, object_model):
     boxes = [[3, 4, 20, 14], [55, 50, 70, 66], [100, 60, 110, 75]]
     scene = write_raster(tmp_path / 's.tif', paint((90, 120), boxes), descriptions=['id'])
-    result = predictor(object_model).predict(scene, tmp_path / 'out')
+    formats = ('gpkg', 'geojson')
+    result = predictor(object_model, formats=formats).predict(scene, tmp_path / 'out')
     assert [path.name for path in result.files] == ['s.gpkg', 's.geojson', 's.png', 's.json']
     assert result.counts == {'even': 1, 'odd': 2}
     objects = gpd.read_file(result.files[0], layer='objects')
@@ -399,6 +430,9 @@ def test_scene_without_objects_gives_a_valid_layer(tmp_path, object_model):
 def test_scene_without_a_place_on_earth_gets_no_geojson(tmp_path, object_model, crs):
     image = paint((50, 60), [[3, 4, 20, 14]])
     scene = write_raster(tmp_path / 's.tif', image, crs=crs, descriptions=['id'])
+    with pytest.raises(OutputError, match=r's\.tif has no place on Earth(.|\n)*gpkg'):
+        predictor(object_model, formats='geojson').predict(scene, tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
     result = predictor(object_model).predict(scene, tmp_path / 'out')
     assert [path.name for path in result.files] == ['s.gpkg', 's.png', 's.json']
     assert len(gpd.read_file(result.files[0])) == 1
@@ -512,6 +546,14 @@ def raise_(error):
         ({'suppress': 'all'}, "suppress 'all'(.|\n)*nms, soft-nms"),
         ({'blend': 'x'}, "blend 'x'"),
         ({'tta': 'd8'}, "tta 'd8'"),
+        ({'polygons': True, 'min_area': -1}, 'smallest area of -1'),
+        ({'polygons': True, 'simplify': 0}, 'tolerance of 0'),
+        ({'polygons': True, 'regularise': ['green', 'hut']}, 'regularise hut(.|\n)*bright, green'),
+        ({'polygons': True, 'regularise': 'background'}, 'regularise background'),
+        ({'polygons': True, 'formats': ('gpkg', 'shp')}, "format 'shp'(.|\n)*gpkg, geojson"),
+        ({'polygons': True, 'formats': ()}, 'no format'),
+        ({'formats': 'fgb'}, 'formats is for polygons(.|\n)*--polygons'),
+        ({'min_area': 5, 'simplify': 1}, 'min_area, simplify is for polygons'),
     ],
 )
 def test_numbers_that_make_no_sense(pixel_model, numbers, message):
