@@ -115,10 +115,8 @@ def parse_args() -> argparse.Namespace:
         help='what tiles share: pixels, or a share below 1 (default: up to 0.25)',
     )
     how.add_argument('--blend', choices=('window', 'crop'), help='fade tiles, or cut them (pixels)')
-    how.add_argument(
-        '--tta', choices=('none', 'flip', 'd4'), help='test-time augmentation (pixels)'
-    )
-    how.add_argument('--merge', choices=('mean', 'max'), help='of views and models (pixels)')
+    how.add_argument('--tta', choices=('none', 'flip', 'd4'), help='test-time augmentation')
+    how.add_argument('--merge', choices=('mean', 'max'), help='of views and models')
     how.add_argument('--batch-size', type=int, help='tiles per forward pass (default: 2)')
     how.add_argument('--device', help='torch device (default: first GPU, else CPU)')
     how.add_argument('--amp', action='store_true', help='16-bit floats where that is safe')

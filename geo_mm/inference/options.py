@@ -19,8 +19,7 @@ FORMATS = ('gpkg', 'geojson', 'parquet', 'fgb')
 WRITING = ('polygons', 'min_area', 'simplify', 'regularise', 'formats', 'stac')
 """Options that concern only how results are written, and not what is computed."""
 
-_OF_PIXELS = ('tta', 'confidence', 'probabilities', 'polygons', 'min_area', 'simplify')
-_OF_PIXELS += ('regularise',)
+_OF_PIXELS = ('confidence', 'probabilities', 'polygons', 'min_area', 'simplify', 'regularise')
 _OF_POLYGONS = ('min_area', 'simplify', 'regularise', 'formats')
 
 
@@ -40,10 +39,10 @@ class PredictOptions:
             pixel from the tile whose middle is nearest.
         batch_size: Tiles per forward pass. It is halved while the device has
             not the memory.
-        tta: Test-time augmentation, for pixels: ``'none'``, ``'flip'`` (4
-            views) or ``'d4'`` (8 views, mirrored and turned).
+        tta: Test-time augmentation: ``'none'``, ``'flip'`` (4 views) or
+            ``'d4'`` (8 views, mirrored and turned).
         merge: How views and models are put together: ``'mean'`` or ``'max'``
-            of the probabilities.
+            of the probabilities, or of the scores of objects.
         amp: Compute in 16-bit floats where that is safe.
         compiled: Compile the model's backbone with ``torch.compile``.
         score: Least confidence 0..1 of an object.
@@ -151,7 +150,7 @@ class PredictOptions:
         if spec.task == 'objects' and (wanted := self._changed(_OF_PIXELS)):
             raise ConfigError(
                 f'{name} finds objects, and {", ".join(wanted)} is for classes of pixels',
-                'no test-time augmentation, probabilities or polygons',
+                'no probabilities or polygons',
                 'leave it out',
             )
         if spec.task == 'pixels' and not self.polygons and (wanted := self._changed(_OF_POLYGONS)):

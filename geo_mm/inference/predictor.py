@@ -27,6 +27,7 @@ from geo_mm.inference.facts import (
 )
 from geo_mm.inference.journal import Journal
 from geo_mm.inference.model import TrainedModel
+from geo_mm.inference.object_voting import ObjectVoters
 from geo_mm.inference.objects import (
     ObjectRows,
     check_overlap,
@@ -64,8 +65,8 @@ class Predictor:
         >>> predictor.predict('town_3.tif', 'map').counts
 
     Args:
-        checkpoint: ``.pth`` file that tools/train.py wrote, or several, whose
-            class probabilities are put together.
+        checkpoint: ``.pth`` file that tools/train.py wrote, or several, which
+            are asked together.
         config: Config that the model was trained with; None takes the one in
             the checkpoint. Not for several checkpoints.
         device: Torch device; None takes the first GPU, else the CPU.
@@ -102,19 +103,12 @@ class Predictor:
         ]
         spec = self.models[0].spec
         options.check_model(spec, str(self.models[0].checkpoint))
-        if spec.task == 'objects' and len(paths) > 1:
-            raise ConfigError(
-                f'{self.models[0].checkpoint} finds objects, and an ensemble is for classes of '
-                'pixels',
-                'one checkpoint',
-                'leave the others out',
-            )
         tile, radius = options.tile_side(spec.chip_size), None
         if spec.task == 'pixels':
             self._model = PixelVoters(self.models, options.tta, options.merge)
             radius = partial(self._model.radius, tile)
         else:
-            self._model = self.models[0]
+            self._model = ObjectVoters(self.models, options.tta, options.merge)
         overlap = Ranks.current().first(lambda: options.shared(tile, radius))
         nodata = spec.nodata if options.nodata is None else options.nodata
         self.options = replace(options, tile=tile, overlap=overlap, nodata=nodata)

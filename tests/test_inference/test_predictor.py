@@ -10,6 +10,7 @@ import rasterio
 import shapely
 import torch
 from affine import Affine
+from geopandas.testing import assert_geodataframe_equal
 from PIL import Image
 from rasterio.features import rasterize
 
@@ -291,12 +292,10 @@ def test_ensemble_and_views(tmp_path, pixel_model, image):
 
 
 def test_what_is_for_pixels_only(object_model):
-    with pytest.raises(ConfigError, match='tta is for classes of pixels'):
-        predictor(object_model, tta='d4')
+    with pytest.raises(ConfigError, match='confidence is for classes of pixels'):
+        predictor(object_model, confidence=True)
     with pytest.raises(ConfigError, match='polygons, simplify is for classes of pixels'):
         predictor(object_model, polygons=True, simplify=1)
-    with pytest.raises(ConfigError, match='an ensemble is for classes of pixels'):
-        Predictor([object_model[1]] * 2, device='cpu', tile=64)
 
 
 def test_sixteen_bits(tmp_path, pixel_model, image):
@@ -414,6 +413,15 @@ def test_objects_end_to_end(tmp_path, object_model):
     shift = on_earth.to_crs(UTM_17N).geometry.distance(objects.geometry)
     assert shift.max() < 0.01
     assert Image.open(result.files[2]).size[0] == 200  # wide enough for the legend
+
+
+def test_ensemble_and_views_of_objects(tmp_path, object_model):
+    boxes = [[3, 4, 20, 14], [55, 50, 70, 66], [100, 60, 110, 75]]
+    scene = write_raster(tmp_path / 's.tif', paint((90, 120), boxes), descriptions=['id'])
+    alone = predictor(object_model).predict(scene).objects
+    both = Predictor([object_model[1]] * 2, device='cpu', tile=64, tta='d4').predict(scene).objects
+    # A detector that sees any view alike says the same sixteen times.
+    assert_geodataframe_equal(both, alone, check_less_precise=True)
 
 
 def test_scene_without_objects_gives_a_valid_layer(tmp_path, object_model):
