@@ -17,6 +17,7 @@ from geo_mm.engine.checkpoints import check_weights, config_of, read_checkpoint
 from geo_mm.engine.launch import build_model
 from geo_mm.errors import ConfigError, SpecError
 from geo_mm.inputspec import InputSpec
+from geo_mm.models.folding import fold_batch_norms
 from geo_mm.raster import Scene, Tile
 from geo_mm.vector import SceneLabels
 
@@ -68,6 +69,7 @@ class TrainedModel:
         # Convolutions on CPUs and tensor cores are faster with channels last.
         use_channels_last(model)
         self.model = model.to(self.device).eval()
+        fold_batch_norms(self.model)
         self.amp = _half_type(self.device) if amp else None
         if compiled:
             self.model.backbone.compile()
