@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from geo_mm.errors import ConfigError
 from geo_mm.inference.blending import BLENDS
 from geo_mm.inference.pixels import PixelOutputs
+from geo_mm.inference.tiles import tile_side
 from geo_mm.inference.voting import MERGES, VIEWS
 from geo_mm.vector.settling import METHODS
 
@@ -99,7 +100,7 @@ class PredictOptions:
         Raises:
             ConfigError: If the overlap is not smaller than the tile.
         """
-        tile = max(512, 2 * max(chip_size)) if self.tile is None else self.tile
+        tile = tile_side(self.tile, chip_size)
         share = 0.25 if self.overlap is None else self.overlap
         overlap = round(share * tile) if 0 < share < 1 else int(share)
         if not 0 <= overlap < tile or share < 0:

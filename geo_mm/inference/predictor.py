@@ -17,13 +17,9 @@ from rasterio.errors import NotGeoreferencedWarning
 from geo_mm.errors import ConfigError, GeoMMError, OutputError
 from geo_mm.inference.facts import file_sha256, provenance, run_facts, run_notes, stamped
 from geo_mm.inference.journal import Journal
+from geo_mm.inference.limits import most_objects
 from geo_mm.inference.model import TrainedModel
-from geo_mm.inference.objects import (
-    ObjectRows,
-    check_overlap,
-    most_objects,
-    warn_of_full_tiles,
-)
+from geo_mm.inference.objects import ObjectRows, check_overlap, warn_of_full_tiles
 from geo_mm.inference.options import PredictOptions
 from geo_mm.inference.outputs import write_object_results, write_pixel_results
 from geo_mm.inference.pixels import PixelRows
@@ -87,7 +83,14 @@ class Predictor:
                 'none: each checkpoint holds the config of its model',
             )
         self.models = [
-            TrainedModel(path, config, device, amp=options.amp, compiled=options.compiled)
+            TrainedModel(
+                path,
+                config,
+                device,
+                tile=options.tile,
+                amp=options.amp,
+                compiled=options.compiled,
+            )
             for path in paths
         ]
         spec = self.models[0].spec
