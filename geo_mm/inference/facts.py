@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmengine.fileio import get_local_path
 
 import geo_mm
+from geo_mm.inference.limits import most_objects
 from geo_mm.inference.model import TrainedModel
 from geo_mm.inference.options import WRITING, PredictOptions
 from geo_mm.inference.sources import Area
@@ -52,6 +53,7 @@ def run_facts(
         'input_spec': model.spec.to_dict(),
         'scene': [stamped(path) for path in scene.sources],
         'bands': scene.band_names,
+        'objects_per_tile': most_objects(model.config),
         'pixels': [scene.width, scene.height, *tuple(scene.transform)[:6]],
         **dataclasses.asdict(options),
         **more,
@@ -101,7 +103,7 @@ def provenance(
         spec=models[0].spec,
         config=models[0].config.filename or '',
         inputs=file_records(area.native.sources),
-        options={name: facts[name] for name in (*names, 'window', 'aoi')},
+        options={name: facts[name] for name in (*names, 'window', 'aoi', 'objects_per_tile')},
         command=tuple(notes['command']),
         folder=notes['folder'],
         started=notes['time'],

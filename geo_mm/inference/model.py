@@ -16,6 +16,8 @@ from geo_mm.engine.channels_last_hook import use_channels_last
 from geo_mm.engine.checkpoints import check_weights, config_of, read_checkpoint
 from geo_mm.engine.launch import build_model
 from geo_mm.errors import ConfigError, SpecError
+from geo_mm.inference.limits import for_tiles
+from geo_mm.inference.tiles import tile_side
 from geo_mm.inputspec import InputSpec
 from geo_mm.models.folding import fold_batch_norms
 from geo_mm.raster import Scene, Tile
@@ -32,6 +34,10 @@ class TrainedModel:
         config: Config that it was trained with; None takes the one that is
             in the checkpoint.
         device: Torch device; None takes the first GPU, else the CPU.
+        tile: Side in pixels of the tiles that it will be given, for which a
+            detector's limits on objects are raised
+            (:func:`geo_mm.inference.limits.for_tiles`); None as for
+            :func:`geo_mm.inference.tiles.tile_side`.
         amp: Compute in 16-bit floats where that is safe.
         compiled: Compile the backbone with ``torch.compile``.
 
@@ -47,6 +53,7 @@ class TrainedModel:
         config: Config | None = None,
         device: str | None = None,
         *,
+        tile: int | None = None,
         amp: bool = False,
         compiled: bool = False,
     ) -> None:
@@ -60,7 +67,9 @@ class TrainedModel:
                 "add custom_hooks=[dict(type='geo_mm.InputSpecHook')] to the config and train",
             )
         self.spec = InputSpec.from_dict(data['input_spec'])
-        self.config = config_of(data, checkpoint) if config is None else config
+        config = config_of(data, checkpoint) if config is None else config
+        chip = self.spec.chip_size
+        self.config = for_tiles(config, chip, tile_side(tile, chip))
         self.pipeline = self._test_pipeline()
         model = build_model(self.config)
         check_weights(model, checkpoint, data)

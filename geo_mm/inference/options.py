@@ -115,6 +115,8 @@ class PredictOptions:
         for name, allowed in choices.items():
             if (value := getattr(self, name)) not in allowed:
                 raise ConfigError(f'{name} {value!r}', f'one of {", ".join(map(str, allowed))}')
+        if self.tile is not None and self.tile < 1:
+            raise ConfigError(f'tiles of {self.tile} pixels', 'at least one')
         if self.batch_size < 1:
             raise ConfigError(f'batches of {self.batch_size} tiles', 'at least one tile')
         if not 0 <= self.score <= 1:
@@ -177,20 +179,6 @@ class PredictOptions:
             )
         if 'parquet' in self.formats:
             require_pyarrow('parquet')
-
-    def tile_side(self, chip_size: tuple[int, int]) -> int:
-        """Side of the tiles in pixels.
-
-        Args:
-            chip_size: ``(height, width)`` of the chips that the model learned from.
-
-        Raises:
-            ConfigError: If it is not positive.
-        """
-        tile = max(512, 2 * max(chip_size)) if self.tile is None else self.tile
-        if tile < 1:
-            raise ConfigError(f'tiles of {tile} pixels', 'at least one')
-        return tile
 
     def shared(self, tile: int, radius: Callable[[], int] | None = None) -> int:
         """What neighbouring tiles share, in pixels.

@@ -26,14 +26,10 @@ from geo_mm.inference.facts import (
     what_rows_hold,
 )
 from geo_mm.inference.journal import Journal
+from geo_mm.inference.limits import most_objects
 from geo_mm.inference.model import TrainedModel
 from geo_mm.inference.object_voting import ObjectVoters
-from geo_mm.inference.objects import (
-    ObjectRows,
-    check_overlap,
-    most_objects,
-    warn_of_full_tiles,
-)
+from geo_mm.inference.objects import ObjectRows, check_overlap, warn_of_full_tiles
 from geo_mm.inference.options import PredictOptions
 from geo_mm.inference.outputs import check_place, write_object_results, write_pixel_results
 from geo_mm.inference.pixels import PixelRows
@@ -41,6 +37,7 @@ from geo_mm.inference.ranks import Ranks
 from geo_mm.inference.results import Result, check_replaced, loaded, reported, written_together
 from geo_mm.inference.rows import RowRun, RowWork
 from geo_mm.inference.sources import Area, open_area, scene_of_array
+from geo_mm.inference.tiles import tile_side
 from geo_mm.inference.voting import PixelVoters
 from geo_mm.inputspec import InputSpec
 from geo_mm.provenance import Provenance
@@ -98,12 +95,19 @@ class Predictor:
                 'none: each checkpoint holds the config of its model',
             )
         self.models = [
-            TrainedModel(path, config, device, amp=options.amp, compiled=options.compiled)
+            TrainedModel(
+                path,
+                config,
+                device,
+                tile=options.tile,
+                amp=options.amp,
+                compiled=options.compiled,
+            )
             for path in paths
         ]
         spec = self.models[0].spec
         options.check_model(spec, str(self.models[0].checkpoint))
-        tile, radius = options.tile_side(spec.chip_size), None
+        tile, radius = tile_side(options.tile, spec.chip_size), None
         if spec.task == 'pixels':
             self._model = PixelVoters(self.models, options.tta, options.merge)
             radius = partial(self._model.radius, tile)

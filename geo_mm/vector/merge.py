@@ -179,12 +179,13 @@ def _ranked(boxes, scores, labels, outlines) -> _Ranked:
 def _falling(scores, areas, boxes, labels) -> np.ndarray:
     """Order by falling score, then area, then coordinates and label."""
     order = np.argsort(-scores)
-    equal = scores[order[1:]] == scores[order[:-1]]
-    tied = np.concatenate([[False], equal]) | np.concatenate([equal, [False]])
+    falling = scores[order]
+    equal = falling[1:] == falling[:-1]
+    tied = np.flatnonzero(np.append(False, equal) | np.append(equal, False))
     # Sorting by eight keys is slow, and few scores are equal.
-    among = order[: len(tied)][tied[: len(order)]]
+    among = order[tied]
     keys = (labels[among], *boxes[among].T[::-1], -areas[among], -scores[among])
-    order[np.flatnonzero(tied[: len(order)])] = among[np.lexsort(keys)]
+    order[tied] = among[np.lexsort(keys)]
     return order
 
 
