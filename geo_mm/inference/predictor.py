@@ -217,9 +217,9 @@ class Predictor:
                 force=options.force,
             )
         )
-        scene, name = area.scene, name or area.native.name
+        name = name or area.native.name
         check_place(area, options)
-        plan = tile_plan(scene.width, scene.height, options.tile, int(options.overlap))
+        plan = tile_plan(area.scene.width, area.scene.height, options.tile, int(options.overlap))
         facts = run_facts(
             self.models,
             self._hashes,
@@ -228,7 +228,8 @@ class Predictor:
             window=window,
             aoi=None if aoi is None else stamped(aoi),
         )
-        work = self._work(area, plan)
+        if self.spec.task == 'objects':
+            check_overlap(plan)
         journal = Journal(folder / f'.{name}.unfinished')
 
         def begin() -> tuple[dict, list[int]]:
@@ -242,17 +243,9 @@ class Predictor:
 
         try:
             notes, missing = ranks.first(begin)
-            run = RowRun(
-                self._model,
-                work,
-                scene,
-                plan,
-                journal,
-                batch_size=notes.get('batch_size', options.batch_size),
-                aoi=area.aoi,
-                progress=progress,
+            ranks.each(
+                lambda: self._compute(area, plan, journal, ranks.share(missing), notes, progress)
             )
-            ranks.each(lambda: _compute(run, ranks.share(missing), journal))
 
             def assemble() -> Result:
                 record = provenance(self.models, self._hashes, facts, notes, area)
@@ -263,9 +256,34 @@ class Predictor:
             if ranks.rank == 0:
                 journal.close()
 
+    def _compute(
+        self,
+        area: Area,
+        plan: list[Tile],
+        journal: Journal,
+        rows: Sequence[int],
+        notes: dict,
+        progress: Progress | None,
+    ) -> None:
+        """Computes rows that a journal lacks."""
+        run = RowRun(
+            self._model,
+            self._work(area, plan),
+            area.scene,
+            plan,
+            journal,
+            batch_size=notes.get('batch_size', self.options.batch_size),
+            aoi=area.aoi,
+            progress=progress,
+        )
+        try:
+            run.run(rows)
+        except GeoMMError:
+            journal.report_failure()
+            raise
+
     def _work(self, area: Area, plan: list[Tile]) -> RowWork:
         if self.spec.task == 'objects':
-            check_overlap(plan)
             model = self.models[0]
             return ObjectRows(area.scene, self.options.score, most_objects(model.config))
         return PixelRows(
@@ -321,11 +339,3 @@ class Predictor:
     def _grid(self, area: Area) -> Grid:
         """Grid of class rasters."""
         return (area.native if self.options.grid == 'scene' else area.scene).grid
-
-
-def _compute(run: RowRun, rows: Sequence[int], journal: Journal) -> None:
-    try:
-        run.run(rows)
-    except GeoMMError:
-        journal.report_failure()
-        raise
