@@ -94,7 +94,9 @@ def provenance(
     models: Sequence[TrainedModel], hashes: Sequence[str], facts: dict, notes: dict, area: Area
 ) -> Provenance:
     """What is written into every result."""
-    names = [item.name for item in dataclasses.fields(PredictOptions)]
+    names = [item.name for item in dataclasses.fields(PredictOptions)] + ['window', 'aoi']
+    if models[0].spec.task == 'objects':
+        names.append('objects_per_tile')
     return Provenance(
         checkpoints=tuple(
             FileRecord(normalised(model.checkpoint), sha256=digest)
@@ -103,7 +105,7 @@ def provenance(
         spec=models[0].spec,
         config=models[0].config.filename or '',
         inputs=file_records(area.native.sources),
-        options={name: facts[name] for name in (*names, 'window', 'aoi', 'objects_per_tile')},
+        options={name: facts[name] for name in names},
         command=tuple(notes['command']),
         folder=notes['folder'],
         started=notes['time'],

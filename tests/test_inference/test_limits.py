@@ -1,9 +1,13 @@
+import json
+
+import numpy as np
 import pytest
 from mmengine.config import Config
 
-from geo_mm.inference import TrainedModel
+from geo_mm.inference import Predictor, TrainedModel
 from geo_mm.inference.limits import for_tiles, most_objects
 from tests.data.models import object_files, spec_of
+from tests.data.rasters import write_raster
 
 
 def config_of(test_cfg, **model):
@@ -56,3 +60,11 @@ def test_model_is_built_with_the_limits_of_its_tiles(tmp_path, tile, most):
     files = object_files(tmp_path, spec_of('objects', ['x']), test_cfg=dict(max_per_img=3))
     model = TrainedModel(files[1], device='cpu', tile=tile)
     assert model.model.test_cfg['max_per_img'] == most_objects(model.config) == most
+
+
+def test_limit_is_in_the_record(tmp_path):
+    files = object_files(tmp_path, spec_of('objects', ['x']), test_cfg=dict(max_per_img=3))
+    scene = write_raster(tmp_path / 'scene.tif', np.zeros((40, 40), np.uint8))
+    Predictor(files[1], device='cpu', tile=64).predict(scene, tmp_path / 'out')
+    record = json.loads((tmp_path / 'out' / 'scene.json').read_text())
+    assert record['provenance']['options']['objects_per_tile'] == 12
