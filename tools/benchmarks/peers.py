@@ -9,17 +9,18 @@
 The code of the last two packages is theirs, taken from their wheels without
 what else they need:
 
-    pip install --no-deps --target work_dirs/peers terratorch==1.2.13 rastervision_core==0.31.1
+    pip download --no-deps -d work_dirs/peers terratorch==1.2.13 rastervision_core==0.31.1
+    cd work_dirs/peers && unzip '*.whl'
 
-All use the same network and tiles of 512 that share 128, one at a time, and end with a GeoTIFF
-of classes. Memory is the peak above that with the model loaded. Seams: the mean
+All use the same network and tiles of 512 that share 128, one at a time, and end
+with a GeoTIFF of classes. Memory is the peak above that with the model loaded. Seams: the mean
 difference between pixels on both sides of where a tile (or what is used of it)
 begins or ends, over that of neighbours elsewhere; divided by the same for the
 scene that is not tiled. Of probabilities and of classes; 1 means that no tile
 can be told.
 """
 
-# ruff: noqa: N802 (names of GDAL's)
+# ruff: noqa: N802  (names are GDAL's)
 import argparse
 import contextlib
 import importlib
@@ -322,7 +323,7 @@ def child(method: str, checkpoint: str, scene: str, out: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--side', type=int, default=3008, help='of the scene; a multiple of 16')
-    parser.add_argument('--peers', default='work_dirs/peers', help='where pip put the packages')
+    parser.add_argument('--peers', default='work_dirs/peers', help='where the wheels were unpacked')
     parser.add_argument('--only', nargs='+', default=list(METHODS), help='methods')
     parser.add_argument('--child', nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args()
