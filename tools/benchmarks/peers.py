@@ -9,16 +9,18 @@
 The code of the last two packages is theirs, taken from their wheels without
 what else they need:
 
-    pip install --no-deps --target work_dirs/peers terratorch==1.2.13 rastervision_core==0.31.1
+    pip download --no-deps -d work_dirs/peers terratorch==1.2.13 rastervision_core==0.31.1
+    cd work_dirs/peers && unzip '*.whl'
 
-All use the same network and tiles of 512 that share 128, and end with a GeoTIFF
-of classes. Memory is the peak above that with the model loaded. Seams: the mean
+All use the same network and tiles of 512 that share 128, one at a time, and end
+with a GeoTIFF of classes. Memory is the peak above that with the model loaded. Seams: the mean
 difference between pixels on both sides of where a tile (or what is used of it)
-begins or ends, over that of neighbours elsewhere; of probabilities and of
-classes. 1 means that no tile can be told.
+begins or ends, over that of neighbours elsewhere; divided by the same for the
+scene that is not tiled. Of probabilities and of classes; 1 means that no tile
+can be told.
 """
 
-# ruff: noqa: N802 (names of GDAL's)
+# ruff: noqa: N802  (names are GDAL's)
 import argparse
 import contextlib
 import importlib
@@ -80,7 +82,7 @@ class Network:
     seconds: float = 0.0
 
     def __post_init__(self) -> None:
-        options = dict(tile=TILE, overlap=OVERLAP) | self.options
+        options = dict(tile=TILE, overlap=OVERLAP, batch_size=1) | self.options
         self.predictor = Predictor(self.checkpoint, device='cpu', **options)
         self.model = self.predictor.models[0].model
         for part in (self.model.backbone, self.model.decode_head):
@@ -140,7 +142,7 @@ def terratorch(network: Network, scene: str, out: Path) -> Outcome:
         unused.pad_images = None  # which it imports, but does not call here
         tiled = importlib.import_module('terratorch.tasks.tiled_inference')
     image = normalised(scene)[None]
-    found = tiled.tiled_inference(network, image, crop=TILE, stride=STRIDE, batch_size=2)[0]
+    found = tiled.tiled_inference(network, image, crop=TILE, stride=STRIDE, batch_size=1)[0]
     classes = found.argmax(0).numpy()
     write_classes(classes, scene, out)
     delta = 8  # its default: what is cut off each tile
@@ -285,12 +287,15 @@ def seams(values: np.ndarray, cols: Iterable[int]) -> float:
     """Mean step across the tiles' borders over that elsewhere, along both axes."""
     ratios = []
     for axis in (-1, -2):
-        steps = np.abs(np.diff(values, axis=axis))
-        steps = np.moveaxis(steps, axis, 0).reshape(steps.shape[axis], -1)
-        steps = np.nanmean(steps, axis=1, dtype=np.float64)
+        steps = np.moveaxis(np.abs(np.diff(values, axis=axis)), axis, 0)
+        steps = steps.reshape(len(steps), -1)
         at = np.isin(np.arange(1, len(steps) + 1), list(cols))
         ratios.append(np.nanmean(steps[at]) / np.nanmean(steps[~at]))
     return float(np.mean(ratios))
+
+
+def one_hot(classes: np.ndarray, count: int) -> np.ndarray:
+    return (classes == np.arange(count)[:, None, None]).astype(np.float32)
 
 
 def child(method: str, checkpoint: str, scene: str, out: str) -> None:
@@ -308,18 +313,17 @@ def child(method: str, checkpoint: str, scene: str, out: str) -> None:
     }
     found = outcome.probabilities
     found = found() if callable(found) else found
-    row['jump'] = None if found is None else seams(found, outcome.cols)
-    classes = outcome.classes.astype(np.int64)
-    row['changes'] = seams(
-        (classes[None] == np.arange(5)[:, None, None]).astype(np.float32), outcome.cols
-    )
+    whole = network(normalised(scene)[None])[0].numpy()
+    row['jump'] = None if found is None else seams(found, outcome.cols) / seams(whole, outcome.cols)
+    classes, whole = one_hot(outcome.classes, len(whole)), one_hot(whole.argmax(0), len(whole))
+    row['changes'] = seams(classes, outcome.cols) / seams(whole, outcome.cols)
     print(json.dumps(row))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--side', type=int, default=3008, help='of the scene; a multiple of 16')
-    parser.add_argument('--peers', default='work_dirs/peers', help='where pip put the packages')
+    parser.add_argument('--peers', default='work_dirs/peers', help='where the wheels were unpacked')
     parser.add_argument('--only', nargs='+', default=list(METHODS), help='methods')
     parser.add_argument('--child', nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args()
