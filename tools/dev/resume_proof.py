@@ -6,8 +6,8 @@ tools/dist_predict.sh with two and four processes. Scenes of the synthetic town,
 models of shipped configs with random weights; both are made here.
 
 A run is killed (SIGKILL, with all processes that it has started) at a moment
-between its first sign of life and the time that an undisturbed run takes; then
-the same command is given again, and the SHA-256 of every file must be those of
+while its journal is there, by the time that an undisturbed run takes; then the
+same command is given again, and the SHA-256 of every file must be those of
 the undisturbed run of one process. SOURCE_DATE_EPOCH stands for the time of
 the start, which is in the results.
 
@@ -67,6 +67,11 @@ class Case:
     def name(self) -> str:
         return f'{self.task}, {self.ranks} process{"es" if self.ranks > 1 else ""}'
 
+    @property
+    def errors(self) -> Path:
+        """What its processes complain about."""
+        return self.out.with_name('errors.txt')
+
     def start(self) -> subprocess.Popen:
         options = ['-o', self.out, *OPTIONS[self.task], *TILES]
         if self.ranks == 1:
@@ -74,47 +79,53 @@ class Case:
         else:
             command = ['bash', ROOT / 'tools' / 'dist_predict.sh', self.checkpoint, self.scene]
             options.insert(0, self.ranks)
-        return subprocess.Popen(
-            list(map(str, command + options)),
-            env={**os.environ, 'SOURCE_DATE_EPOCH': '1700000000', 'OMP_NUM_THREADS': '1'}
-            | {'PYTHON': sys.executable, 'PORT': str(free_port()), 'PYTHONPATH': str(ROOT)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        with self.errors.open('w') as errors:
+            return subprocess.Popen(
+                list(map(str, command + options)),
+                env={**os.environ, 'SOURCE_DATE_EPOCH': '1700000000', 'OMP_NUM_THREADS': '1'}
+                | {'PYTHON': sys.executable, 'PORT': str(free_port()), 'PYTHONPATH': str(ROOT)},
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+            )
 
     def finish(self) -> float:
-        """Runs it to its end; seconds since its first sign of life.
+        """Runs it to its end; seconds for which there was a journal.
 
         Raises:
             RuntimeError: If it fails.
         """
         process = self.start()
-        self.wait_for_life(process)
+        self.wait(process, alive=True)
         start = time.monotonic()
-        _, errors = process.communicate()
-        if process.returncode:
-            raise RuntimeError(f'{self.name} ended with {process.returncode}:\n{errors}')
-        return time.monotonic() - start
-
-    def wait_for_life(self, process: subprocess.Popen) -> None:
-        """Until its journal is there, or it has ended."""
-        while process.poll() is None and not list(self.out.glob('.*.unfinished')):
-            time.sleep(0.005)
+        self.wait(process, alive=False)
+        seconds = time.monotonic() - start
+        if process.wait():
+            text = self.errors.read_text()
+            raise RuntimeError(f'{self.name} ended with {process.returncode}:\n{text}')
+        return seconds
 
     def interrupt(self, after: float) -> int | None:
-        """Kills it so many seconds after its first sign of life.
+        """Kills it so many seconds after its journal has appeared.
 
         Returns:
-            Rows of tiles that it leaves in the journal; None if it had ended before.
+            Rows of tiles that it leaves in the journal; None if it was done with it.
         """
         process = self.start()
-        self.wait_for_life(process)
+        self.wait(process, alive=True)
         time.sleep(after)
-        ended = process.poll() is not None
         kill_tree(process.pid)
-        process.communicate()
-        return None if ended else len(list(self.out.glob('.*.unfinished/row-*.npz')))
+        process.wait()
+        return len(list(self.out.glob('.*.unfinished/row-*.npz'))) if self.alive else None
+
+    @property
+    def alive(self) -> bool:
+        """Whether there is a journal."""
+        return any(self.out.glob('.*.unfinished'))
+
+    def wait(self, process: subprocess.Popen, *, alive: bool) -> None:
+        """Until there is a journal, or is no more; or the process has ended."""
+        while process.poll() is None and self.alive != alive:
+            time.sleep(0.005)
 
     def hashes(self) -> dict[str, str]:
         """SHA-256 of every file, none of which may be hidden; the folder is then removed."""
@@ -181,6 +192,7 @@ class Proof:
         """Kills it until that comes before its end, and runs it again."""
         while (rows := case.interrupt(rng.uniform(0, self.seconds[case]))) is None:
             case.hashes()
+        Console().print(f'{case.name}: killed with {rows} rows finished')
         self.kept[case].append(rows)
         case.finish()
         self._compare(case, case.hashes(), self.expected[case.task])
