@@ -55,10 +55,14 @@ BLOCK, TILE, OVERLAP = 512, 512, 128
 MB = 1 << 20
 
 
-def unet_config() -> Config:
-    """The shipped U-Net of 16 channels for the town, with three bands."""
+def unet_config(channels: int = 16) -> Config:
+    """The shipped U-Net for the town, with three bands."""
     bands = {'model.data_preprocessor.mean': MEAN, 'model.data_preprocessor.std': STD}
-    return load_config(CONFIG, bands | {'model.backbone.in_channels': 3})
+    config = load_config(CONFIG, bands | {'model.backbone.in_channels': 3})
+    config.model.backbone.base_channels = channels
+    config.model.decode_head.update(in_channels=channels, channels=channels)
+    config.model.auxiliary_head.update(in_channels=2 * channels, channels=channels)
+    return config
 
 
 def cheap_config() -> Config:
@@ -229,8 +233,8 @@ def seconds(work: Callable[[], object]) -> float:
 # ---- overhead ------------------------------------------------------------------
 
 
-def overhead(folder: Path, side: int, repeats: int, batch_size: int) -> Table:
-    config = unet_config()
+def overhead(folder: Path, side: int, repeats: int, batch_size: int, channels: int) -> Table:
+    config = unet_config(channels)
     checkpoint = write_checkpoint(config, folder / 'unet.pth')
     path = write_scene(folder / 'scene.tif', side, side)
     predictor = Predictor(
@@ -291,6 +295,7 @@ def main() -> None:
     add('--width', type=int, default=20_000, help='of the scenes for memory')
     add('--heights', type=int, nargs='+', default=[20_000, 60_000])
     add('--side', type=int, default=3000, help='of the scene for overhead')
+    add('--channels', type=int, default=16, help='of the U-Net for overhead; 64 is the full one')
     add('--batch-size', type=int, default=2, help='for overhead')
     add('--repeats', type=int, default=3, help='of overhead; stitching repeats itself more often')
     add('--child', nargs=3, help=argparse.SUPPRESS)
@@ -308,7 +313,7 @@ def main() -> None:
             elif part == 'stitching':
                 table = stitching(30 * args.repeats)
             else:
-                table = overhead(folder, args.side, args.repeats, args.batch_size)
+                table = overhead(folder, args.side, args.repeats, args.batch_size, args.channels)
             Console().print(part, table, sep='\n')
 
 
