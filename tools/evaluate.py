@@ -128,7 +128,23 @@ def evaluate_vectors(args: argparse.Namespace, pairs: list):
         size_limits=size_limits(args.size_classes),
         point_size=args.point_size,
     )
+    if args.aoi is None and args.area is None:
+        warn_of_windows(pairs)
     return evaluate_objects(pairs, settings, aoi=args.aoi, area=args.area, progress=started)
+
+
+def warn_of_windows(pairs: list) -> None:
+    """Says so where objects are looked for outside what was predicted."""
+    from geo_mm.evaluation.records import Record
+
+    for _, pred, _ in pairs:
+        record = Record.of(pred)
+        if record is not None and record.is_part:
+            logging.warning(
+                '%s was predicted in a window of its scene; true objects outside count as missed, '
+                'unless --area or --aoi leaves them out',
+                pred,
+            )
 
 
 def refuse_rasters(pairs: list) -> None:

@@ -1,7 +1,7 @@
 """Predict scenes of any size with a trained model; results lie on the map.
 
-Pixel models write a GeoTIFF of classes, object models a GeoPackage and a
-GeoJSON; both a picture to look at and a JSON file that says what was done.
+Pixel models write a GeoTIFF of classes, object models a GeoPackage; both a
+picture to look at and a JSON file that says what was done.
 The model is in the checkpoint; several checkpoints are asked together. A run
 that was interrupted goes on where it stopped if it is started again.
 """
@@ -179,6 +179,9 @@ def main() -> None:
     for scene in scenes:
         try:
             predict_with_progress(predictor, scene, args, quiet=ranks.rank > 0)
+        except KeyboardInterrupt:
+            print('interrupted: the same command goes on where this one stopped', file=sys.stderr)
+            raise SystemExit(130) from None
         except GeoMMError as error:
             if ranks.rank > 0:
                 failed.append(str(scene.source))
@@ -247,7 +250,7 @@ def predict_with_progress(predictor, scene, args: argparse.Namespace, quiet: boo
     console = Console()
     unit = 'pixels' if predictor.spec.task == 'pixels' else 'objects'
     counts = ', '.join(f'{name} {count:,}' for name, count in result.counts.items())
-    console.print(f'  {unit}: {counts}', highlight=False)
+    console.print(f'  {unit}: {counts}', highlight=False, soft_wrap=True)
     for path in result.files:
         console.print(f'  {path}', highlight=False, soft_wrap=True)
 

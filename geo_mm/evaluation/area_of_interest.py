@@ -158,7 +158,7 @@ class ScoredPart:
         if self.aoi is not None:
             parts.append(f'what lies inside {self.aoi.name}')
         if not parts:
-            return 'All of each scene is scored, any part that the model was trained on included.'
+            return 'All of each scene is scored, also what the model may have learned from.'
         return f'Only {" and ".join(parts)} is scored.'
 
     def to_dict(self) -> dict:

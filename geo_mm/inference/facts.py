@@ -103,7 +103,7 @@ def provenance(
             for model, digest in zip(models, hashes, strict=True)
         ),
         spec=models[0].spec,
-        config=models[0].config.filename or '',
+        config=models[0].config_name,
         inputs=file_records(area.native.sources),
         options={name: facts[name] for name in names},
         command=tuple(notes['command']),

@@ -2,7 +2,8 @@
 
 import contextlib
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -70,6 +71,7 @@ class TrainedModel:
         config = config_of(data, checkpoint) if config is None else config
         chip = self.spec.chip_size
         self.config = for_tiles(config, chip, tile_side(tile, chip))
+        self.config_name = config.filename or _experiment(data)
         self.pipeline = self._test_pipeline()
         model = build_model(self.config)
         check_weights(model, checkpoint, data)
@@ -144,6 +146,12 @@ class TrainedModel:
         if self.amp is None:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, self.amp)
+
+
+def _experiment(data: Mapping) -> str:
+    """Name of the config that MMEngine's Runner noted in a checkpoint, with the time of the run."""
+    name = (data.get('meta') or {}).get('experiment_name', '')
+    return re.sub(r'_\d{8}_\d{6}$', '', name)
 
 
 def _device(name: str | None) -> torch.device:

@@ -124,7 +124,7 @@ class PredictOptions:
         if not 0 < self.iou <= 1:
             raise ConfigError(f'an IoU of {self.iou}', 'a number above 0, up to 1')
         if not 0 <= self.min_area < math.inf:
-            raise ConfigError(f'a smallest area of {self.min_area}', 'm2, a number from 0 on')
+            raise ConfigError(f'min_area {self.min_area}', 'm2, a number from 0 on')
         if self.simplify is not None and not 0 < self.simplify < math.inf:
             raise ConfigError(
                 f'simplifying with a tolerance of {self.simplify}', 'pixels, a number above 0'

@@ -1,6 +1,7 @@
 """Outlines of the classes of a finished class raster, as vector layers."""
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -58,7 +59,7 @@ def write_polygons(
     outputs: PolygonOutputs,
     record: Provenance,
     style: str,
-) -> None:
+) -> dict[str, int]:
     """Outlines the connected regions of each class but the background.
 
     The raster is read strip by strip, and without ``simplify`` no more is held
@@ -72,6 +73,9 @@ def write_polygons(
         outputs: What the polygons are to be like.
         record: How the raster was made.
         style: QGIS style.
+
+    Returns:
+        Number of polygons of each class that has some.
 
     Raises:
         OutputError: If a layer cannot be written.
@@ -88,10 +92,13 @@ def write_polygons(
         batches = (_large(found, on_map, outputs.min_area) for found in _regions(dataset, spec))
         if outputs.simplify is not None:
             batches = [_together(batches)]
+        counts: Counter = Counter()
         for regions in batches:
             table = on_map(_drawn(regions, grid, spec, outputs))
+            counts.update(table['class'])
             for writer in writers:
                 writer.append(table)
+    return dict(counts)
 
 
 def _regions(dataset: rasterio.DatasetReader, spec: InputSpec) -> Iterator[Regions]:
@@ -142,5 +149,9 @@ def _regular(outlines: np.ndarray, otherwise: np.ndarray, grid: Grid) -> np.ndar
     stretch = sides / sides.min() if grid.gsd else np.ones(2)
     given = shapely.transform(outlines, lambda xy: xy * stretch)
     made = regularise(given, shortest)
-    failed = [new is old for new, old in zip(made, given, strict=True)]
-    return np.where(failed, otherwise, shapely.transform(made, lambda xy: xy / stretch))
+    failed = np.array([new is old for new, old in zip(made, given, strict=True)], bool)
+    made = shapely.transform(made, lambda xy: xy / stretch)
+    # Walls of what the edge of the scene cuts may have moved beyond it.
+    made = shapely.intersection(made, shapely.box(0, 0, grid.width, grid.height))
+    failed |= shapely.get_type_id(made) != shapely.GeometryType.POLYGON
+    return np.where(failed, otherwise, made)

@@ -554,7 +554,7 @@ def raise_(error):
         ({'suppress': 'all'}, "suppress 'all'(.|\n)*nms, soft-nms"),
         ({'blend': 'x'}, "blend 'x'"),
         ({'tta': 'd8'}, "tta 'd8'"),
-        ({'polygons': True, 'min_area': -1}, 'smallest area of -1'),
+        ({'polygons': True, 'min_area': -1}, 'min_area -1'),
         ({'polygons': True, 'simplify': 0}, 'tolerance of 0'),
         ({'polygons': True, 'regularise': ['green', 'hut']}, 'regularise hut(.|\n)*bright, green'),
         ({'polygons': True, 'regularise': 'background'}, 'regularise background'),
