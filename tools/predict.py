@@ -7,7 +7,10 @@ that was interrupted goes on where it stopped if it is started again.
 """
 
 import argparse
+import contextlib
+import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from geo_mm import env
@@ -205,6 +208,27 @@ def options_of(args: argparse.Namespace) -> dict:
     return {name: getattr(args, name) for name in names + flags} | {'compiled': args.compile}
 
 
+@contextlib.contextmanager
+def shown(console, quiet: bool) -> Iterator[None]:
+    """Shows what the engine tells, such as a change of GSD, above the progress bar."""
+    from rich.logging import RichHandler
+
+    logger = logging.getLogger('geo_mm')
+    handler = RichHandler(
+        logging.WARNING if quiet else logging.INFO,
+        console,
+        show_time=False,
+        show_level=False,
+        show_path=False,
+    )
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
 def predict_with_progress(predictor, scene, args: argparse.Namespace, quiet: bool) -> None:
     """Predicts one scene under a progress bar and says what came out."""
     from rich.console import Console
@@ -227,7 +251,8 @@ def predict_with_progress(predictor, scene, args: argparse.Namespace, quiet: boo
         TextColumn('left'),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, disable=quiet) as bar:
+    console = Console()
+    with Progress(*columns, console=console, disable=quiet) as bar, shown(console, quiet):
         first = scene.source if isinstance(scene.source, str) else scene.source[0]
         task = bar.add_task(Path(first).name, total=None, rate='')
 
@@ -247,7 +272,6 @@ def predict_with_progress(predictor, scene, args: argparse.Namespace, quiet: boo
         )
     if quiet:
         return
-    console = Console()
     unit = 'pixels' if predictor.spec.task == 'pixels' else 'objects'
     counts = ', '.join(f'{name} {count:,}' for name, count in result.counts.items())
     console.print(f'  {unit}: {counts}', highlight=False, soft_wrap=True)

@@ -75,7 +75,8 @@ def test_scenes(dataset, args: argparse.Namespace, config) -> None:
 
     console = Console(highlight=False, soft_wrap=True)
     # Average precision needs the objects of low confidence, too.
-    predictor = Predictor(args.checkpoint, config, score=0.0)
+    kept = {'score': 0.0} if config.default_scope == 'mmdet' else {}
+    predictor = Predictor(args.checkpoint, config, **kept)
     result = score_scenes(
         dataset, predictor, args.scenes, progress=lambda name: console.print(f'{name} ...')
     )

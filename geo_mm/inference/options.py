@@ -20,6 +20,8 @@ WRITING = ('polygons', 'min_area', 'simplify', 'regularise', 'formats', 'stac')
 """Options that concern only how results are written, and not what is computed."""
 
 _OF_PIXELS = ('confidence', 'probabilities', 'polygons', 'min_area', 'simplify', 'regularise')
+_OF_PIXELS += ('blend', 'grid')
+_OF_OBJECTS = ('score', 'suppress', 'iou')
 _OF_POLYGONS = ('min_area', 'simplify', 'regularise', 'formats')
 
 
@@ -152,7 +154,13 @@ class PredictOptions:
         if spec.task == 'objects' and (wanted := self._changed(_OF_PIXELS)):
             raise ConfigError(
                 f'{name} finds objects, and {", ".join(wanted)} is for classes of pixels',
-                'no probabilities or polygons',
+                'nothing that only classes of pixels have',
+                'leave it out',
+            )
+        if spec.task == 'pixels' and (wanted := self._changed(_OF_OBJECTS)):
+            raise ConfigError(
+                f'{name} finds classes of pixels, and {", ".join(wanted)} is for objects',
+                'nothing that only objects have',
                 'leave it out',
             )
         if spec.task == 'pixels' and not self.polygons and (wanted := self._changed(_OF_POLYGONS)):

@@ -1,6 +1,7 @@
 """From a scene to results on the map."""
 
 import contextlib
+import logging
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
@@ -42,6 +43,8 @@ from geo_mm.inference.voting import PixelVoters
 from geo_mm.inputspec import InputSpec
 from geo_mm.provenance import Provenance
 from geo_mm.raster import Grid, Scene, Tile, tile_plan
+
+logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 """Called with the number of tiles done since the last call, and of all that
@@ -238,7 +241,13 @@ class Predictor:
                 journal.open(what_rows_hold(facts), run_notes(), restart=restart)
                 # The files are those that the last command asks for.
                 journal.note(**how_called())
-            missing = {tile.row for tile in plan} - journal.finished()
+            finished = journal.finished()
+            rows = {tile.row for tile in plan}
+            if finished:
+                logger.info(
+                    '%s: going on, %d of %d rows of tiles are done', name, len(finished), len(rows)
+                )
+            missing = rows - finished
             return journal.notes, sorted(missing)
 
         try:
