@@ -33,8 +33,9 @@ _COLOURS = (
 _GSD_TOLERANCE = 0.02
 """Relative difference up to which a scene's own GSD is taken as the trained one."""
 
-_GSD_FACTOR = 4.0
-"""How much finer or coarser than the trained GSD a scene may be."""
+_COARSER, _FINER = 4.0, 16.0
+"""How much coarser or finer than the trained GSD a scene may be. Details of a finer one
+are averaged away; a coarser one lacks what the model looks for."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,8 @@ class InputSpec:
         Args:
             scene: The scene.
             force: Take it with a warning where its GSD is more than 4 times
-                finer or coarser than the trained one, or its data type is
-                another, so that its values are likely on another scale.
+                coarser or 16 times finer than the trained one, or its data
+                type is another, so that its values are likely on another scale.
 
         Raises:
             SpecError: If a band is missing, the model is bound to a GSD and
@@ -125,12 +126,12 @@ class InputSpec:
             )
         if all(abs(own / self.gsd - 1) <= _GSD_TOLERANCE for own in scene.gsd):
             return scene
-        if max(max(own / self.gsd, self.gsd / own) for own in scene.gsd) > _GSD_FACTOR:
+        if max(scene.gsd) > _COARSER * self.gsd or self.gsd > _FINER * min(scene.gsd):
             _refuse(
                 force,
                 f'{scene.sources[0]} has {scene.gsd[0]:.3g} m per pixel',
-                f'no more than {_GSD_FACTOR:g} times finer or coarser than {self.gsd:.3g} m, as '
-                'the model was trained',
+                f'no more than {_COARSER:g} times coarser or {_FINER:g} times finer than '
+                f'{self.gsd:.3g} m, as the model was trained',
                 'train with scenes of this GSD, or add --force to resample all the same',
             )
         logger.info('%s: read at %.3g m instead of %.3g m', scene.name, self.gsd, scene.gsd[0])

@@ -101,7 +101,7 @@ def test_a_scene_without_georeference_is_refused_only_if_the_model_knows_a_gsd(t
 
 
 @pytest.mark.parametrize(
-    ('gsd', 'refused'), [(1.99, False), (2.1, True), (0.126, False), (0.12, True)]
+    ('gsd', 'refused'), [(7.9, False), (8.1, True), (0.126, False), (0.12, True)]
 )
 def test_a_gsd_far_from_the_trained_one_is_refused(tmp_path, caplog, gsd, refused):
     opened, _ = scene(tmp_path, ('red', 'nir'))
@@ -109,7 +109,7 @@ def test_a_gsd_far_from_the_trained_one_is_refused(tmp_path, caplog, gsd, refuse
     if refused:
         with pytest.raises(SpecError, match=r'a.tif has 0.5 m per pixel(.|\n)*--force'):
             spec.fit(opened)
-    assert spec.fit(opened, force=True).gsd[0] == pytest.approx(gsd, rel=0.05)
+    assert spec.fit(opened, force=True).gsd[0] == pytest.approx(gsd, rel=0.1)  # the scene is small
     assert ('taken all the same' in caplog.text) == refused
 
 

@@ -49,6 +49,9 @@ def what_it_is(path: Path, provenance: Provenance) -> Iterator[str]:
     elif suffix == '.json':
         yield 'record of a prediction'
         counts, unit = Counter(), ''
+    elif suffix == '.png':
+        yield 'picture of a prediction'
+        counts, unit = Counter(), ''
     else:
         yield from about_layer(path)
         counts, unit = class_features(path), 'features'
@@ -101,7 +104,7 @@ def class_features(path: Path) -> Counter:
 def how_it_was_made(provenance: Provenance) -> Iterator[str]:
     """Lines about its provenance."""
     yield f'time: {provenance.started}'
-    yield f'config: {provenance.config}'
+    yield f'config: {provenance.config or "in the checkpoint"}'
     for kind, records in (('checkpoint', provenance.checkpoints), ('input', provenance.inputs)):
         for record in records:
             version = record.sha256 or record.etag or record.modified or 'version unknown'

@@ -77,6 +77,7 @@ def main(argv: list[str] | None = None) -> None:
     from geo_mm.evaluation.area_of_interest import is_raster
     from geo_mm.evaluation.report import write_report
     from geo_mm.evaluation.scene_pairs import pair_scenes
+    from geo_mm.evaluation.terminal import show
 
     pairs = pair_scenes(args.pred, args.truth)
     rasters = [is_raster(pred) for _, pred, _ in pairs]
@@ -127,7 +128,23 @@ def evaluate_vectors(args: argparse.Namespace, pairs: list):
         size_limits=size_limits(args.size_classes),
         point_size=args.point_size,
     )
+    if args.aoi is None and args.area is None:
+        warn_of_windows(pairs)
     return evaluate_objects(pairs, settings, aoi=args.aoi, area=args.area, progress=started)
+
+
+def warn_of_windows(pairs: list) -> None:
+    """Says so where objects are looked for outside what was predicted."""
+    from geo_mm.evaluation.records import Record
+
+    for _, pred, _ in pairs:
+        record = Record.of(pred)
+        if record is not None and record.is_part:
+            logging.warning(
+                '%s was predicted in a window of its scene; true objects outside count as missed, '
+                'unless --area or --aoi leaves them out',
+                pred,
+            )
 
 
 def refuse_rasters(pairs: list) -> None:
@@ -186,32 +203,6 @@ def started(name: str) -> None:
     from rich.console import Console
 
     Console(stderr=True).print(f'{name} ...', highlight=False)
-
-
-def show(result) -> None:
-    """The tables, on the terminal."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    from geo_mm.evaluation import PixelEvaluation
-    from geo_mm.evaluation.tables import object_tables, pixel_tables, settings_lines
-
-    console = Console()
-    tables = pixel_tables if isinstance(result, PixelEvaluation) else object_tables
-    for table in tables(result):
-        shown = Table(title=table.title, title_justify='left', box=box.SIMPLE_HEAD)
-        for index, column in enumerate(table.columns):
-            shown.add_column(column, justify='right' if index else 'left', no_wrap=True)
-        for number, row in enumerate(table.rows):
-            if table.total and number == len(table.rows) - 1:
-                shown.add_section()
-            shown.add_row(*row)
-        # A narrow terminal may wrap lines, but numbers are never cut.
-        wide = Console(width=max(console.width, Console(width=1000).measure(shown).maximum))
-        wide.print(shown, highlight=False)
-    for line in settings_lines(result):
-        console.print(line, highlight=False, markup=False)
 
 
 if __name__ == '__main__':

@@ -1,13 +1,16 @@
 """Predict scenes of any size with a trained model; results lie on the map.
 
-Pixel models write a GeoTIFF of classes, object models a GeoPackage and a
-GeoJSON; both a picture to look at and a JSON file that says what was done.
+Pixel models write a GeoTIFF of classes, object models a GeoPackage; both a
+picture to look at and a JSON file that says what was done.
 The model is in the checkpoint; several checkpoints are asked together. A run
 that was interrupted goes on where it stopped if it is started again.
 """
 
 import argparse
+import contextlib
+import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from geo_mm import env
@@ -72,16 +75,51 @@ def parse_args() -> argparse.Namespace:
         help="pixels of class rasters: the scene's (default), or those of the model's GSD",
     )
 
+    written = parser.add_argument_group('what is written')
+    written.add_argument(
+        '--polygons', action='store_true', help='write the outlines of the classes, too (pixels)'
+    )
+    written.add_argument(
+        '--min-area',
+        type=float,
+        metavar='M2',
+        help='smallest polygon; in pixels if the scene has no place on Earth',
+    )
+    written.add_argument(
+        '--simplify',
+        nargs='?',
+        type=float,
+        const=1.5,
+        metavar='PIXELS',
+        help='straighten the stairs of polygons (default: 1.5); needs memory for all of them',
+    )
+    written.add_argument(
+        '--regularise',
+        nargs='+',
+        metavar='CLASS',
+        help='straight walls at right angles for polygons of these classes, such as buildings',
+    )
+    written.add_argument(
+        '--format',
+        nargs='+',
+        choices=('gpkg', 'geojson', 'parquet', 'fgb'),
+        dest='formats',
+        help='of polygons and objects, one or several (default: gpkg)',
+    )
+    written.add_argument(
+        '--stac', action='store_true', help='describe the files as a STAC item, NAME.stac.json'
+    )
+
     how = parser.add_argument_group('how it is computed')
     how.add_argument('--tile', type=int, help='side of a tile in pixels (default: 512 or more)')
     how.add_argument(
-        '--overlap', type=float, help='what tiles share: pixels, or a share below 1 (default: 0.25)'
+        '--overlap',
+        type=float,
+        help='what tiles share: pixels, or a share below 1 (default: up to 0.25)',
     )
     how.add_argument('--blend', choices=('window', 'crop'), help='fade tiles, or cut them (pixels)')
-    how.add_argument(
-        '--tta', choices=('none', 'flip', 'd4'), help='test-time augmentation (pixels)'
-    )
-    how.add_argument('--merge', choices=('mean', 'max'), help='of views and models (pixels)')
+    how.add_argument('--tta', choices=('none', 'flip', 'd4'), help='test-time augmentation')
+    how.add_argument('--merge', choices=('mean', 'max'), help='of views and models')
     how.add_argument('--batch-size', type=int, help='tiles per forward pass (default: 2)')
     how.add_argument('--device', help='torch device (default: first GPU, else CPU)')
     how.add_argument('--amp', action='store_true', help='16-bit floats where that is safe')
@@ -144,6 +182,9 @@ def main() -> None:
     for scene in scenes:
         try:
             predict_with_progress(predictor, scene, args, quiet=ranks.rank > 0)
+        except KeyboardInterrupt:
+            print('interrupted: the same command goes on where this one stopped', file=sys.stderr)
+            raise SystemExit(130) from None
         except GeoMMError as error:
             if ranks.rank > 0:
                 failed.append(str(scene.source))
@@ -162,9 +203,30 @@ def main() -> None:
 def options_of(args: argparse.Namespace) -> dict:
     """Fields of PredictOptions; None where nothing was said."""
     names = ('tile', 'overlap', 'blend', 'tta', 'merge', 'batch_size', 'score', 'nodata')
-    names += ('suppress', 'iou')
-    flags = ('amp', 'confidence', 'force', 'probabilities', 'grid')
+    names += ('suppress', 'iou', 'min_area', 'simplify', 'regularise', 'formats')
+    flags = ('amp', 'confidence', 'force', 'probabilities', 'grid', 'polygons', 'stac')
     return {name: getattr(args, name) for name in names + flags} | {'compiled': args.compile}
+
+
+@contextlib.contextmanager
+def shown(console, quiet: bool) -> Iterator[None]:
+    """Shows what the engine tells, such as a change of GSD, above the progress bar."""
+    from rich.logging import RichHandler
+
+    logger = logging.getLogger('geo_mm')
+    handler = RichHandler(
+        logging.WARNING if quiet else logging.INFO,
+        console,
+        show_time=False,
+        show_level=False,
+        show_path=False,
+    )
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 def predict_with_progress(predictor, scene, args: argparse.Namespace, quiet: bool) -> None:
@@ -189,7 +251,8 @@ def predict_with_progress(predictor, scene, args: argparse.Namespace, quiet: boo
         TextColumn('left'),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, disable=quiet) as bar:
+    console = Console()
+    with Progress(*columns, console=console, disable=quiet) as bar, shown(console, quiet):
         first = scene.source if isinstance(scene.source, str) else scene.source[0]
         task = bar.add_task(Path(first).name, total=None, rate='')
 
@@ -209,10 +272,9 @@ def predict_with_progress(predictor, scene, args: argparse.Namespace, quiet: boo
         )
     if quiet:
         return
-    console = Console()
     unit = 'pixels' if predictor.spec.task == 'pixels' else 'objects'
     counts = ', '.join(f'{name} {count:,}' for name, count in result.counts.items())
-    console.print(f'  {unit}: {counts}', highlight=False)
+    console.print(f'  {unit}: {counts}', highlight=False, soft_wrap=True)
     for path in result.files:
         console.print(f'  {path}', highlight=False, soft_wrap=True)
 

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import geopandas as gpd
@@ -130,6 +130,10 @@ class ScoredPart:
     def is_limited(self) -> bool:
         return self.aoi is not None or self.area is not None
 
+    def of_scene(self, name: str) -> 'ScoredPart':
+        """The same for all scenes."""
+        return self
+
     def in_scene(self, prediction: Source) -> tuple[Area, ...]:
         """The areas that a place must lie in to count; none if all does.
 
@@ -154,7 +158,7 @@ class ScoredPart:
         if self.aoi is not None:
             parts.append(f'what lies inside {self.aoi.name}')
         if not parts:
-            return 'All of each scene is scored, any part that the model was trained on included.'
+            return 'All of each scene is scored, also what the model may have learned from.'
         return f'Only {" and ".join(parts)} is scored.'
 
     def to_dict(self) -> dict:
@@ -167,6 +171,37 @@ class ScoredPart:
     @property
     def _shares(self) -> str:
         return f'({", ".join(f"{share:g}" for share in self.area)})'
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredParts:
+    """A part of its own of each scene is scored, as catalogs have it.
+
+    Attributes:
+        parts: Part of each scene, by its name.
+    """
+
+    parts: Mapping[str, ScoredPart]
+
+    @property
+    def is_limited(self) -> bool:
+        return any(part.is_limited for part in self.parts.values())
+
+    def of_scene(self, name: str) -> ScoredPart:
+        return self.parts[name]
+
+    def sentence(self) -> str:
+        """What is scored, for people."""
+        sentences = {part.sentence() for part in self.parts.values()}
+        if len(sentences) == 1:
+            return sentences.pop()
+        said = (f'{name}: {part.sentence()}' for name, part in self.parts.items())
+        return ' '.join(said)
+
+    def to_dict(self) -> dict:
+        """Plain data for JSON."""
+        parts = {name: part.to_dict() for name, part in self.parts.items()}
+        return {'area': None, 'aoi': None, 'parts': parts}
 
 
 def predicted_scene(prediction: Source) -> Scene:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from geo_mm.errors import LabelError
-from geo_mm.evaluation.area_of_interest import Area, ScoredPart
+from geo_mm.evaluation.area_of_interest import Area, ScoredPart, ScoredParts
 from geo_mm.evaluation.matching import ObjectSet
 from geo_mm.evaluation.object_scores import (
     ObjectScores,
@@ -124,7 +124,7 @@ class ObjectEvaluation:
     """
 
     settings: ObjectSettings
-    scored: ScoredPart
+    scored: ScoredPart | ScoredParts
     classes: tuple[str, ...]
     scores: ObjectScores
     sizes: tuple[tuple[SizeRange, ObjectScores], ...]
@@ -167,6 +167,7 @@ def evaluate_objects(
     *,
     aoi: Source | None = None,
     area: Sequence[float] | None = None,
+    parts: Mapping[str, ScoredPart] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> ObjectEvaluation:
     """Compare predicted with true objects.
@@ -180,6 +181,7 @@ def evaluate_objects(
         area: ``(left, top, right, bottom)`` as fractions 0..1 of the scene that
             the record of each prediction names, as in catalogs: what lies in
             there counts, by the same rule.
+        parts: What counts of each scene, by its name, instead of ``aoi`` and ``area``.
         progress: Called with the name of each scene before it is read.
 
     Raises:
@@ -187,13 +189,13 @@ def evaluate_objects(
             cannot be brought together.
     """
     settings = settings or ObjectSettings()
-    scored = ScoredPart.of(aoi, area)
+    scored = ScoredPart.of(aoi, area) if parts is None else ScoredParts(parts)
     notes: list[str] = []
     tables = []
     for name, pred, truth in pairs:
         if progress:
             progress(name)
-        areas = scored.in_scene(pred)
+        areas = scored.of_scene(name).in_scene(pred)
         tables.append((name, areas, *_read_pair(pred, truth, settings, notes)))
     classes = _classes(tables, settings, notes)
     ranges = (SizeRange(), *(size_ranges(settings.size_limits) if settings.size_limits else ()))

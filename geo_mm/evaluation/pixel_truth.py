@@ -12,6 +12,7 @@ import rasterio
 from pyogrio.errors import DataLayerError, DataSourceError
 from rasterio.warp import transform_bounds
 
+from geo_mm.catalog import BurntLabels, LabelRaster
 from geo_mm.errors import LabelError
 from geo_mm.evaluation.class_raster import classes_in
 from geo_mm.evaluation.only_class import only_class, said_so
@@ -62,6 +63,30 @@ class RasterTruth:
             hint = 'check that both belong to the same scene'
             crs = self.scene.crs and self.scene.crs.to_wkt()
             return no_common_area(sources[0], ours, sources[1], theirs, crs, hint)
+        return _no_valid_pixel(sources)
+
+
+class LabelTruth:
+    """Labels as a dataset reads them, in the pixels of the prediction.
+
+    Args:
+        labels: Class numbers of the prediction by window.
+        name: Name of their source, for messages.
+    """
+
+    notes: tuple[str, ...] = ()
+
+    def __init__(self, labels: BurntLabels | LabelRaster, name: str) -> None:
+        self.labels = labels
+        self.name = name
+
+    def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
+        """Class numbers and whether there are any, (height, width) each."""
+        values = self.labels.rasterise(window)
+        return values, values != IGNORE_VALUE
+
+    def nothing_in_common(self, sources: tuple[str, str]) -> LabelError:
+        """Why no pixel could be compared."""
         return _no_valid_pixel(sources)
 
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import geopandas as gpd
 import numpy as np
 
-from geo_mm.evaluation.area_of_interest import Area, ScoredPart, is_raster, window_of
+from geo_mm.evaluation.area_of_interest import Area, ScoredPart, ScoredParts, is_raster, window_of
 from geo_mm.evaluation.class_names import class_names_of, common_classes
 from geo_mm.evaluation.class_raster import IGNORED, as_classes, open_class_raster, read_windows
 from geo_mm.evaluation.confusion import Confusion
 from geo_mm.evaluation.pixel_map import MapSketch
-from geo_mm.evaluation.pixel_truth import RasterTruth, VectorTruth
+from geo_mm.evaluation.pixel_truth import LabelTruth, RasterTruth, VectorTruth
 from geo_mm.evaluation.records import Record
 from geo_mm.raster import Window
 
@@ -74,7 +74,7 @@ class PixelEvaluation:
         notes: What the reader should know about the numbers.
     """
 
-    scored: ScoredPart
+    scored: ScoredPart | ScoredParts
     confusion: Confusion
     scenes: tuple[PixelScene, ...]
     notes: tuple[str, ...] = ()
@@ -115,11 +115,12 @@ class PixelEvaluation:
 
 
 def evaluate_pixels(
-    pairs: Sequence[tuple[str, Source, Source]],
+    pairs: Sequence[tuple[str, Source, Source | LabelTruth]],
     settings: PixelSettings | None = None,
     *,
     aoi: str | os.PathLike | gpd.GeoDataFrame | None = None,
     area: Sequence[float] | None = None,
+    parts: Mapping[str, ScoredPart] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> PixelEvaluation:
     """Compare predicted with true classes, pixel by pixel of the prediction.
@@ -131,11 +132,13 @@ def evaluate_pixels(
     the scene.
 
     Args:
-        pairs: Name, predicted raster and truth (raster or vector) of each scene.
+        pairs: Name, predicted raster and truth (raster, vector or labels that
+            were read) of each scene.
         settings: What to compare.
         aoi: Polygons, or a raster: its footprint.
         area: ``(left, top, right, bottom)`` as fractions 0..1 of each scene, as
             in catalogs: only what lies in there counts.
+        parts: What counts of each scene, by its name, instead of ``aoi`` and ``area``.
         progress: Called with the name of each scene before it is read.
 
     Raises:
@@ -143,12 +146,13 @@ def evaluate_pixels(
         SceneError: If a predicted raster cannot be read.
     """
     settings = settings or PixelSettings()
-    scored = ScoredPart.of(aoi, area)
+    scored = ScoredPart.of(aoi, area) if parts is None else ScoredParts(parts)
     counted = []
     for name, pred, truth in pairs:
         if progress:
             progress(name)
-        counted.append(_Scene(name, pred, truth, settings, scored.in_scene(pred)).count())
+        areas = scored.of_scene(name).in_scene(pred)
+        counted.append(_Scene(name, pred, truth, settings, areas).count())
     classes = _ordered(counted)
     scenes = tuple(
         PixelScene(
@@ -169,13 +173,17 @@ class _Scene:
     def __init__(self, name, pred, truth, settings: PixelSettings, areas: Sequence[Area]) -> None:
         self.name = name
         self.scene = open_class_raster(pred)
-        self.sources = tuple(os.path.basename(os.fspath(path)) for path in (pred, truth))
+        is_read = isinstance(truth, LabelTruth)
+        self.sources = _base(pred), truth.name if is_read else _base(truth)
         gsd = self.scene.gsd
         self.pixel_area = gsd[0] * gsd[1] if gsd else None
         self.ignore = np.zeros(256, bool)
         self.ignore[[IGNORED, *(value for value in settings.ignore if 0 <= value < IGNORED)]] = True
         own = settings.class_names or class_names_of(pred) or _recorded_names(pred)
-        if is_raster(truth):
+        if is_read:
+            self.pred_names = self.truth_names = dict(own)
+            self.truth = truth
+        elif is_raster(truth):
             known = settings.truth_names or settings.class_names or class_names_of(truth)
             self.pred_names, self.truth_names = common_classes(own, known)
             self.truth = RasterTruth(truth, self.scene)
@@ -243,6 +251,10 @@ class _Scene:
 
 def _pixels(confusion: Confusion, side: str) -> np.ndarray:
     return confusion.true if side == 'truth' else confusion.predicted
+
+
+def _base(path: Source) -> str:
+    return os.path.basename(os.fspath(path))
 
 
 def _recorded_names(pred: Source) -> dict[int, str]:

@@ -1,6 +1,7 @@
 """Putting overlapping tiles together to one raster, a strip of rows at a time."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,13 +11,13 @@ from geo_mm.raster import Tile, Window
 BLENDS = ('window', 'crop')
 
 
-class Strip(NamedTuple):
-    """Finished rows of a raster.
+class Part(NamedTuple):
+    """Finished pixels of a raster.
 
     Attributes:
         window: Where they lie.
-        values: ``(channels, rows, width)`` float32.
-        valid: ``(rows, width)`` bool.
+        values: ``(channels, rows, cols)`` float32.
+        valid: ``(rows, cols)`` bool.
     """
 
     window: Window
@@ -67,15 +68,16 @@ def crop_weights(spans: Sequence[tuple[int, int, int]], tile: int) -> np.ndarray
 
 
 class StripBlender:
-    """Adds up weighted tiles and gives the rows that are finished.
+    """Adds up weighted tiles and gives the pixels that are finished.
 
-    Tiles come row by row, as :func:`geo_mm.raster.tile_plan` orders them; each
-    row of tiles ends with :meth:`finish_row`, and tiles without valid pixels
-    are left out. Memory is one row of tiles: ``channels x tile x width``
-    float32, whatever the height.
+    Tiles come row by row, as :func:`geo_mm.raster.tile_plan` orders them;
+    those without valid pixels are left out. A buffer of one tile moves along
+    the row: what it leaves behind is finished, or, where the next row of tiles
+    overlaps, kept for it. So memory is ``channels x overlap x width`` float32,
+    whatever the height.
 
     A blender may :meth:`start` at any row: with what another one carried over
-    to it, or :attr:`halo` rows earlier. The sums are then the same to the last
+    to it, or :meth:`halo` rows earlier. The sums are then the same to the last
     bit, since each pixel's are added in the same order.
 
     Args:
@@ -107,11 +109,16 @@ class StripBlender:
             self._row_weights = blend_weights(self._row_starts, self._tile, height)
             col_starts = [start for start, *_ in cols.values()]
             self._col_weights = blend_weights(col_starts, self._tile, width)
-        buffer_rows = min(self._tile, height)
-        self._sum = np.zeros((channels, buffer_rows, width), np.float32)
-        self._valid = np.zeros((buffer_rows, width), bool)
+        shape = min(self._tile, height), min(self._tile, width)
+        self._sum, self._valid = np.zeros((channels, *shape), np.float32), np.zeros(shape, bool)
+        self._scaled = np.empty(shape, np.float32)
+        steps = (below - above for above, below in itertools.pairwise(self._row_starts))
+        overlap = self._tile - min(steps, default=self._tile)
+        self._kept = np.zeros((channels, overlap, width), np.float32)
+        self._kept_valid = np.zeros((overlap, width), bool)
+        self._kept_rows = 0  # of the row above; the next one reaches into them
         self._row = 0
-        self._finished = 0  # rows at the top of the buffer that were given out
+        self._left = 0  # column of the scene where the buffer begins
 
     def halo(self, row: int, margin: int = 0) -> int:
         """The first row of tiles that reaches the strip of ``row``, or ``margin`` pixels above."""
@@ -126,57 +133,77 @@ class StripBlender:
             carry: What :meth:`carry` gave when the row above was finished.
                 Without it, pixels that rows above reach into lack these.
         """
-        self._row, self._finished = row, 0
-        self._sum[:], self._valid[:] = 0, False
+        self._row, self._kept_rows = row, 0
         if carry is not None:
             values, valid = carry
-            self._sum[:, : len(valid)], self._valid[: len(valid)] = values, valid
+            self._kept_rows = len(valid)
+            self._kept[:, : len(valid)], self._kept_valid[: len(valid)] = values, valid
 
-    def add(self, tile: Tile, values: np.ndarray, valid: np.ndarray) -> None:
-        """Adds a tile of the present row.
+    @property
+    def strip(self) -> Window:
+        """The pixels that the next row of tiles finishes."""
+        top = self._row_starts[self._row]
+        last = self._row + 1 == len(self._row_starts)
+        end = self.height if last else self._row_starts[self._row + 1]
+        return Window(0, top, self.width, end - top)
+
+    def row(self, tiles: Iterable[tuple[Tile, np.ndarray, np.ndarray]]) -> Iterator[Part]:
+        """Adds the tiles of the next row; run it to its end.
 
         Args:
-            tile: Where it lies.
-            values: ``(channels, tile, tile)``.
-            valid: ``(tile, tile)`` bool.
-        """
-        if tile.row != self._row:
-            raise ValueError(f'a tile of row {tile.row} in row {self._row}')
-        self._move_up()
-        inside = tile.window.intersection(Window(0, 0, self.width, self.height))
-        here = inside.slices(Window(0, self._row_starts[self._row], 0, 0))
-        part = inside.slices(tile.window)
-        weights = (
-            self._row_weights[tile.row, part[0], None] * self._col_weights[tile.col, None, part[1]]
-        )
-        for total, plane in zip(self._sum, values, strict=True):  # which stay in the CPU's cache
-            total[here] += plane[part] * weights
-        self._valid[here] |= valid[part]
+            tiles: From left to right: where each lies, ``(channels, tile,
+                tile)`` values and ``(tile, tile)`` bool validity.
 
-    def finish_row(self) -> Strip:
-        """Ends the present row of tiles.
-
-        Returns:
-            The rows of pixels that no later tile touches: views, which the
-            next row of tiles overwrites.
+        Yields:
+            Parts of :attr:`strip`, from left to right and all of it: views,
+            which the next part overwrites.
         """
-        self._move_up()
-        top = self._row_starts[self._row]
+        self._left = 0
+        self._fill(0)
+        for tile, values, valid in tiles:
+            if tile.row != self._row:
+                raise ValueError(f'a tile of row {tile.row} in row {self._row}')
+            yield from self._moved(tile.window.col_off)
+            self._add(tile, values, valid)
+        yield from self._moved(self.width)
+        self._kept_rows = len(self._valid) - self.strip.height
         self._row += 1
-        last = self._row == len(self._row_starts)
-        rows = self._finished = (self.height if last else self._row_starts[self._row]) - top
-        return Strip(Window(0, top, self.width, rows), self._sum[:, :rows], self._valid[:rows])
 
     def carry(self) -> tuple[np.ndarray, np.ndarray]:
         """What the next row of tiles goes on from: views of sums and validity."""
-        return self._sum[:, self._finished :], self._valid[self._finished :]
+        return self._kept[:, : self._kept_rows], self._kept_valid[: self._kept_rows]
 
-    def _move_up(self) -> None:
-        """What was given out makes room."""
-        if not self._finished:
-            return
-        for plane in (*self._sum, self._valid):  # one at a time: the copy is a plane, not all
-            kept = len(plane) - self._finished
-            plane[:kept] = plane[self._finished :].copy()
-            plane[kept:] = 0
-        self._finished = 0
+    def _add(self, tile: Tile, values: np.ndarray, valid: np.ndarray) -> None:
+        rows, cols = self._valid.shape
+        weights = (
+            self._row_weights[tile.row, :rows, None] * self._col_weights[tile.col, None, :cols]
+        )
+        for total, plane in zip(self._sum, values, strict=True):  # which stay in the CPU's cache
+            total += np.multiply(plane[:rows, :cols], weights, out=self._scaled)
+        self._valid |= valid[:rows, :cols]
+
+    def _moved(self, left: int) -> Iterator[Part]:
+        """Moves the buffer to a column, by no more than its width at a time."""
+        strip, cols = self.strip, self._valid.shape[1]
+        done, rest = slice(strip.height), slice(strip.height, None)
+        kept = slice(len(self._valid) - strip.height)
+        while self._left < left:
+            step = min(left - self._left, cols)
+            here = slice(self._left, self._left + step)
+            window = strip._replace(col_off=self._left, width=step)
+            yield Part(window, self._sum[:, done, :step], self._valid[done, :step])
+            self._kept[:, kept, here] = self._sum[:, rest, :step]
+            self._kept_valid[kept, here] = self._valid[rest, :step]
+            for plane in (*self._sum, self._valid):
+                plane[:, : cols - step] = plane[:, step:]
+            self._left += step
+            self._fill(cols - step)
+
+    def _fill(self, first: int) -> None:
+        """Gives the buffer's columns from ``first`` on what the row above left there."""
+        self._sum[:, :, first:], self._valid[:, first:] = 0, False
+        there = slice(self._left + first, self._left + self._valid.shape[1])
+        above, valid = self._kept[:, : self._kept_rows, there], self._kept_valid[:, there]
+        here = slice(first, first + above.shape[2])
+        self._sum[:, : self._kept_rows, here] = above
+        self._valid[: self._kept_rows, here] = valid[: self._kept_rows]

@@ -14,8 +14,9 @@ from mmengine.config import Config
 from mmengine.fileio import get_local_path
 
 import geo_mm
+from geo_mm.inference.limits import most_objects
 from geo_mm.inference.model import TrainedModel
-from geo_mm.inference.options import PredictOptions
+from geo_mm.inference.options import WRITING, PredictOptions
 from geo_mm.inference.sources import Area
 from geo_mm.provenance import FileRecord, Provenance, file_records
 from geo_mm.raster.sources import normalised
@@ -52,41 +53,59 @@ def run_facts(
         'input_spec': model.spec.to_dict(),
         'scene': [stamped(path) for path in scene.sources],
         'bands': scene.band_names,
+        'objects_per_tile': most_objects(model.config),
         'pixels': [scene.width, scene.height, *tuple(scene.transform)[:6]],
         **dataclasses.asdict(options),
         **more,
     }
 
 
+def what_rows_hold(facts: dict) -> dict:
+    """The facts without those that concern the writing of files alone.
+
+    They may change from an interrupted run to the one that finishes it.
+    """
+    return {key: value for key, value in facts.items() if key not in WRITING}
+
+
 def run_notes() -> dict:
     """When and how a run was started.
 
     The time is that of ``SOURCE_DATE_EPOCH`` where it is set, as
-    https://reproducible-builds.org/specs/source-date-epoch/ has it. The
-    launcher is left out of the command, since the result does not depend on it.
+    https://reproducible-builds.org/specs/source-date-epoch/ has it.
     """
     epoch = os.environ.get('SOURCE_DATE_EPOCH')
     time = datetime.datetime.now().timestamp() if epoch is None else int(epoch)
     now = datetime.datetime.fromtimestamp(time, datetime.timezone.utc)
+    return {'time': now.isoformat(timespec='seconds'), **how_called()}
+
+
+def how_called() -> dict:
+    """The command and the folder that it was given in.
+
+    The launcher is left out, since the result does not depend on it.
+    """
     words = iter(sys.argv)
     command = [word for word in words if word != '--launcher' or not next(words)]
-    return {'time': now.isoformat(timespec='seconds'), 'command': command, 'folder': os.getcwd()}
+    return {'command': command, 'folder': os.getcwd()}
 
 
 def provenance(
     models: Sequence[TrainedModel], hashes: Sequence[str], facts: dict, notes: dict, area: Area
 ) -> Provenance:
     """What is written into every result."""
-    names = [item.name for item in dataclasses.fields(PredictOptions)]
+    names = [item.name for item in dataclasses.fields(PredictOptions)] + ['window', 'aoi']
+    if models[0].spec.task == 'objects':
+        names.append('objects_per_tile')
     return Provenance(
         checkpoints=tuple(
             FileRecord(normalised(model.checkpoint), sha256=digest)
             for model, digest in zip(models, hashes, strict=True)
         ),
         spec=models[0].spec,
-        config=models[0].config.filename or '',
+        config=models[0].config_name,
         inputs=file_records(area.native.sources),
-        options={name: facts[name] for name in (*names, 'window', 'aoi')},
+        options={name: facts[name] for name in names},
         command=tuple(notes['command']),
         folder=notes['folder'],
         started=notes['time'],

@@ -2,7 +2,8 @@
 
 import contextlib
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -16,7 +17,10 @@ from geo_mm.engine.channels_last_hook import use_channels_last
 from geo_mm.engine.checkpoints import check_weights, config_of, read_checkpoint
 from geo_mm.engine.launch import build_model
 from geo_mm.errors import ConfigError, SpecError
+from geo_mm.inference.limits import for_tiles
+from geo_mm.inference.tiles import tile_side
 from geo_mm.inputspec import InputSpec
+from geo_mm.models.folding import fold_batch_norms
 from geo_mm.raster import Scene, Tile
 from geo_mm.vector import SceneLabels
 
@@ -31,6 +35,10 @@ class TrainedModel:
         config: Config that it was trained with; None takes the one that is
             in the checkpoint.
         device: Torch device; None takes the first GPU, else the CPU.
+        tile: Side in pixels of the tiles that it will be given, for which a
+            detector's limits on objects are raised
+            (:func:`geo_mm.inference.limits.for_tiles`); None as for
+            :func:`geo_mm.inference.tiles.tile_side`.
         amp: Compute in 16-bit floats where that is safe.
         compiled: Compile the backbone with ``torch.compile``.
 
@@ -46,6 +54,7 @@ class TrainedModel:
         config: Config | None = None,
         device: str | None = None,
         *,
+        tile: int | None = None,
         amp: bool = False,
         compiled: bool = False,
     ) -> None:
@@ -59,7 +68,10 @@ class TrainedModel:
                 "add custom_hooks=[dict(type='geo_mm.InputSpecHook')] to the config and train",
             )
         self.spec = InputSpec.from_dict(data['input_spec'])
-        self.config = config_of(data, checkpoint) if config is None else config
+        config = config_of(data, checkpoint) if config is None else config
+        chip = self.spec.chip_size
+        self.config = for_tiles(config, chip, tile_side(tile, chip))
+        self.config_name = config.filename or _experiment(data)
         self.pipeline = self._test_pipeline()
         model = build_model(self.config)
         check_weights(model, checkpoint, data)
@@ -68,6 +80,7 @@ class TrainedModel:
         # Convolutions on CPUs and tensor cores are faster with channels last.
         use_channels_last(model)
         self.model = model.to(self.device).eval()
+        fold_batch_norms(self.model)
         self.amp = _half_type(self.device) if amp else None
         if compiled:
             self.model.backbone.compile()
@@ -133,6 +146,12 @@ class TrainedModel:
         if self.amp is None:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, self.amp)
+
+
+def _experiment(data: Mapping) -> str:
+    """Name of the config that MMEngine's Runner noted in a checkpoint, with the time of the run."""
+    name = (data.get('meta') or {}).get('experiment_name', '')
+    return re.sub(r'_\d{8}_\d{6}$', '', name)
 
 
 def _device(name: str | None) -> torch.device:

@@ -9,16 +9,17 @@ import geopandas as gpd
 import numpy as np
 import shapely
 import torch
-from mmengine.config import Config
 from mmengine.structures import BaseDataElement
 
 from geo_mm.errors import ConfigError
+from geo_mm.inference.limits import most_objects
 from geo_mm.inference.model import TrainedModel
 from geo_mm.inference.tiles import Predicted, predicted_rows, rows_of
 from geo_mm.inputspec import InputSpec
 from geo_mm.raster import Scene, Tile, Window
 from geo_mm.vector import areas_m2, mask_to_polygon
-from geo_mm.vector.seams import EDGE, Pieces, join_pieces
+from geo_mm.vector.links import EDGE, Pieces
+from geo_mm.vector.seams import join_pieces
 from geo_mm.vector.settling import METHODS, settle
 
 LEAST_OVERLAP = 2 * int(EDGE)
@@ -76,7 +77,8 @@ class ObjectRows:
             windows.append(_sight(tile, self._scene))
             cores.append(_corners(tile.core))
             scores = prediction.pred_instances.scores
-            full += len(scores) == self._limit and bool((scores >= self._score).all())
+            kept = int((scores >= self._score).sum())
+            full += self._limit is not None and kept >= self._limit
         joined = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
         wkb = joined.pop('outlines')
         return {
@@ -158,8 +160,8 @@ def warn_of_full_tiles(
     if full:
         warnings.warn(
             f'{scene.name}: {full} of {tiles} tiles show the most objects that the model '
-            f'reports at once ({limit}), so some may be missing: use smaller tiles, or raise '
-            'max_per_img in test_cfg of the model',
+            f'reports at once ({limit}), so some may be missing: raise max_per_img in test_cfg '
+            'of the model, which is for the area of a chip; if it has queries, use smaller tiles',
             stacklevel=2,
         )
 
@@ -219,12 +221,6 @@ def predict_objects(
         rows = [work.finish(row) for row in tiles]
     warn_of_full_tiles(rows, scene, limit)
     return merge_rows(rows, scene, model.spec, method=method, iou=iou, score=score)
-
-
-def most_objects(config: Config) -> int | None:
-    """How many objects the model reports of one tile at most, if it says so."""
-    test_cfg = config.model.get('test_cfg') or {}
-    return (test_cfg.get('rcnn') or test_cfg).get('max_per_img')
 
 
 def _reported(

@@ -6,11 +6,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from geo_mm.errors import OutputError
 from geo_mm.inference.objects import merge_rows
 from geo_mm.inference.options import PredictOptions
-from geo_mm.inference.pixels import SHARE_STEPS, PixelOutputs, write_pixels
+from geo_mm.inference.pixels import SHARE_STEPS, write_pixels
+from geo_mm.inference.polygons import write_polygons
 from geo_mm.inference.sources import Area
 from geo_mm.inputspec import InputSpec
+from geo_mm.interop import write_stac_item
 from geo_mm.provenance import Provenance, write_record
 from geo_mm.raster import Grid
 from geo_mm.vector import write_layer
@@ -22,6 +25,22 @@ Written = tuple[list[str], dict[str, int]]
 """Names of the files, the main one first, and pixels or objects of each class."""
 
 
+def check_place(area: Area, options: PredictOptions) -> None:
+    """Makes sure that what is asked for has a place on Earth if it needs one.
+
+    Raises:
+        OutputError: If GeoJSON, which is in longitude and latitude, is wanted
+            of a scene without.
+    """
+    if 'geojson' in options.formats and not area.native.gsd:
+        raise OutputError(
+            f'{area.native.sources[0]} has no place on Earth, and GeoJSON is in longitude and '
+            'latitude',
+            'a georeferenced scene',
+            'write gpkg, which can do without',
+        )
+
+
 def write_pixel_results(
     rows: Rows,
     area: Area,
@@ -29,10 +48,10 @@ def write_pixel_results(
     folder: Path,
     name: str,
     spec: InputSpec,
-    outputs: PixelOutputs,
+    options: PredictOptions,
     record: Provenance,
 ) -> Written:
-    """Writes class rasters, styles, a picture and a record.
+    """Writes class rasters, polygons, styles, a picture and a record.
 
     Args:
         rows: What :class:`geo_mm.inference.pixels.PixelRows` gave, from the top down.
@@ -41,16 +60,30 @@ def write_pixel_results(
         folder: Where to.
         name: Of the files.
         spec: Class names and colours.
-        outputs: What the rows hold.
+        options: What is kept, which the rows hold.
         record: How it was made.
     """
-    files, counts = write_pixels(rows, grid, folder, name, spec, outputs, record.tags())
-    write_style(_style(spec), folder / f'{name}.tif')
+    files, counts = write_pixels(rows, grid, folder, name, spec, options.outputs, record.tags())
+    style = _style(spec)
+    write_style(style, folder / f'{name}.tif')
     for file in files[1:]:
-        eight_bits = file.endswith('_confidence.tif') or outputs.probabilities == 'uint8'
+        eight_bits = file.endswith('_confidence.tif') or options.probabilities == 'uint8'
         write_style(share_style(0, SHARE_STEPS if eight_bits else 1), folder / file)
+    layers = [f'{name}.{suffix}' for suffix in options.formats if options.polygons]
+    drawn = {}
+    if layers:
+        polygons = write_polygons(
+            folder / f'{name}.tif',
+            [folder / layer for layer in layers],
+            spec,
+            options.polygon_outputs,
+            record,
+            style,
+        )
+        drawn = {'polygons': polygons}
     picture = draw_pixels_quicklook(area.scene, folder / f'{name}.tif', spec)
-    return [*files, *_write_rest(folder, name, picture, record, counts)], counts
+    files += [*layers, *_write_rest(folder, name, picture, record, counts, **drawn)]
+    return files + _described(folder, files, area, name, options, record), counts
 
 
 def write_object_results(
@@ -70,7 +103,7 @@ def write_object_results(
         folder: Where to.
         name: Of the files.
         spec: Class names and colours.
-        options: How to merge.
+        options: How to merge, and what is kept.
         record: How it was made.
     """
     objects = merge_rows(
@@ -78,7 +111,7 @@ def write_object_results(
     )
     found = objects['class'].value_counts()
     counts = {key: int(found.get(key, 0)) for key in spec.classes}
-    files = [f'{name}.gpkg', f'{name}.geojson'] if area.scene.gsd else [f'{name}.gpkg']
+    files = [f'{name}.{suffix}' for suffix in options.formats]
     style = _style(spec)
     for file in files:
         write_layer(
@@ -91,7 +124,8 @@ def write_object_results(
         )
     write_style(style, folder / files[0])
     picture = draw_objects_quicklook(area.scene, objects, spec)
-    return [*files, *_write_rest(folder, name, picture, record, counts)], counts
+    files += _write_rest(folder, name, picture, record, counts)
+    return files + _described(folder, files, area, name, options, record), counts
 
 
 def _style(spec: InputSpec) -> str:
@@ -101,9 +135,15 @@ def _style(spec: InputSpec) -> str:
 
 
 def _write_rest(
-    folder: Path, name: str, picture: Image.Image, record: Provenance, counts: dict[str, int]
+    folder: Path,
+    name: str,
+    picture: Image.Image,
+    record: Provenance,
+    counts: dict[str, int],
+    **more: dict,
 ) -> list[str]:
-    picture.save(folder / f'{name}.png')
+    # A fifth larger than it could be, in a third of the time.
+    picture.save(folder / f'{name}.png', compress_level=1)
     # What is asked for most stands on top; the provenance has it too.
     write_record(
         folder / f'{name}.tif',
@@ -112,5 +152,22 @@ def _write_rest(
         window=record.options['window'],
         input_spec=record.spec.to_dict(),
         counts=counts,
+        **more,
     )
     return [f'{name}.png', f'{name}.json']
+
+
+def _described(
+    folder: Path,
+    files: list[str],
+    area: Area,
+    name: str,
+    options: PredictOptions,
+    record: Provenance,
+) -> list[str]:
+    """Writes a STAC item of all files if it is asked for."""
+    if not options.stac:
+        return []
+    beside = sorted({path.name for path in folder.iterdir()} - set(files))
+    paths = [folder / file for file in [*files, *beside]]
+    return [write_stac_item(folder, paths, record, area.native.grid, name).name]

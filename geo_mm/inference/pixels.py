@@ -86,15 +86,11 @@ class PixelRows:
             are finished; ``confidence`` likewise and ``probabilities``
             ``(classes, rows, width)`` if asked for.
         """
-        for tile, likelihood, valid in tiles:
-            self._blender.add(tile, likelihood, valid)
-        strip = self._blender.finish_row()
-        arrays = self._empty(self._regrid.count(strip))
-        top = 0
-        for likelihood, valid in self._regrid.rows(strip):
-            rows = slice(top, top + len(valid))
-            self._decide(likelihood, valid, {k: v[..., rows, :] for k, v in arrays.items()})
-            top = rows.stop
+        done = self._regrid.completed(self._blender.strip)
+        arrays = self._empty(done.height)
+        for window, likelihood, valid in self._regrid.parts(self._blender.row(tiles)):
+            here = (..., *window.slices(done))
+            self._decide(likelihood, valid, {key: array[here] for key, array in arrays.items()})
         return arrays
 
     def carry(self) -> dict[str, np.ndarray]:

@@ -1,10 +1,12 @@
 """From a scene to results on the map."""
 
 import contextlib
+import logging
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -15,26 +17,34 @@ from mmengine.config import Config
 from rasterio.errors import NotGeoreferencedWarning
 
 from geo_mm.errors import ConfigError, GeoMMError, OutputError
-from geo_mm.inference.facts import file_sha256, provenance, run_facts, run_notes, stamped
-from geo_mm.inference.journal import Journal
-from geo_mm.inference.model import TrainedModel
-from geo_mm.inference.objects import (
-    ObjectRows,
-    check_overlap,
-    most_objects,
-    warn_of_full_tiles,
+from geo_mm.inference.facts import (
+    file_sha256,
+    how_called,
+    provenance,
+    run_facts,
+    run_notes,
+    stamped,
+    what_rows_hold,
 )
+from geo_mm.inference.journal import Journal
+from geo_mm.inference.limits import most_objects
+from geo_mm.inference.model import TrainedModel
+from geo_mm.inference.object_voting import ObjectVoters
+from geo_mm.inference.objects import ObjectRows, check_overlap, warn_of_full_tiles
 from geo_mm.inference.options import PredictOptions
-from geo_mm.inference.outputs import write_object_results, write_pixel_results
+from geo_mm.inference.outputs import check_place, write_object_results, write_pixel_results
 from geo_mm.inference.pixels import PixelRows
 from geo_mm.inference.ranks import Ranks
 from geo_mm.inference.results import Result, check_replaced, loaded, reported, written_together
 from geo_mm.inference.rows import RowRun, RowWork
 from geo_mm.inference.sources import Area, open_area, scene_of_array
+from geo_mm.inference.tiles import tile_side
 from geo_mm.inference.voting import PixelVoters
 from geo_mm.inputspec import InputSpec
 from geo_mm.provenance import Provenance
 from geo_mm.raster import Grid, Scene, Tile, tile_plan
+
+logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 """Called with the number of tiles done since the last call, and of all that
@@ -55,8 +65,8 @@ class Predictor:
         >>> predictor.predict('town_3.tif', 'map').counts
 
     Args:
-        checkpoint: ``.pth`` file that tools/train.py wrote, or several, whose
-            class probabilities are put together.
+        checkpoint: ``.pth`` file that tools/train.py wrote, or several, which
+            are asked together.
         config: Config that the model was trained with; None takes the one in
             the checkpoint. Not for several checkpoints.
         device: Torch device; None takes the first GPU, else the CPU.
@@ -68,6 +78,7 @@ class Predictor:
             makes no sense.
         SpecError: If the checkpoint does not say what its model must be fed,
             or the models do not go together.
+        OutputError: If a format is asked for that needs what is not installed.
     """
 
     def __init__(
@@ -87,18 +98,27 @@ class Predictor:
                 'none: each checkpoint holds the config of its model',
             )
         self.models = [
-            TrainedModel(path, config, device, amp=options.amp, compiled=options.compiled)
+            TrainedModel(
+                path,
+                config,
+                device,
+                tile=options.tile,
+                amp=options.amp,
+                compiled=options.compiled,
+            )
             for path in paths
         ]
         spec = self.models[0].spec
-        self._check_task(options)
-        tile, overlap = options.tiling(spec.chip_size)
-        nodata = spec.nodata if options.nodata is None else options.nodata
-        self.options = replace(options, tile=tile, overlap=overlap, nodata=nodata)
+        options.check_model(spec, str(self.models[0].checkpoint))
+        tile, radius = tile_side(options.tile, spec.chip_size), None
         if spec.task == 'pixels':
             self._model = PixelVoters(self.models, options.tta, options.merge)
+            radius = partial(self._model.radius, tile)
         else:
-            self._model = self.models[0]
+            self._model = ObjectVoters(self.models, options.tta, options.merge)
+        overlap = Ranks.current().first(lambda: options.shared(tile, radius))
+        nodata = spec.nodata if options.nodata is None else options.nodata
+        self.options = replace(options, tile=tile, overlap=overlap, nodata=nodata)
         self._hashes = [file_sha256(model.checkpoint) for model in self.models]
 
     @property
@@ -122,8 +142,8 @@ class Predictor:
     ) -> Result:
         """Predicts one scene.
 
-        Pixel models give ``<name>.tif``; object models ``<name>.gpkg`` and,
-        where the scene has a place on Earth, ``<name>.geojson``. Both give
+        Pixel models give ``<name>.tif``; object models, and pixel models that
+        are asked for polygons, ``<name>.gpkg`` or other formats. Both give
         ``<name>.png`` to look at and ``<name>.json`` with what was done. The
         files appear together when all are complete, and replace those of an
         earlier prediction of the same scene.
@@ -153,7 +173,8 @@ class Predictor:
             SpecError: If it cannot be made into what the model must be fed.
             LabelError: If the AOI cannot be read, or lies elsewhere.
             OutputError: If the results cannot be written, or would replace
-                files that are not an earlier prediction of the scene, or an
+                files that are not an earlier prediction of the scene, or
+                GeoJSON is asked for without a place on Earth, or an
                 interrupted run had other settings.
         """
         with contextlib.ExitStack() as stack:
@@ -170,15 +191,18 @@ class Predictor:
                         nodata=self.options.nodata,
                     )
                 )
+            how = (name, window, aoi, restart, progress)
             if folder is not None:
-                return self._predict(scene, Path(folder), name, window, aoi, restart, progress)
+                return self._predict(scene, Path(folder), self.options, *how)
             there = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            return loaded(self._predict(scene, there, name, window, aoi, restart, progress))
+            options = replace(self.options, formats=('gpkg',), stac=False)
+            return loaded(self._predict(scene, there, options, *how))
 
     def _predict(
         self,
         source: Source,
         folder: Path,
+        options: PredictOptions,
         name: str | None,
         window: tuple[float, float, float, float] | None,
         aoi: str | PathLike | None,
@@ -186,7 +210,6 @@ class Predictor:
         progress: Progress | None,
     ) -> Result:
         ranks = Ranks.current()
-        options = self.options
         area = ranks.each(
             lambda: open_area(
                 source,
@@ -197,8 +220,9 @@ class Predictor:
                 force=options.force,
             )
         )
-        scene, name = area.scene, name or area.native.name
-        plan = tile_plan(scene.width, scene.height, options.tile, int(options.overlap))
+        name = name or area.native.name
+        check_place(area, options)
+        plan = tile_plan(area.scene.width, area.scene.height, options.tile, int(options.overlap))
         facts = run_facts(
             self.models,
             self._hashes,
@@ -207,42 +231,68 @@ class Predictor:
             window=window,
             aoi=None if aoi is None else stamped(aoi),
         )
-        work = self._work(area, plan)
+        if self.spec.task == 'objects':
+            check_overlap(plan)
         journal = Journal(folder / f'.{name}.unfinished')
 
         def begin() -> tuple[dict, list[int]]:
             with reported(folder):
                 check_replaced(folder, name, area.native)
-                journal.open(facts, run_notes(), restart=restart)
-            missing = {tile.row for tile in plan} - journal.finished()
+                journal.open(what_rows_hold(facts), run_notes(), restart=restart)
+                # The files are those that the last command asks for.
+                journal.note(**how_called())
+            finished = journal.finished()
+            rows = {tile.row for tile in plan}
+            if finished:
+                logger.info(
+                    '%s: going on, %d of %d rows of tiles are done', name, len(finished), len(rows)
+                )
+            missing = rows - finished
             return journal.notes, sorted(missing)
 
         try:
             notes, missing = ranks.first(begin)
-            run = RowRun(
-                self._model,
-                work,
-                scene,
-                plan,
-                journal,
-                batch_size=notes.get('batch_size', options.batch_size),
-                aoi=area.aoi,
-                progress=progress,
+            ranks.each(
+                lambda: self._compute(area, plan, journal, ranks.share(missing), notes, progress)
             )
-            ranks.each(lambda: _compute(run, ranks.share(missing), journal))
 
             def assemble() -> Result:
                 record = provenance(self.models, self._hashes, facts, notes, area)
-                return self._assemble(journal, area, plan, folder, name, record)
+                return self._assemble(journal, area, plan, folder, name, options, record)
 
             return ranks.first(assemble)
         finally:
             if ranks.rank == 0:
                 journal.close()
 
+    def _compute(
+        self,
+        area: Area,
+        plan: list[Tile],
+        journal: Journal,
+        rows: Sequence[int],
+        notes: dict,
+        progress: Progress | None,
+    ) -> None:
+        """Computes rows that a journal lacks."""
+        run = RowRun(
+            self._model,
+            self._work(area, plan),
+            area.scene,
+            plan,
+            journal,
+            batch_size=notes.get('batch_size', self.options.batch_size),
+            aoi=area.aoi,
+            progress=progress,
+        )
+        try:
+            run.run(rows)
+        except GeoMMError:
+            journal.report_failure()
+            raise
+
     def _work(self, area: Area, plan: list[Tile]) -> RowWork:
         if self.spec.task == 'objects':
-            check_overlap(plan)
             model = self.models[0]
             return ObjectRows(area.scene, self.options.score, most_objects(model.config))
         return PixelRows(
@@ -262,6 +312,7 @@ class Predictor:
         plan: list[Tile],
         folder: Path,
         name: str,
+        options: PredictOptions,
         record: Provenance,
     ) -> Result:
         """Makes the files of a complete journal, which is then forgotten."""
@@ -282,14 +333,14 @@ class Predictor:
                     workplace,
                     name,
                     self.spec,
-                    self.options.outputs,
+                    options,
                     record,
                 )
             else:
                 found = list(stored)
                 warn_of_full_tiles(found, area.scene, most_objects(self.models[0].config))
                 files, counts = write_object_results(
-                    found, area, workplace, name, self.spec, self.options, record
+                    found, area, workplace, name, self.spec, options, record
                 )
         journal.remove()
         return Result(tuple(folder / file for file in files), counts)
@@ -297,27 +348,3 @@ class Predictor:
     def _grid(self, area: Area) -> Grid:
         """Grid of class rasters."""
         return (area.native if self.options.grid == 'scene' else area.scene).grid
-
-    def _check_task(self, options: PredictOptions) -> None:
-        if self.spec.task == 'pixels':
-            return
-        wanted = [
-            name
-            for name in ('tta', 'confidence', 'probabilities')
-            if getattr(options, name) not in (False, None, 'none')
-        ]
-        if wanted or len(self.models) > 1:
-            raise ConfigError(
-                f'{self.models[0].checkpoint} finds objects, and {", ".join(wanted) or "ensemble"} '
-                'is for classes of pixels',
-                'one checkpoint, without test-time augmentation or probabilities',
-                'leave it out',
-            )
-
-
-def _compute(run: RowRun, rows: Sequence[int], journal: Journal) -> None:
-    try:
-        run.run(rows)
-    except GeoMMError:
-        journal.report_failure()
-        raise

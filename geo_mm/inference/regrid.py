@@ -1,10 +1,10 @@
 """From the grid that a model works in to another one of the same footprint, strip by strip."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from geo_mm.inference.blending import Strip
+from geo_mm.inference.blending import Part
 from geo_mm.raster import Grid, Window
 from geo_mm.raster.resample import resample
 
@@ -28,6 +28,7 @@ class StripRegrid:
 
     def __init__(self, source: Grid, target: Grid) -> None:
         self.height = target.height
+        self._width = source.width
         self._same = (source.height, source.width) == (target.height, target.width)
         edges = np.arange(target.height + 1) * (source.height / target.height)
         self._row_edges = edges
@@ -39,7 +40,7 @@ class StripRegrid:
         self._first = np.clip(first, 0, source.height - 1).astype(np.int64)
         self._last = np.clip(last, 1, source.height).astype(np.int64)
         self._next = 0
-        self._tail: Strip | None = None
+        self._tail: Part | None = None
 
     def margin(self, row: int) -> int:
         """Source rows above ``row`` from which the target row that comes next there is made."""
@@ -66,36 +67,41 @@ class StripRegrid:
         """Source rows, and their validity, that the next strip's target rows need."""
         return None if self._tail is None else self._tail[1:]
 
-    def rows(self, strip: Strip) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """The target rows that a strip completes.
+    def completed(self, strip: Window) -> Window:
+        """The pixels of the target that a strip of the source completes."""
+        if self._same:
+            return strip
+        rows = self._following(strip.row_end) - self._next
+        return Window(0, self._next, len(self._col_edges) - 1, rows)
+
+    def parts(self, parts: Iterable[Part]) -> Iterator[Part]:
+        """What a strip of the source completes.
+
+        Args:
+            parts: From left to right, together as wide as the source.
 
         Yields:
-            Values ``(channels, rows, width)`` float32 and validity ``(rows,
-            width)``, a few rows at a time.
+            Parts of what :meth:`completed` says.
         """
         if self._same:
-            for top in range(0, len(strip.valid), _CHUNK):
-                yield strip.values[:, top : top + _CHUNK], strip.valid[top : top + _CHUNK]
+            yield from parts
             return
-        end = self._following(strip.window.row_end)
-        for top in range(self._next, end, _CHUNK):
-            yield self._resampled(strip, top, min(top + _CHUNK, end))
-        self._next = end
+        strip = _joined(parts, self._width)
+        done = self.completed(strip.window)
+        for top in range(done.row_off, done.row_end, _CHUNK):
+            end = min(top + _CHUNK, done.row_end)
+            window = done._replace(row_off=top, height=end - top)
+            yield Part(window, *self._resampled(strip, top, end))
+        self._next = end = done.row_end
         if end < self.height:
             kept = self._gathered(strip, int(self._first[end]), strip.window.row_end)
             self._tail = _strip(int(self._first[end]), *kept)
-
-    def count(self, strip: Strip) -> int:
-        """How many target rows :meth:`rows` will give."""
-        if self._same:
-            return len(strip.valid)
-        return self._following(strip.window.row_end) - self._next
 
     def _following(self, row: int) -> int:
         """The first target row that needs source rows from ``row`` on."""
         return int(np.searchsorted(self._last, row, side='right'))
 
-    def _resampled(self, strip: Strip, top: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+    def _resampled(self, strip: Part, top: int, end: int) -> tuple[np.ndarray, np.ndarray]:
         first, last = int(self._first[top]), int(self._last[end - 1])
         values, valid = self._gathered(strip, first, last)
         complete = bool(valid.all())
@@ -105,7 +111,7 @@ class StripRegrid:
         found, known = resample(values, None if complete else valid, edges, self._col_edges)
         return found, np.ones(found.shape[1:], bool) if known is None else known
 
-    def _gathered(self, strip: Strip, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
+    def _gathered(self, strip: Part, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
         """Copies of the source rows ``[first, last)``, from the tail and the strip."""
         own = strip.window.row_off
         here = slice(max(first - own, 0), max(last - own, 0))
@@ -120,5 +126,17 @@ class StripRegrid:
         )
 
 
-def _strip(row: int, values: np.ndarray, valid: np.ndarray) -> Strip:
-    return Strip(Window(0, row, valid.shape[1], len(valid)), values, valid)
+def _strip(row: int, values: np.ndarray, valid: np.ndarray) -> Part:
+    return Part(Window(0, row, valid.shape[1], len(valid)), values, valid)
+
+
+def _joined(parts: Iterable[Part], width: int) -> Part:
+    """A strip of this width, whose parts come from left to right."""
+    values = valid = np.empty(0)
+    for window, part, known in parts:
+        if not window.col_off:
+            values = np.empty((len(part), window.height, width), part.dtype)
+            valid = np.empty((window.height, width), bool)
+        cols = slice(window.col_off, window.col_end)
+        values[..., cols], valid[:, cols] = part, known
+    return _strip(window.row_off, values, valid)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
+import pyogrio
 import rasterio
 
 from geo_mm.errors import OutputError
@@ -21,12 +22,16 @@ _SUFFIXES = (
     '_confidence.tif',
     '_probabilities.tif',
     '.gpkg',
+    '.gpkg.aux.xml',  # GDAL leaves it when the GeoPackage is read
     '.geojson',
+    '.parquet',
+    '.fgb',
     '.qml',
     '_confidence.qml',
     '_probabilities.qml',
     '.png',
     '.json',
+    '.stac.json',
 )
 
 
@@ -43,6 +48,7 @@ class Result:
         confidence: ``(height, width)`` float32 0..1, NaN without data, if asked for.
         probabilities: ``(classes, height, width)`` float32 likewise.
         objects: One row per object, as in the files.
+        polygons: One row per polygon, as in the files, if asked for.
     """
 
     files: tuple[Path, ...]
@@ -52,6 +58,7 @@ class Result:
     confidence: np.ndarray | None = None
     probabilities: np.ndarray | None = None
     objects: gpd.GeoDataFrame | None = None
+    polygons: gpd.GeoDataFrame | None = None
 
 
 def loaded(result: Result) -> Result:
@@ -59,7 +66,8 @@ def loaded(result: Result) -> Result:
     found: dict = {}
     for path in result.files:
         if path.suffix == '.gpkg':
-            found['objects'] = gpd.read_file(path, layer='objects')
+            layer = pyogrio.read_info(path, layer=0)['layer_name']  # after it: styles
+            found[layer] = gpd.read_file(path, layer=layer)
         elif path.suffix == '.tif':
             with rasterio.open(path) as dataset:
                 grid = Grid(dataset.transform, dataset.width, dataset.height, dataset.crs)
@@ -141,8 +149,10 @@ def written_together(folder: Path, workplace: Path, name: str) -> Iterator[Path]
         shutil.rmtree(workplace, ignore_errors=True)
         workplace.mkdir(parents=True)
         yield workplace
-        # The summary first: it says that the others may be replaced.
-        made = sorted(workplace.iterdir(), key=lambda path: path.suffix != '.json')
+        # The summary first: it says that the others may be replaced. The STAC
+        # item last: it says that the others are there.
+        order = {f'{name}.json': -1, f'{name}.stac.json': 1}
+        made = sorted(workplace.iterdir(), key=lambda path: order.get(path.name, 0))
         for file in made:
             os.replace(file, folder / file.name)
         for path in {folder / f'{name}{s}' for s in _SUFFIXES} - {folder / f.name for f in made}:

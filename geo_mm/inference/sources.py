@@ -14,7 +14,7 @@ from affine import Affine
 from rasterio.io import MemoryFile
 
 from geo_mm.catalog import read_aoi
-from geo_mm.errors import SceneError
+from geo_mm.errors import LabelError, SceneError
 from geo_mm.inputspec import InputSpec
 from geo_mm.raster import Scene, Window
 from geo_mm.vector import SceneLabels
@@ -63,7 +63,14 @@ def open_area(
     if window is not None:
         native = native.crop(_pixel_window(native, window))
     scene = spec.fit(native, force=force)
-    return Area(native, scene, None if aoi is None else read_aoi(str(aoi), whole, scene))
+    return Area(native, scene, None if aoi is None else _polygons(str(aoi), whole, scene))
+
+
+def _polygons(aoi: str, whole: Scene, scene: Scene) -> SceneLabels:
+    try:
+        return read_aoi(aoi, whole, scene)
+    except LabelError as error:
+        raise LabelError(f'the AOI cannot be used: {error}') from error
 
 
 def _opened(
@@ -80,13 +87,18 @@ def _opened(
 def _pixel_window(scene: Scene, bounds: tuple[float, float, float, float]) -> Window:
     """The pixels that a rectangle in map units touches."""
     x_min, y_min, x_max, y_max = bounds
+    if x_min >= x_max or y_min >= y_max:
+        raise SceneError(
+            f'{scene.sources[0]}: the window {bounds} is empty',
+            'x_min, y_min, x_max, y_max, the smaller numbers first',
+        )
     corners = [(x, y) for x in (x_min, x_max) for y in (y_min, y_max)]
     cols, rows = zip(*(~scene.transform @ corner for corner in corners), strict=True)
     # A rectangle along pixel edges takes no pixel more, rounding or not.
     left, top = (math.floor(min(values) + 1e-6) for values in (cols, rows))
     right, bottom = (math.ceil(max(values) - 1e-6) for values in (cols, rows))
     window = Window(left, top, right - left, bottom - top).intersection(scene.grid.window)
-    if not window.area or x_min >= x_max or y_min >= y_max:
+    if not window.area:
         raise SceneError(
             f'{scene.sources[0]}: the window {bounds} touches none of its pixels',
             f'x_min, y_min, x_max, y_max within {tuple(round(v, 3) for v in scene.grid.bounds)}, '
@@ -127,6 +139,12 @@ def scene_of_array(
     if values.ndim != 3:
         raise SceneError(
             f'an array of shape {values.shape}', 'an array (bands, height, width)', 'array[None]'
+        )
+    if bands is not None and len(bands) != len(values):
+        raise SceneError(
+            f'{len(bands)} names of bands for an array of shape {values.shape}',
+            'an array (bands, height, width) and a name for each band',
+            'np.moveaxis(array, -1, 0) if the bands come last',
         )
     # GDAL reads a file in memory as any other, so arrays go the way of files.
     name = f'array-{uuid.uuid4().hex[:8]}.tif'

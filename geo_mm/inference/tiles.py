@@ -30,6 +30,11 @@ class TileModel(Protocol):
         """Predictions for a batch of model inputs, in the same order."""
 
 
+def tile_side(wanted: int | None, chip_size: tuple[int, int]) -> int:
+    """Side of a tile in pixels: as wanted; None: twice the chips' size, at least 512."""
+    return max(512, 2 * max(chip_size)) if wanted is None else wanted
+
+
 def predicted_rows(
     model: TileModel,
     scene: Scene,

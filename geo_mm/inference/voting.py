@@ -8,6 +8,7 @@ from mmengine.structures import BaseDataElement
 
 from geo_mm.errors import ConfigError, SpecError
 from geo_mm.inference.model import TrainedModel
+from geo_mm.inference.receptive_field import receptive_radius
 from geo_mm.inputspec import InputSpec
 from geo_mm.raster import Scene, Tile
 from geo_mm.vector import SceneLabels
@@ -24,14 +25,13 @@ either axis and along both."""
 MERGES = ('mean', 'max')
 
 
-class PixelVoters:
-    """Models for pixels that are asked together.
+class Voters:
+    """Models that are asked together, each in one or several views of a tile.
 
     Args:
         members: One or more models of the same classes, bands and GSD.
         tta: Key of :data:`VIEWS`.
-        merge: ``'mean'`` of the probabilities, or the ``'max'`` of each class,
-            scaled to add up to 1.
+        merge: One of :data:`MERGES`.
 
     Raises:
         SpecError: If the models do not go together.
@@ -49,6 +49,21 @@ class PixelVoters:
     def spec(self) -> InputSpec:
         return self.members[0].spec
 
+    def load(
+        self, scene: Scene, tile: Tile, aoi: SceneLabels | None = None
+    ) -> tuple[list[dict], np.ndarray]:
+        """Inputs of a tile for each model, as :meth:`TrainedModel.load`; none if it is empty."""
+        loaded = [member.load(scene, tile, aoi) for member in self.members]
+        valid = loaded[0][1]
+        return [inputs for inputs, _ in loaded] if loaded[0][0] else [], valid
+
+
+class PixelVoters(Voters):
+    """Models for pixels; ``merge`` is of the class probabilities.
+
+    ``'mean'``, or the ``'max'`` of each class, scaled to add up to 1.
+    """
+
     @property
     def decision(self) -> np.ndarray | None:
         """What class probabilities are weighed with before the largest is taken; None for 1.
@@ -62,13 +77,12 @@ class PixelVoters:
         mean = float(np.mean([0.5 if value is None else value for value in thresholds]))
         return np.array([mean, 1 - mean], np.float32)
 
-    def load(
-        self, scene: Scene, tile: Tile, aoi: SceneLabels | None = None
-    ) -> tuple[list[dict], np.ndarray]:
-        """Inputs of a tile for each model, as :meth:`TrainedModel.load`; none if it is empty."""
-        loaded = [member.load(scene, tile, aoi) for member in self.members]
-        valid = loaded[0][1]
-        return [inputs for inputs, _ in loaded] if loaded[0][0] else [], valid
+    def radius(self, tile: int) -> int:
+        """How far around a pixel the models look, up to a quarter of the tile, in pixels."""
+        # No network divides its input more often than 6 times.
+        side = max(64, tile // 2 // 64 * 64)
+        bands = len(self.spec.bands)
+        return max(receptive_radius(member.model, bands, side) for member in self.members)
 
     def predict(self, inputs: Sequence[list[dict]]) -> list[np.ndarray]:
         """Probabilities ``(classes, tile, tile)`` float32 for a batch of :meth:`load`'s inputs."""
@@ -129,14 +143,15 @@ def check_alike(members: Sequence[TrainedModel]) -> None:
 
 def _seen(member: TrainedModel, items: Sequence[dict], view: tuple[bool, int]) -> list[np.ndarray]:
     """Probabilities that a model gives for tiles in a view, turned back."""
+    predicted = member.predict([turned(item, view) for item in items])
+    return [_turned_back(probabilities(prediction), *view) for prediction in predicted]
+
+
+def turned(item: dict, view: tuple[bool, int]) -> dict:
+    """Model input, seen as an element of :data:`VIEWS` says."""
     mirrored, turns = view
-    turned = [{**item, 'inputs': _turned(item['inputs'], mirrored, turns)} for item in items]
-    found = [probabilities(prediction) for prediction in member.predict(turned)]
-    return [_turned_back(values, mirrored, turns) for values in found]
-
-
-def _turned(image: torch.Tensor, mirrored: bool, turns: int) -> torch.Tensor:
-    return torch.rot90(image.flip(-1) if mirrored else image, turns, (-2, -1))
+    image = item['inputs'].flip(-1) if mirrored else item['inputs']
+    return {**item, 'inputs': torch.rot90(image, turns, (-2, -1))}
 
 
 def _turned_back(values: np.ndarray, mirrored: bool, turns: int) -> np.ndarray:

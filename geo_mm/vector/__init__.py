@@ -1,5 +1,7 @@
 """Vector labels and results: read, place on a scene, cut, draw, merge, write."""
 
+import pyogrio
+
 from geo_mm.vector.layer import LabelLayer
 from geo_mm.vector.merge import nmm, nms, soft_nms
 from geo_mm.vector.polygonise import areas_m2, mask_to_polygon, polygonise, region_table
@@ -11,6 +13,9 @@ from geo_mm.vector.seams import Objects, Pieces, join_pieces
 from geo_mm.vector.settling import settle
 from geo_mm.vector.simplify import simplify
 from geo_mm.vector.writer import LayerWriter, write_layer
+
+# Else GDAL leaves .aux.xml files beside GeoPackages that are merely read.
+pyogrio.set_gdal_config_options({'GDAL_PAM_ENABLED': False})
 
 __all__ = [
     'ClippedLabels',

@@ -179,13 +179,22 @@ def _ranked(boxes, scores, labels, outlines) -> _Ranked:
 def _falling(scores, areas, boxes, labels) -> np.ndarray:
     """Order by falling score, then area, then coordinates and label."""
     order = np.argsort(-scores)
-    equal = scores[order[1:]] == scores[order[:-1]]
-    tied = np.concatenate([[False], equal]) | np.concatenate([equal, [False]])
-    # Sorting by eight keys is slow, and few scores are equal.
-    among = order[: len(tied)][tied[: len(order)]]
-    keys = (labels[among], *boxes[among].T[::-1], -areas[among], -scores[among])
-    order[np.flatnonzero(tied[: len(order)])] = among[np.lexsort(keys)]
+    # Sorting by many keys is slow. Few scores are equal, and fewer areas with them.
+    tied = _repeated(scores[order])
+    among = order[tied]
+    among = among[np.lexsort((-areas[among], -scores[among]))]
+    again = _repeated(scores[among], areas[among])
+    rest = among[again]
+    keys = (labels[rest], *boxes[rest].T[::-1], -areas[rest], -scores[rest])
+    among[again] = rest[np.lexsort(keys)]
+    order[tied] = among
     return order
+
+
+def _repeated(*values: np.ndarray) -> np.ndarray:
+    """Where sorted values equal a neighbour, in all arrays."""
+    equal = np.logical_and.reduce([value[1:] == value[:-1] for value in values])
+    return np.flatnonzero(np.append(False, equal) | np.append(equal, False))
 
 
 def _claimed(ranked: _Ranked, iou: float, ios: float | None) -> np.ndarray:

@@ -13,6 +13,25 @@ from geo_mm.errors import OutputError
 _GEOMETRY = 'geometry'
 
 
+def require_pyarrow(what: str) -> None:
+    """Makes sure that GeoParquet can be written.
+
+    Args:
+        what: What is to be written, for the message.
+
+    Raises:
+        OutputError: If pyarrow is not installed.
+    """
+    try:
+        from pyarrow import parquet  # noqa: F401
+    except ImportError as error:
+        raise OutputError(
+            f'{what}: writing GeoParquet needs pyarrow: {error}',
+            'pyarrow in the environment',
+            'pip install pyarrow, or write GeoPackage (gpkg)',
+        ) from error
+
+
 def write_parquet(
     stream: object,
     path: Path,
@@ -35,13 +54,10 @@ def write_parquet(
     Raises:
         OutputError: If pyarrow is not installed.
     """
-    try:
-        import pyarrow as pa
-        from pyarrow import parquet
-    except ImportError as error:
-        raise OutputError(
-            f'{path}: writing Parquet needs pyarrow', fix='pip install pyarrow, or write .gpkg'
-        ) from error
+    require_pyarrow(str(path))
+    import pyarrow as pa
+    from pyarrow import parquet
+
     reader = pa.RecordBatchReader.from_stream(stream)
     fields = [
         pa.field(_GEOMETRY, pa.binary()) if field.name == geometry else field.remove_metadata()

@@ -70,7 +70,7 @@ def region_table(
         class_names: Names of the values; without one, the value as text.
 
     Returns:
-        One row per region: ``class`` (str), ``value`` (int64), ``pixels``
+        One row per region: ``class`` (str), ``class_id`` (int64), ``pixels``
         (int64, its size in the raster), ``area_m2`` (see :func:`areas_m2`) and
         the geometry in map coordinates.
     """
@@ -78,7 +78,7 @@ def region_table(
     geometry = gpd.GeoSeries(_to_map(regions.polygons, transform), crs=crs)
     table = {
         'class': np.array([names.get(v, str(v)) for v in regions.values.tolist()], dtype=object),
-        'value': regions.values,
+        'class_id': regions.values,
         'pixels': regions.pixels,
         'area_m2': areas_m2(geometry),
     }

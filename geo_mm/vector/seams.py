@@ -4,43 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 import shapely
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
-from geo_mm.vector.pairs import BoxPairs, areas_of, intersections
-
-AGREE = 0.4
-"""Intersection over union, in what both tiles see, of two pieces of one object at least."""
-
-WITHIN = 0.8
-"""Share of a fragment that lies in a larger object, of which its tile sees only a part."""
-
-EDGE = 4.0
-"""Distance in pixels from a tile's edge within which an object may be cut by it."""
-
-
-class Pieces(NamedTuple):
-    """What tiles report, in pixels of the scene.
-
-    Attributes:
-        boxes: ``(N, 4)`` float64 ``x_min, y_min, x_max, y_max``, each inside
-            its tile's window.
-        labels: ``(N,)`` integer classes.
-        scores: ``(N,)``.
-        tiles: ``(N,)`` number of the tile.
-        outlines: ``(N,)`` polygons whose bounds are the boxes; None: the
-            objects are boxes.
-    """
-
-    boxes: np.ndarray
-    labels: np.ndarray
-    scores: np.ndarray
-    tiles: np.ndarray
-    outlines: np.ndarray | None = None
-
-    def at(self, chosen: np.ndarray) -> 'Pieces':
-        """Some of the pieces."""
-        return Pieces(*(None if values is None else values[chosen] for values in self))
+from geo_mm.vector.links import EDGE, Pieces, grouped, largest
+from geo_mm.vector.pairs import areas_of, intersections
 
 
 class Objects(NamedTuple):
@@ -76,11 +42,13 @@ def join_pieces(pieces: Pieces, windows: np.ndarray, cores: np.ndarray) -> Objec
     without a link that lies within one which goes on beyond the window of its
     own tile is a fragment of that, and dropped.
 
-    Pieces that are linked, directly or by others, are one object. A tile that
-    sees all of it with a margin reports it whole: of several, the one in which
-    it lies deepest is believed, as to outline and score. If no tile sees all
-    of it, its outline is the union of the pieces, its score their mean,
-    weighted by area. What one tile alone reports counts only if its centre
+    Pieces that are linked, directly or by others, are one object, unless a
+    tile has two of them and sees one whole: these are two objects, and the
+    weakest links between them do not count. A tile that sees all of an object
+    with a margin reports it whole: of several, the one in which it lies
+    deepest is believed, as to outline and score. If no tile sees all of it,
+    its outline is the union of the pieces, its score their mean, weighted by
+    area. What one tile alone reports counts only if its centre
     lies in that tile's core; of what several report, a piece must reach into
     the core of its tile. Objects that only touch share no area and are
     never joined.
@@ -100,7 +68,7 @@ def join_pieces(pieces: Pieces, windows: np.ndarray, cores: np.ndarray) -> Objec
         The objects.
     """
     areas = areas_of(pieces.boxes) if pieces.outlines is None else shapely.area(pieces.outlines)
-    group, fragment = _groups(pieces, areas, windows[pieces.tiles])
+    group, fragment = grouped(pieces, areas, windows[pieces.tiles])
     order = np.argsort(group, kind='stable')
     order = order[~fragment[order]]
     return _objects(pieces.at(order), areas[order], group[order], order, windows, cores)
@@ -138,7 +106,7 @@ def _chosen(hulls, centres, seen, areas, starts, group) -> tuple[np.ndarray, np.
     depth = np.minimum(centre - seen[:, :2], seen[:, 2:] - centre).min(axis=1)
     depth = np.where(whole, depth, -1)
     deepest = depth == np.maximum.reduceat(depth, starts)[group]
-    chosen = _largest(np.where(deepest, areas, -1), starts, group)
+    chosen = largest(np.where(deepest, areas, -1), starts, group)
     return chosen, whole[chosen]
 
 
@@ -155,84 +123,3 @@ def _claimed(pieces: Pieces, centres, cores, starts) -> np.ndarray:
 def _hulls(boxes: np.ndarray, starts: np.ndarray) -> np.ndarray:
     low = np.minimum.reduceat(boxes[:, :2], starts)
     return np.hstack([low, np.maximum.reduceat(boxes[:, 2:], starts)])
-
-
-def _largest(values: np.ndarray, starts: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """Where the first of the largest values of each group stands."""
-    hits = np.flatnonzero(values == np.maximum.reduceat(values, starts)[group])
-    return hits[np.diff(group[hits], prepend=-1) > 0]
-
-
-def _groups(pieces: Pieces, areas: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """``(N,)`` numbers of the groups of linked pieces, and which pieces are fragments."""
-    one, other, shared, agree = _compared(pieces, areas, seen)
-    # Both ways: a pair and its reverse stand half the array apart.
-    one, other, half = np.concatenate([one, other]), np.concatenate([other, one]), len(one)
-    best = _best(one, pieces.tiles[other], np.tile(agree, 2))
-    linked = best[:half] & best[half:] & (agree >= AGREE)
-    ends, count = (one[:half][linked], other[:half][linked]), len(areas)
-    graph = coo_array((np.ones(len(ends[0])), ends), (count, count))
-    within = best & (np.tile(shared, 2) >= WITHIN * areas[one])
-    within &= _beyond(pieces.boxes[other], seen[one])
-    fragment = np.zeros(count, dtype=bool)
-    fragment[one[within]] = True
-    fragment[np.concatenate(ends)] = False
-    return connected_components(graph, directed=False)[1], fragment
-
-
-def _best(one: np.ndarray, tile: np.ndarray, agree: np.ndarray) -> np.ndarray:
-    """Which pairs are those of a piece with its best partner in a tile."""
-    best = np.zeros(len(one), dtype=bool)
-    if len(one):
-        key = one.astype(np.int64) * (tile.max() + 1) + tile
-        order = np.argsort(key, kind='stable')
-        first = np.diff(key[order], prepend=-1) > 0
-        starts, group = np.flatnonzero(first), np.cumsum(first) - 1
-        best[order[_largest(agree[order], starts, group)]] = True
-    return best
-
-
-def _compared(pieces: Pieces, areas: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Pairs of pieces of different tiles that share area.
-
-    Returns:
-        One piece, the other, the area they share, and their intersection over
-        union in what both tiles see.
-    """
-    found = [(*np.empty((2, 0), np.int32), *np.empty((2, 0)))]
-    for a, b, shared in BoxPairs(pieces.boxes, pieces.labels).among():
-        apart = pieces.tiles[a] != pieces.tiles[b]
-        a, b, shared = a[apart], b[apart], shared[apart]
-        if pieces.outlines is not None:
-            both = shapely.intersection(pieces.outlines[a], pieces.outlines[b])
-            shared = shapely.area(both)
-            a, b, shared = a[shared > 0], b[shared > 0], shared[shared > 0]
-        one, other = seen.take(a, axis=0), seen.take(b, axis=0)
-        zone = _common(one, other)
-        union = _parts(pieces, areas, a, zone) + _parts(pieces, areas, b, zone) - shared
-        found.append((a, b, shared, shared / union))
-    return tuple(np.concatenate(side) for side in zip(*found, strict=True))
-
-
-def _parts(pieces: Pieces, areas: np.ndarray, index: np.ndarray, zone: np.ndarray) -> np.ndarray:
-    """Areas of pieces inside zones."""
-    boxes = pieces.boxes.take(index, axis=0)
-    cut = _common(boxes, zone)
-    if pieces.outlines is None:
-        return areas_of(cut)
-    parts = areas[index]
-    crossing = np.flatnonzero((cut != boxes).any(axis=1))
-    inside = shapely.intersection(pieces.outlines[index[crossing]], shapely.box(*cut[crossing].T))
-    parts[crossing] = shapely.area(inside)
-    return parts
-
-
-def _common(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """What boxes have in common with others, one by one."""
-    low = np.maximum(boxes[:, :2], others[:, :2])
-    return np.hstack([low, np.minimum(boxes[:, 2:], others[:, 2:])])
-
-
-def _beyond(boxes: np.ndarray, windows: np.ndarray) -> np.ndarray:
-    """Whether boxes go on beyond windows."""
-    return (boxes[:, :2] < windows[:, :2]).any(axis=1) | (boxes[:, 2:] > windows[:, 2:]).any(axis=1)

@@ -43,8 +43,10 @@ def overlay(picture: np.ndarray, classes: np.ndarray, spec: InputSpec) -> np.nda
     opacity = opacity[classes]
     # The same colour as what lies under it shows by its outline alone.
     opacity[(opacity > 0) & _borders(classes)] = 1
-    share = opacity[..., None]
-    return (picture * (1 - share) + colours[classes] * share).astype(np.uint8)
+    mixed = np.empty_like(picture)
+    for band in range(3):  # one at a time takes less memory
+        mixed[..., band] = picture[..., band] * (1 - opacity) + colours[classes, band] * opacity
+    return mixed
 
 
 def _borders(classes: np.ndarray) -> np.ndarray:

@@ -36,10 +36,12 @@ def to_rgb(data: np.ndarray, valid: np.ndarray, names: Sequence[str]) -> np.ndar
     Returns:
         ``(h, w, 3)`` uint8; invalid pixels are magenta.
     """
-    picture = np.moveaxis(data[list(display_bands(names))].astype(np.float32), 0, -1)
-    if valid.any():
-        low, high = np.percentile(picture[valid], (2, 98), axis=0)
-        picture = (picture - low) / np.maximum(high - low, 1e-6)
-    picture = (picture.clip(0, 1) * 255).astype(np.uint8)
+    picture = np.empty((*valid.shape, 3), np.uint8)
+    for channel, band in enumerate(display_bands(names)):  # one at a time takes less memory
+        values = data[band].astype(np.float32)
+        if valid.any():
+            low, high = np.percentile(values[valid], (2, 98)).astype(np.float32)
+            values = (values - low) / max(high - low, np.float32(1e-6))
+        picture[..., channel] = values.clip(0, 1) * 255
     picture[~valid] = INVALID_COLOUR
     return picture

@@ -44,6 +44,7 @@ class RegionDetector(BaseModel):
         super().__init__(**kwargs)
         self.num_classes = num_classes
         self.with_masks = with_masks
+        self.test_cfg = test_cfg
 
     def forward(self, inputs, data_samples=None, mode='predict') -> list[DetDataSample]:
         for image, sample in zip(inputs, data_samples, strict=True):

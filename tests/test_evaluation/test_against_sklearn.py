@@ -1,22 +1,27 @@
-"""The same numbers as scikit-learn from the same pixels."""
+"""The same numbers as scikit-learn from the same pixels, by way of files on disk."""
 
 import numpy as np
 import pytest
 from sklearn import metrics
 
-from geo_mm.evaluation.confusion import Confusion
+from geo_mm.evaluation import Confusion, evaluate_pixels
+from tests.data.rasters import write_raster
 
 RNG = np.random.default_rng(3)
-TRUTH = RNG.integers(0, 5, 5000)
-PRED = np.where(RNG.random(5000) < 0.7, TRUTH, RNG.integers(0, 5, 5000))
-LABELS = list(range(5))
+RASTERS = RNG.integers(0, 5, (2, 71, 83)).astype(np.uint8)
+RASTERS[1] = np.where(RNG.random((71, 83)) < 0.7, *RASTERS)
+RASTERS[RNG.random((2, 71, 83)) < 0.02] = 255  # no data on one side or both
+TRUTH, PRED = RASTERS[:, (RASTERS < 255).all(axis=0)]
 
 
-@pytest.fixture
-def confusion() -> Confusion:
-    matrix = np.zeros((5, 5), np.int64)
-    np.add.at(matrix, (TRUTH, PRED), 1)
-    return Confusion(tuple('abcde'), matrix)
+@pytest.fixture(scope='module')
+def confusion(tmp_path_factory) -> Confusion:
+    folder = tmp_path_factory.mktemp('rasters')
+    truth, pred = (
+        write_raster(folder / f'{name}.tif', raster, nodata=255)
+        for name, raster in zip(('truth', 'pred'), RASTERS, strict=True)
+    )
+    return evaluate_pixels([('scene', pred, truth)]).confusion
 
 
 def test_matrix_has_the_same_orientation(confusion):

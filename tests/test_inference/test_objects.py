@@ -8,6 +8,7 @@ import shapely
 from affine import Affine
 from pyproj import Geod
 
+from geo_mm.inference import TrainedModel
 from geo_mm.inference.objects import predict_objects
 from geo_mm.raster import Scene, tile_plan
 from tests.data.models import object_files, paint, spec_of, trained
@@ -231,7 +232,7 @@ def test_masks_in_several_parts_make_a_layer_of_one_type(tmp_path, mask_model):
 def test_tile_that_shows_as_many_objects_as_the_model_reports_is_told(tmp_path):
     limit = dict(rcnn=dict(max_per_img=3))
     files = object_files(tmp_path / 'm', SPEC, test_cfg=limit)
-    model = trained(files)
+    model = TrainedModel(files[1], device='cpu', tile=32)
     boxes = [[2, 2, 9, 9], [20, 2, 29, 9], [30, 30, 35, 35]]
     scene = scene_of(tmp_path / 's.tif', paint((60, 60), boxes))
     with pytest.warns(UserWarning, match=r'1 of 1 tiles show the most objects .* \(3\)'):

@@ -10,11 +10,13 @@ import rasterio
 import shapely
 import torch
 from affine import Affine
+from geopandas.testing import assert_geodataframe_equal
 from PIL import Image
 from rasterio.features import rasterize
 
 from geo_mm.errors import ConfigError, OutputError, SceneError, SpecError
 from geo_mm.inference import Predictor
+from geo_mm.inference.options import PredictOptions
 from geo_mm.provenance import file_sha256, read_provenance
 from geo_mm.raster import Scene, Window
 from tests.data.models import object_files, paint, pixel_files, spec_of
@@ -79,7 +81,7 @@ def test_pixels_end_to_end(tmp_path, pixel_model, image):
     expected[:30, :20] = 255
     np.testing.assert_array_equal(read(result.files[0]), expected)
     assert result.counts == {n: int((expected == i).sum()) for i, n in enumerate(CLASSES)}
-    assert sum(done for done, _ in steps) == steps[0][1] == 6
+    assert sum(done for done, _ in steps) == steps[0][1] == 4
 
 
 def test_summary_and_tags_say_how_it_was_made(tmp_path, pixel_model, image):
@@ -290,8 +292,10 @@ def test_ensemble_and_views(tmp_path, pixel_model, image):
 
 
 def test_what_is_for_pixels_only(object_model):
-    with pytest.raises(ConfigError, match='tta is for classes of pixels'):
-        predictor(object_model, tta='d4')
+    with pytest.raises(ConfigError, match='confidence is for classes of pixels'):
+        predictor(object_model, confidence=True)
+    with pytest.raises(ConfigError, match='polygons, simplify is for classes of pixels'):
+        predictor(object_model, polygons=True, simplify=1)
 
 
 def test_sixteen_bits(tmp_path, pixel_model, image):
@@ -333,6 +337,32 @@ def test_unfinished_run_is_refused_with_other_settings_and_goes_on_with_the_same
     assert len(os.listdir(tmp_path / 'out')) == 5
 
 
+def test_unfinished_run_may_be_finished_with_other_files(tmp_path, pixel_model, image):
+    """What was computed does not depend on them, and may have taken hours."""
+    scene = write_scene(tmp_path / 'in' / 's.tif', image)
+    ours = predictor(pixel_model, polygons=True)
+
+    def full(*_):
+        raise OutputError('the disk is full')
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('geo_mm.inference.predictor.write_pixel_results', full)
+        patch.setattr('sys.argv', ['tools/predict.py', '--polygons'])
+        with pytest.raises(OutputError, match='full'):
+            ours.predict(scene, tmp_path / 'out')
+        steps = []
+        patch.undo()
+        patch.setattr('sys.argv', ['tools/predict.py', '--stac'])
+        result = predictor(pixel_model, stac=True).predict(
+            scene, tmp_path / 'out', progress=lambda *step: steps.append(step)
+        )
+    assert not steps
+    assert [path.suffix for path in result.files] == ['.tif', '.png', '.json', '.json']
+    record = read_provenance(result.files[0])
+    assert record.command == ('tools/predict.py', '--stac')
+    assert (record.options['polygons'], record.options['stac']) == (False, True)
+
+
 def test_scene_without_georeference_for_a_model_bound_to_a_gsd(tmp_path, pixel_model, image):
     scene = write_scene(tmp_path / 'in' / 's.tif', image, crs=None, transform=None)
     with pytest.raises(SpecError, match='no georeference'):
@@ -368,7 +398,8 @@ def test_quicklook_shows_classes_missing_data_and_a_legend(tmp_path, pixel_model
 def test_objects_end_to_end(tmp_path, object_model):
     boxes = [[3, 4, 20, 14], [55, 50, 70, 66], [100, 60, 110, 75]]
     scene = write_raster(tmp_path / 's.tif', paint((90, 120), boxes), descriptions=['id'])
-    result = predictor(object_model).predict(scene, tmp_path / 'out')
+    formats = ('gpkg', 'geojson')
+    result = predictor(object_model, formats=formats).predict(scene, tmp_path / 'out')
     assert [path.name for path in result.files] == ['s.gpkg', 's.geojson', 's.png', 's.json']
     assert result.counts == {'even': 1, 'odd': 2}
     objects = gpd.read_file(result.files[0], layer='objects')
@@ -382,6 +413,15 @@ def test_objects_end_to_end(tmp_path, object_model):
     shift = on_earth.to_crs(UTM_17N).geometry.distance(objects.geometry)
     assert shift.max() < 0.01
     assert Image.open(result.files[2]).size[0] == 200  # wide enough for the legend
+
+
+def test_ensemble_and_views_of_objects(tmp_path, object_model):
+    boxes = [[3, 4, 20, 14], [55, 50, 70, 66], [100, 60, 110, 75]]
+    scene = write_raster(tmp_path / 's.tif', paint((90, 120), boxes), descriptions=['id'])
+    alone = predictor(object_model).predict(scene).objects
+    both = Predictor([object_model[1]] * 2, device='cpu', tile=64, tta='d4').predict(scene).objects
+    # A detector that sees any view alike says the same sixteen times.
+    assert_geodataframe_equal(both, alone, check_less_precise=True)
 
 
 def test_scene_without_objects_gives_a_valid_layer(tmp_path, object_model):
@@ -398,6 +438,9 @@ def test_scene_without_objects_gives_a_valid_layer(tmp_path, object_model):
 def test_scene_without_a_place_on_earth_gets_no_geojson(tmp_path, object_model, crs):
     image = paint((50, 60), [[3, 4, 20, 14]])
     scene = write_raster(tmp_path / 's.tif', image, crs=crs, descriptions=['id'])
+    with pytest.raises(OutputError, match=r's\.tif has no place on Earth(.|\n)*gpkg'):
+        predictor(object_model, formats='geojson').predict(scene, tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
     result = predictor(object_model).predict(scene, tmp_path / 'out')
     assert [path.name for path in result.files] == ['s.gpkg', 's.png', 's.json']
     assert len(gpd.read_file(result.files[0])) == 1
@@ -511,6 +554,14 @@ def raise_(error):
         ({'suppress': 'all'}, "suppress 'all'(.|\n)*nms, soft-nms"),
         ({'blend': 'x'}, "blend 'x'"),
         ({'tta': 'd8'}, "tta 'd8'"),
+        ({'polygons': True, 'min_area': -1}, 'min_area -1'),
+        ({'polygons': True, 'simplify': 0}, 'tolerance of 0'),
+        ({'polygons': True, 'regularise': ['green', 'hut']}, 'regularise hut(.|\n)*bright, green'),
+        ({'polygons': True, 'regularise': 'background'}, 'regularise background'),
+        ({'polygons': True, 'formats': ('gpkg', 'shp')}, "format 'shp'(.|\n)*gpkg, geojson"),
+        ({'polygons': True, 'formats': ()}, 'no format'),
+        ({'formats': 'fgb'}, 'formats is for polygons(.|\n)*--polygons'),
+        ({'min_area': 5, 'simplify': 1}, 'min_area, simplify is for polygons'),
     ],
 )
 def test_numbers_that_make_no_sense(pixel_model, numbers, message):
@@ -520,10 +571,17 @@ def test_numbers_that_make_no_sense(pixel_model, numbers, message):
 
 def test_tiles_are_twice_the_chips_but_at_least_512(tmp_path, pixel_model):
     options = predictor(pixel_model, tile=None).options
-    assert (options.tile, options.overlap) == (512, 128)
+    assert options.tile == 512
     assert predictor(pixel_model, tile=100, overlap=0.5).options.overlap == 50
     files = pixel_files(tmp_path, replace(PIXELS, chip_size=(300, 400)), [[0, 0], [1, 0]])
     assert predictor(files, tile=None).options.tile == 800
+
+
+def test_tiles_share_a_quarter_unless_the_model_looks_less_far(pixel_model, object_model):
+    assert predictor(object_model, tile=100).options.overlap == 25
+    assert predictor(pixel_model, tile=100).options.overlap == 0  # each pixel by itself
+    assert PredictOptions().shared(512, lambda: 45) == 96  # 2 * 45, in steps of 16
+    assert PredictOptions().shared(512, lambda: 200) == 128
 
 
 def test_tiles_that_share_too_little_for_objects(tmp_path, object_model):

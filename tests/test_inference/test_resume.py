@@ -14,6 +14,7 @@ from tests.data.models import object_files, paint, pixel_files, spec_of
 from tests.data.rasters import TRANSFORM, noise, write_raster
 
 SIZE = (230, 190)
+FORMATS = ('gpkg', 'geojson', 'fgb')  # without pyarrow, too
 TILE, OVERLAP = 32, 20  # each pixel lies in up to three rows of tiles
 ROWS = len({tile.row for tile in tile_plan(*SIZE, TILE, OVERLAP)})
 COLS = len(tile_plan(*SIZE, TILE, OVERLAP)) // ROWS
@@ -27,7 +28,9 @@ def pixel_case(folder):
     transform = TRANSFORM @ Affine.scale(0.5)
     scene = write_raster(folder / 's.tif', image, nodata=0, transform=transform)
     checkpoint = pixel_files(folder / 'model', spec, [[0.1], [1.0], [-0.4]])[1]
-    options = dict(tile=TILE, overlap=OVERLAP, confidence=True, probabilities='float32')
+    kept = dict(confidence=True, probabilities='float32')
+    written = dict(polygons=True, simplify=1.5, regularise='b', formats=FORMATS, stac=True)
+    options = dict(tile=TILE, overlap=OVERLAP, **kept, **written)
     return dict(checkpoint=checkpoint, scene=scene, options=options)
 
 
@@ -38,7 +41,8 @@ def object_case(folder):
     boxes = [[x, y, x + 5 + (x + y) % 7, y + 6] for x, y in corners]
     scene = write_raster(folder / 's.tif', paint(SIZE[::-1], boxes))
     checkpoint = object_files(folder / 'model', spec, with_masks=True)[1]
-    return dict(checkpoint=checkpoint, scene=scene, options=dict(tile=TILE, overlap=OVERLAP))
+    options = dict(tile=TILE, overlap=OVERLAP, formats=FORMATS, stac=True)
+    return dict(checkpoint=checkpoint, scene=scene, options=options)
 
 
 @pytest.fixture(scope='module', params=['pixels', 'objects'])
@@ -51,7 +55,7 @@ def case(request, tmp_path_factory):
     process.join()
     assert process.exitcode == 0
     expected = processes.hashes(folder / 'whole')
-    assert len(expected) == {'pixels': 9, 'objects': 5}[request.param]
+    assert len(expected) == {'pixels': 13, 'objects': 7}[request.param]
     return made, expected, time.monotonic() - began
 
 

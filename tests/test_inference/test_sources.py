@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from affine import Affine
 
-from geo_mm.errors import SceneError
+from geo_mm.errors import LabelError, SceneError
 from geo_mm.inference.sources import open_area, scene_of_array
 from geo_mm.raster import Scene
 from tests.data.models import spec_of
@@ -72,5 +72,19 @@ def test_window_takes_all_pixels_that_it_touches(tmp_path, transform):
 def test_window_that_ends_where_it_begins(tmp_path):
     scene = Scene.open(write_raster(tmp_path / 's.tif', noise((1, 60, 80))))
     x, y = TRANSFORM @ (5, 5)
-    with pytest.raises(SceneError, match='touches none'):
+    with pytest.raises(SceneError, match='is empty'):
         open_area(scene, SPEC, nodata='auto', window=(x + 9, y, x, y + 9))
+
+
+def test_names_of_bands_that_do_not_fit_an_array():
+    with (
+        pytest.raises(SceneError, match=r'2 names of bands for an array of shape \(60, 80, 2\)'),
+        scene_of_array(np.zeros((60, 80, 2)), bands=['red', 'nir']),
+    ):
+        pass
+
+
+def test_an_aoi_that_cannot_be_used_is_called_one(tmp_path):
+    scene = Scene.open(write_raster(tmp_path / 's.tif', noise((1, 60, 80))))
+    with pytest.raises(LabelError, match=r'the AOI cannot be used: (.|\n)*nowhere.gpkg'):
+        open_area(scene, SPEC, nodata='auto', aoi=tmp_path / 'nowhere.gpkg')

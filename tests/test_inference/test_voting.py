@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from geo_mm.errors import ConfigError, SpecError
-from geo_mm.inference.voting import VIEWS, PixelVoters, _turned, _turned_back
+from geo_mm.inference.voting import VIEWS, PixelVoters, _turned_back, turned
 from geo_mm.raster import Scene, tile_plan
 from tests.data.models import pixel_files, spec_of, trained
 from tests.data.rasters import noise, write_raster
@@ -63,10 +63,11 @@ def test_views_of_a_model_that_looks_at_single_pixels_agree(members, scene, tta)
 @pytest.mark.parametrize(('tta', 'count'), [('none', 1), ('flip', 4), ('d4', 8)])
 def test_views_are_all_different_and_turned_back(tta, count):
     image = torch.arange(2 * 9.0).reshape(2, 3, 3)
-    views = {_turned(image, *view).numpy().tobytes() for view in VIEWS[tta]}
+    item = {'inputs': image}
+    views = {turned(item, view)['inputs'].numpy().tobytes() for view in VIEWS[tta]}
     assert len(views) == count
     for view in VIEWS[tta]:
-        back = _turned_back(_turned(image, *view).numpy(), *view)
+        back = _turned_back(turned(item, view)['inputs'].numpy(), *view)
         np.testing.assert_array_equal(back, image.numpy())
 
 

@@ -233,7 +233,8 @@ model = dict(
     torch.manual_seed(0)
     weights = build_model(load_config(config)).state_dict()
     bands = ('red', 'green', 'blue', 'nir')
-    changes = dict(mean=(1000.0,) * 4, std=(500.0,) * 4, gsd=0.5, dtype='uint16')
+    stats = dict(mean=(1000.0,) * 4, std=(500.0,) * 4)
+    changes = stats | dict(gsd=0.5, dtype='uint16', chip_size=(100, 100))
     spec = spec_of('objects', ('building', 'tree'), bands, **changes)
     checkpoint = write_checkpoint(tmp_path, spec, weights, config)
     scene, out = town / 'images' / 'town_0.tif', tmp_path / 'out'

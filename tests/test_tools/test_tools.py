@@ -29,9 +29,22 @@ def test_train_then_test(folder):
     run_tool('train.py', config, '--work-dir', work, '--cfg-options', 'randomness.seed=3')
     assert (work / 'iter_2.pth').is_file()
     assert (work / 'tiny.py').is_file()
-    run_tool('test.py', config, work / 'iter_2.pth', '--work-dir', folder / 'test')
+    map_folder = folder / 'map'
+    arguments = '--work-dir', folder / 'test', '--scenes', map_folder
+    run_tool('test.py', config, work / 'iter_2.pth', *arguments)
     scores = json.loads(next((folder / 'test').glob('*/*.json')).read_text())
     assert 0 <= scores['mIoU'] <= 100
+    metrics = json.loads((map_folder / 'evaluation' / 'metrics.json').read_text())
+    assert [scene['prediction'] for scene in metrics['scenes']] == ['scene.tif']
+    assert 0 <= metrics['overall']['accuracy'] <= 1
+    assert sum(map(sum, metrics['confusion'])) > 0
+    assert (map_folder / 'scene.tif').is_file()
+
+
+def test_scenes_are_scored_by_one_process(folder, capsys):
+    with pytest.raises(SystemExit):
+        run_tool('test.py', 'c.py', 'c.pth', '--scenes', 'out', '--launcher', 'pytorch')
+    assert 'one process' in capsys.readouterr().err
 
 
 def test_print_config_is_a_config(folder, capsys):

@@ -53,8 +53,8 @@ def test_regions_have_value_name_size_and_place(dtype):
     transform = Affine(0.5, 0, 1000, 0, -0.5, 2000)
     regions = polygonise(
         classes, transform=transform, crs='EPSG:32617', class_names={1: 'road', 2: 'tree'}, skip=[0]
-    ).sort_values('value')
-    assert regions['value'].tolist() == [1, 2]
+    ).sort_values('class_id')
+    assert regions['class_id'].tolist() == [1, 2]
     assert regions['class'].tolist() == ['road', 'tree']
     assert regions['pixels'].tolist() == [3, 2]
     assert regions.crs.to_epsg() == 32617
@@ -79,8 +79,8 @@ def test_small_regions_are_left_out():
 def test_nothing_to_outline_keeps_the_columns():
     regions = polygonise(np.zeros((3, 3), dtype=np.uint8), skip=[0], crs='EPSG:4326')
     assert len(regions) == 0
-    assert regions.columns.tolist() == ['class', 'value', 'pixels', 'area_m2', 'geometry']
-    assert regions['value'].dtype == np.int64
+    assert regions.columns.tolist() == ['class', 'class_id', 'pixels', 'area_m2', 'geometry']
+    assert regions['class_id'].dtype == np.int64
     assert regions.crs.to_epsg() == 4326
 
 

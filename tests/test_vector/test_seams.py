@@ -199,6 +199,30 @@ def test_one_of_its_own_inside_what_goes_on_beyond_the_window():
     assert boxes_of(joined) == [large, small]
 
 
+def test_neighbours_that_another_tile_takes_for_one_stay_two():
+    """Three tiles that share all of it; the third blurs the border that the first sees."""
+    windows = np.array([[-np.inf, -np.inf, 70, np.inf], [20, -np.inf, 90, np.inf]])
+    windows = np.vstack([windows, [[30, -np.inf, np.inf, np.inf]]])
+    cores = np.array([[0, 0, 45, 30], [45, 0, 55, 30], [55, 0, 100, 30]])
+    left, right, blurred = (42, 5, 50, 15), (50, 5, 58, 15), (43, 5, 58, 15)
+    rows = [(left, 0.9, 0), (right, 0.9, 0), (left, 0.8, 1), (blurred, 0.7, 2)]
+    assert boxes_of(join_pieces(pieces_of(*rows), windows, cores)) == [left, blurred]
+
+
+@pytest.mark.parametrize('tiling_', [(100, 8), (100, 64), (160, 64)])
+def test_tile_that_sees_two_parts_of_a_ring_reports_two(tiling_):
+    """Both are cut by its edge, so others may know that they belong together."""
+    ring = shapely.box(2, 60, 198, 140) - shapely.box(12, 70, 188, 130)
+    objects = [ring, shapely.box(40, 90, 60, 110), shapely.box(40, 72, 60, 84)]
+    windows, cores = tiling(*tiling_)
+    seen = reported(objects, windows)
+    parts, number = shapely.get_parts(seen.outlines, return_index=True)
+    pieces = seen.at(number)._replace(boxes=shapely.bounds(parts), outlines=parts)
+    joined = join_pieces(pieces, windows, cores)
+    assert boxes_of(joined) == sorted(item.bounds for item in objects)
+    assert joined.outlines[joined.boxes[:, 0] == 2][0].equals(ring)
+
+
 def test_other_class_is_another_object():
     pieces = pieces_of(((42, 5, 48, 15), 0.6, 0), ((42, 5, 58, 15), 0.9, 1))
     pieces = pieces._replace(labels=np.array([0, 1]))

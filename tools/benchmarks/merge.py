@@ -7,9 +7,10 @@
 - growth:    scattered boxes from 10,000 to a million, geo_mm only, with the peak
              of the process's memory
 
-SAHI (`pip install --no-deps sahi==0.12.8`; it needs click and requests, too)
-takes float32; geo_mm is given the same numbers. The methods take turns, each
-is timed several times, and the best counts. Its greedy NMM claims boxes as
+SAHI is no dependency; it is compared if it is found:
+`pip install --no-deps --target FOLDER sahi==0.12.8`, then PYTHONPATH=FOLDER.
+It takes float32; geo_mm is given the same numbers. The methods take turns,
+and the best turn of each counts. Its greedy NMM claims boxes as
 ours does; its other NMM also claims what the claimed ones overlap. By IOU,
 both must keep the same number of boxes, except for equal scores.
 """
@@ -17,7 +18,9 @@ both must keep the same number of boxes, except for equal scores.
 import argparse
 import resource
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from rich.console import Console
@@ -27,6 +30,8 @@ from rich.table import Table
 from geo_mm.vector import nmm, nms, soft_nms
 
 GROWTH = (10_000, 100_000, 1_000_000)
+
+Key = TypeVar('Key', bound=Hashable)
 
 
 def scattered(count: int) -> np.ndarray:
@@ -68,7 +73,7 @@ def methods(rows: np.ndarray, by: str, least: float) -> dict[str, Callable[[], i
     try:
         from sahi.postprocess._numpy_backend import greedy_nmm_numpy, nmm_numpy, nms_numpy
     except ModuleNotFoundError as error:
-        Console(stderr=True).print(f'without SAHI: {error}')
+        Console(stderr=True).print(f'without SAHI ({error}): see --help')
         return ours
     return ours | {
         'SAHI nms': lambda: len(nms_numpy(rows, by, least)),
@@ -77,14 +82,22 @@ def methods(rows: np.ndarray, by: str, least: float) -> dict[str, Callable[[], i
     }
 
 
-def best_of(functions: Mapping[str, Callable[[], int]], repeats: int) -> dict[str, tuple]:
-    """Shortest time in seconds, and result, of each; they take turns."""
+def best_of(functions: Mapping[Key, Callable[[], int]], repeats: int) -> dict[Key, tuple]:
+    """Time in seconds, and result, of each; they take turns, and the best turn counts.
+
+    A turn lasts 0.2 s at least, in which a short function is called again and
+    again, and the mean counts: the best of many short calls against the best
+    of few long ones would compare luck. It is the processor's time, so what
+    else the machine does counts less.
+    """
     best = dict.fromkeys(functions, (np.inf, 0))
     for _ in range(repeats):
         for name, function in functions.items():
-            start = time.perf_counter()
-            result = function()
-            best[name] = min(best[name], (time.perf_counter() - start, result))
+            calls, start, seconds = 0, time.process_time(), 0.0
+            while seconds < 0.2:
+                result, calls = function(), calls + 1
+                seconds = time.process_time() - start
+            best[name] = min(best[name], (seconds / calls, result))
     return best
 
 
@@ -116,33 +129,34 @@ def compare(repeats: int) -> Table:
 
 
 def grow(repeats: int) -> Table:
-    table = Table('boxes', 'nms, ms', 'per box', 'nmm, ms', 'per box', 'peak memory, MB')
-    first: list[float] = []
-    for count in track(GROWTH, description='growing'):
+    methods = {}
+    for count in GROWTH:
         rows = scattered(count)
-        boxes, scores, labels = rows[:, :4].astype(float), rows[:, 4], rows[:, 5].astype(int)
-        best = best_of(
-            {
-                'nms': lambda given=(boxes, scores, labels): len(nms(*given)),
-                'nmm': lambda given=(boxes, scores, labels): len(nmm(*given)[0]),
-            },
-            repeats,
-        )
-        seconds = [best[name][0] for name in ('nms', 'nmm')]
-        per_box = [value / count for value in seconds]
-        first = first or per_box
-        cells = [
-            cell
-            for total, one, least in zip(seconds, per_box, first, strict=True)
-            for cell in (f'{total * 1e3:.1f}', f'x {one / least:.2f}')
-        ]
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        table.add_row(f'{count}', *cells, f'{peak:.0f}')
+        given = rows[:, :4].astype(float), rows[:, 4], rows[:, 5].astype(int)
+        methods['nms', count] = partial(_count, nms, given)
+        methods['nmm', count] = partial(_count, nmm, given)
+    best = best_of(methods, repeats)
+    table = Table('boxes', 'nms, ms', 'per box', 'nmm, ms', 'per box')
+    for count in GROWTH:
+        cells = []
+        for name in ('nms', 'nmm'):
+            seconds, first = best[name, count][0], best[name, GROWTH[0]][0]
+            cells += [f'{seconds * 1e3:.1f}', f'x {seconds / count / (first / GROWTH[0]):.2f}']
+        table.add_row(f'{count}', *cells)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    table.caption = f'peak memory of the process: {peak:.0f} MB'
     return table
 
 
+def _count(method: Callable, given: tuple[np.ndarray, ...]) -> int:
+    found = method(*given)
+    return len(found[0] if isinstance(found, tuple) else found)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--repeats', type=int, default=5)
     args = parser.parse_args()
     # First, since the peak of memory is that of the whole process.

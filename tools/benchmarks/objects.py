@@ -11,9 +11,10 @@ compared with the truth:
 - count: objects in the result
 - IoU:   mean over the true objects of that with the best match, 0 if there is none
 
-If SAHI is installed (`pip install --no-deps sahi==0.12.8`; it needs click and
-requests, too), its NMS and NMM merge the same boxes, by intersection over the
-smaller area (IOS) at 0.5, which is its default, or over the union (IOU).
+SAHI is no dependency. If it is found, its NMS and NMM merge the same boxes, by
+intersection over the smaller area (IOS) at 0.5, which is its default, or over
+the union (IOU): `pip install --no-deps --target FOLDER sahi==0.12.8`, then
+PYTHONPATH=FOLDER.
 """
 
 import argparse
@@ -256,7 +257,9 @@ def run(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--side', type=int, default=6000, help='of the scene in pixels')
     parser.add_argument('--count', type=int, default=5000, help='objects')
     parser.add_argument('--tile', type=int, nargs='+', default=TILES)
@@ -271,7 +274,7 @@ def main() -> None:
 
         peers = [] if args.shapes else ['NMS IOU', 'NMS IOS', 'greedy NMM IOS', 'NMM IOS']
     except ModuleNotFoundError as error:
-        Console(stderr=True).print(f'without SAHI: {error}')
+        Console(stderr=True).print(f'without SAHI ({error}): see --help')
         peers = []
     table = Table('tile', 'overlap', *kinds, *(f'SAHI {name}' for name in peers))
     with tempfile.TemporaryDirectory() as folder:
