@@ -65,7 +65,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('-o', '--out', type=Path, default=ROOT / 'work_dirs' / 'transfer_proof')
     parser.add_argument('--seeds', type=int, default=3)
-    parser.add_argument('--iters', type=int, default=300, help='on the new town, each way')
+    parser.add_argument('--iters', type=int, default=120, help='on the new town, each way')
     parser.add_argument('--pretrain-iters', type=int, default=1200, help='on the first town')
     args = parser.parse_args()
     start = time.monotonic()
