@@ -1,6 +1,7 @@
 """The floors of the house: lower rooms do not know of higher ones, nor of torch."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,18 @@ def test_rooms_import_only_rooms_below(room):
     for file in [path] if path.suffix else sorted(path.rglob('*.py')):
         above = imported_rooms(file) - MAY_IMPORT[room] - {'__version__'}
         assert not above, f'{file} imports {above}'
+
+
+def test_no_circle_of_rooms():
+    rooms = {
+        room: set().union(
+            *(imported_rooms(file) for file in (ROOT / 'geo_mm' / room).rglob('*.py'))
+        )
+        - {room}
+        for room in MAY_IMPORT
+        if not room.endswith('.py')
+    }
+    graphlib.TopologicalSorter(rooms).prepare()  # raises CycleError
 
 
 def test_the_lower_floors_work_without_torch():

@@ -18,7 +18,7 @@ from geo_mm.evaluation.places import (
     no_common_area,
     touch,
 )
-from geo_mm.vector.layer import IGNORE, NULL
+from geo_mm.vector.layer import IGNORE, attribute_text
 from geo_mm.vector.reading import layer_name, read_layer
 
 ONE_CLASS = 'object'
@@ -95,7 +95,11 @@ def read_objects(
     geometries, first = _whole_features(_areal(gdf, name, point_size), gdf['fid'].to_numpy())
     rows = gdf.iloc[first]
     classes = True if class_column in columns else None
-    names = [_text(value) for value in rows[class_column]] if classes else [ONE_CLASS] * len(rows)
+    names = (
+        [attribute_text(value) for value in rows[class_column]]
+        if classes
+        else [ONE_CLASS] * len(rows)
+    )
     names = [(class_map or {}).get(value, value) for value in names]
     scores = None
     if score_column in columns:
@@ -182,16 +186,6 @@ def _whole_features(parts: np.ndarray, fids: np.ndarray) -> tuple[np.ndarray, np
     for index in np.flatnonzero(count > 1):
         whole[index] = shapely.union_all(parts[feature == index])
     return whole, first
-
-
-def _text(value: object) -> str:
-    """An attribute value as the text that class names are compared with."""
-    if pd.isna(value):
-        return NULL
-    # A column of integers with nulls arrives as floats.
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value)
 
 
 def _numbers(column: pd.Series, name: str, label: str) -> np.ndarray:

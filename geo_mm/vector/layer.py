@@ -221,9 +221,9 @@ def _classify(gdf, classes, class_column, class_map, name: str):
             f'one of {columns}',
             'correct class_column=...',
         )
-    values = [_text(value) for value in gdf[class_column]]
+    values = [attribute_text(value) for value in gdf[class_column]]
     targets = {name: name for name in classes}
-    targets.update({_text(value): target for value, target in class_map.items()})
+    targets.update({attribute_text(value): target for value, target in class_map.items()})
     unknown = Counter(value for value in values if value not in targets)
     if unknown:
         raise LabelError(
@@ -241,8 +241,8 @@ def _classify(gdf, classes, class_column, class_map, name: str):
     return gdf[kept].reset_index(drop=True), labels
 
 
-def _text(value: object) -> str:
-    """An attribute value as the text that class_map knows it by."""
+def attribute_text(value: object) -> str:
+    """An attribute value as the text that class names are compared with."""
     if pd.isna(value):
         return NULL
     # A column of integers with nulls arrives as floats.

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import shapely
 from affine import Affine
+from sklearn import metrics as sklearn_metrics
 
 from geo_mm.vector import write_layer
-from tests.data.rasters import write_raster
+from tests.data.rasters import noise, write_raster
+from tests.test_evaluation.test_against_pycocotools import CLASSES, coco_eval, make_scene
 
 ROOT = Path(__file__).parents[2]
 
@@ -73,6 +75,35 @@ def test_the_part_that_was_not_trained_on(layers, tmp_path):
     overall = metrics['overall']
     assert (overall['truth'], overall['predicted'], overall['hits']) == (2, 1, 1)
     assert 'Only the part (0.25, 0, 1, 1)' in run.stdout.replace('\n', ' ')
+
+
+def test_average_precision_is_that_of_pycocotools(tmp_path):
+    """The scene is one chip."""
+    pred, truth = make_scene(np.random.default_rng(7), 120)
+    truth['crowd'] = False
+    layers = [
+        write_layer(table.set_crs('EPSG:32617'), tmp_path / f'{name}.gpkg')
+        for name, table in (('pred', pred), ('truth', truth[['class', 'geometry']]))
+    ]
+    run = evaluate(*layers, '--coco', '--boxes', '-o', tmp_path / 'out')
+    assert run.returncode == 0, run.stderr
+    found = json.loads((tmp_path / 'out' / 'metrics.json').read_text())['classes']
+    precision = coco_eval([(pred, truth)]).eval['precision'][..., 0, 2]
+    for index, name in enumerate(CLASSES):
+        assert found[name]['ap'] == pytest.approx(precision[0, :, index].mean(), abs=1e-6)
+        assert found[name]['ap_50_95'] == pytest.approx(precision[..., index].mean(), abs=1e-6)
+
+
+def test_confusion_is_that_of_sklearn(tmp_path):
+    pred, truth = noise((2, 61, 47), seed=5) % 3
+    layers = [
+        write_raster(tmp_path / f'{name}.tif', raster)
+        for name, raster in (('pred', pred), ('truth', truth))
+    ]
+    run = evaluate(*layers, '-o', tmp_path / 'out', '--classes', 'land', 'water', 'tree')
+    assert run.returncode == 0, run.stderr
+    found = json.loads((tmp_path / 'out' / 'metrics.json').read_text())['confusion']
+    assert found == sklearn_metrics.confusion_matrix(truth.ravel(), pred.ravel()).tolist()
 
 
 def test_rasters(tmp_path):
