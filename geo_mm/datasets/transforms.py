@@ -14,10 +14,10 @@ from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.structures.mask import BitmapMasks
 from pycocotools import mask as coco_mask
 
-from geo_mm.catalog import IGNORED
+from geo_mm.catalog import IGNORED, BurntLabels, LabelRaster
 from geo_mm.errors import ConfigError
 from geo_mm.registry import TRANSFORMS
-from geo_mm.vector import ClippedLabels
+from geo_mm.vector import ClippedLabels, SceneLabels
 
 META_KEYS = (
     'img_id',
@@ -127,13 +127,7 @@ class LoadChipObjects(BaseTransform):
         self.min_size = min_size
 
     def transform(self, results: dict) -> dict:
-        labels = results['labelled_scene'].labels
-        if labels is None:
-            raise ConfigError(
-                f'{results["scene_id"]} has no labels',
-                '`labels` in its catalog entry',
-                'leave LoadChipObjects out of the pipeline to predict only',
-            )
+        labels = _labels_of(results, type(self).__name__)
         valid = results.pop('valid')
         clipped = labels.clip(results['window'])
         masks = labels.masks(clipped) if self.with_mask else None
@@ -173,6 +167,17 @@ class LoadChipObjects(BaseTransform):
         )
 
 
+def _labels_of(results: dict, step: str) -> SceneLabels | BurntLabels | LabelRaster:
+    labels = results['labelled_scene'].labels
+    if labels is None:
+        raise ConfigError(
+            f'{results["scene_id"]} has no labels',
+            '`labels` in its catalog entry',
+            f'leave {step} out of the pipeline to predict only',
+        )
+    return labels
+
+
 def _instances(boxes, labels, ignored, masks) -> list[dict]:
     instances = [
         {'bbox': box.tolist(), 'bbox_label': int(label), 'ignore_flag': int(flag)}
@@ -200,13 +205,7 @@ class LoadChipClasses(BaseTransform):
     """
 
     def transform(self, results: dict) -> dict:
-        labels = results['labelled_scene'].labels
-        if labels is None:
-            raise ConfigError(
-                f'{results["scene_id"]} has no labels',
-                '`labels` in its catalog entry',
-                'leave LoadChipClasses out of the pipeline to predict only',
-            )
+        labels = _labels_of(results, type(self).__name__)
         classes = labels.rasterise(results['window'])
         classes[~results.pop('valid')] = IGNORED
         results['gt_seg_map'] = classes
