@@ -1,4 +1,4 @@
-"""The floors of the house: lower rooms do not know of higher ones, nor of torch."""
+"""Layers: lower packages import neither higher ones nor torch."""
 
 import ast
 import graphlib
@@ -10,33 +10,35 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-# Rooms of geo_mm that a room may import, by floor.
-_GROUND = {'errors', 'env', 'paths', 'classes'}
-_FIRST = {'raster', 'vector', 'catalog', 'synthetic', 'inputspec', 'provenance', *_GROUND}
+# Packages of geo_mm that a package may import, by floor.
+_BASE = {'errors', 'env', 'paths', 'classes'}
+_GROUND = {'raster', 'labels', 'vectorize', 'detections', *_BASE}
+_FIRST = {'catalog', 'formats', 'synthetic', 'inputspec', *_GROUND}
 _SECOND = {'datasets', 'models', 'engine', 'evaluation', 'registry', *_FIRST}
-_THIRD = {'inference', 'interop', 'visualization', *_SECOND}
+_THIRD = {'inference', 'deploy', 'visualization', *_SECOND}
 MAY_IMPORT = {
-    'raster': {'raster', *_GROUND},
-    'vector': {'vector', 'raster', *_GROUND},
-    'catalog': {'catalog', 'raster', 'vector', *_GROUND},
-    'synthetic': _FIRST,
-    'inputspec.py': _FIRST,
-    'provenance.py': _FIRST,
     'errors.py': set(),
     'paths.py': {'errors'},
     'classes.py': {'errors'},
+    'raster': {'raster', *_BASE},
+    'labels': {'labels', 'raster', *_BASE},
+    'vectorize': {'vectorize', 'raster', *_BASE},
+    'detections': {'detections', 'raster', *_BASE},
+    'catalog': _FIRST,
+    'formats': _FIRST,
+    'synthetic': _FIRST,
+    'inputspec.py': _FIRST,
     'datasets': _SECOND,
     'models': _SECOND,
     'engine': _SECOND,
     'evaluation': _SECOND,
     'inference': _THIRD,
-    'interop': _THIRD,
     'visualization': _THIRD,
 }
 
 
 def imported_rooms(path: Path) -> set[str]:
-    """Rooms of geo_mm named in the imports of one file."""
+    """Packages of geo_mm named in the imports of one file."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -47,14 +49,16 @@ def imported_rooms(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize('room', MAY_IMPORT)
-def test_rooms_import_only_rooms_below(room):
+def test_packages_import_only_packages_below(room):
     path = ROOT / 'geo_mm' / room
+    if not path.exists():
+        pytest.skip(f'there is no geo_mm/{room} yet')
     for file in [path] if path.suffix else sorted(path.rglob('*.py')):
         above = imported_rooms(file) - MAY_IMPORT[room] - {'__version__'}
         assert not above, f'{file} imports {above}'
 
 
-def test_no_circle_of_rooms():
+def test_no_circular_imports():
     rooms = {
         room: set().union(
             *(imported_rooms(file) for file in (ROOT / 'geo_mm' / room).rglob('*.py'))
@@ -68,8 +72,8 @@ def test_no_circle_of_rooms():
 
 def test_the_lower_floors_work_without_torch():
     code = (
-        'import sys, geo_mm.raster, geo_mm.vector, geo_mm.catalog, geo_mm.synthetic\n'
-        'import geo_mm.inputspec, geo_mm.env\n'
+        'import sys, geo_mm.raster, geo_mm.labels, geo_mm.vectorize, geo_mm.detections\n'
+        'import geo_mm.catalog, geo_mm.formats, geo_mm.synthetic, geo_mm.inputspec, geo_mm.env\n'
         'heavy = {"torch", "mmengine", "mmcv", "mmdet", "mmseg", "cv2"} & set(sys.modules)\n'
         'sys.exit(f"imported: {heavy}" if heavy else 0)'
     )

@@ -12,7 +12,7 @@ from rasterio.enums import ColorInterp
 from rich.console import Console
 
 from geo_mm.errors import report_errors
-from geo_mm.provenance import Provenance, read_provenance
+from geo_mm.formats.provenance import Provenance, read_provenance
 from geo_mm.raster import Scene
 
 

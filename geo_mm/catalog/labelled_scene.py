@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import shapely
 
-from geo_mm.catalog.burnt_labels import BurntLabels
 from geo_mm.catalog.entries import CatalogEntry
-from geo_mm.catalog.label_raster import LabelRaster
 from geo_mm.errors import ConfigError, LabelError, SceneError
+from geo_mm.labels import LabelLayer, SceneLabels
+from geo_mm.labels.burnt_labels import BurntLabels
+from geo_mm.labels.label_raster import LabelRaster
 from geo_mm.raster import Scene, Window
-from geo_mm.vector import LabelLayer, SceneLabels
 
 _RASTER_SUFFIXES = {'.tif', '.tiff', '.vrt', '.png', '.img', '.jp2'}
 

@@ -10,13 +10,7 @@ from typing import Protocol
 from mmengine.dataset import ClassBalancedDataset
 from torch.utils.data import Subset
 
-from geo_mm.catalog import (
-    LabelledScene,
-    LabelOptions,
-    SceneOptions,
-    open_labelled,
-    read_catalog,
-)
+from geo_mm.catalog import LabelledScene, LabelOptions, SceneOptions, open_labelled, read_catalog
 from geo_mm.datasets.chip_space import ChipSpace
 from geo_mm.errors import ConfigError
 from geo_mm.inputspec import palette_of

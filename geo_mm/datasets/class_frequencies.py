@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from geo_mm.catalog import IGNORED
 from geo_mm.datasets.chip_space import ChipSpace
 from geo_mm.datasets.chips import ChipDataset, chip_datasets
 from geo_mm.datasets.seg import GeoSegDataset
 from geo_mm.errors import ConfigError
+from geo_mm.labels import IGNORED
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from mmdet.datasets import BaseDetDataset
 
-from geo_mm.catalog import LabelRaster
 from geo_mm.datasets.chips import ChipDataset
 from geo_mm.errors import ConfigError, LabelError
+from geo_mm.labels import LabelRaster
 from geo_mm.registry import DATASETS
 
 

@@ -5,11 +5,10 @@ from dataclasses import replace
 
 from mmseg.datasets import BaseSegDataset
 
-from geo_mm.catalog import BurntLabels
 from geo_mm.datasets.chips import ChipDataset
 from geo_mm.errors import ConfigError
+from geo_mm.labels import BurntLabels, SceneLabels
 from geo_mm.registry import DATASETS
-from geo_mm.vector import SceneLabels
 
 
 @DATASETS.register_module()

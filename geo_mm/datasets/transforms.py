@@ -14,10 +14,9 @@ from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.structures.mask import BitmapMasks
 from pycocotools import mask as coco_mask
 
-from geo_mm.catalog import IGNORED, BurntLabels, LabelRaster
 from geo_mm.errors import ConfigError
+from geo_mm.labels import IGNORED, BurntLabels, ClippedLabels, LabelRaster, SceneLabels
 from geo_mm.registry import TRANSFORMS
-from geo_mm.vector import ClippedLabels, SceneLabels
 
 META_KEYS = (
     'img_id',

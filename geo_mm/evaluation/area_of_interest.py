@@ -16,9 +16,9 @@ from geo_mm.catalog import area_window
 from geo_mm.errors import LabelError, SceneError
 from geo_mm.evaluation.places import check_both_crs, in_crs
 from geo_mm.evaluation.records import Record
+from geo_mm.labels import LabelLayer, SceneLabels
+from geo_mm.labels.reading import layer_name, read_layer
 from geo_mm.raster import Grid, Scene, Window
-from geo_mm.vector import LabelLayer, SceneLabels
-from geo_mm.vector.reading import layer_name, read_layer
 
 Source = str | os.PathLike | gpd.GeoDataFrame
 

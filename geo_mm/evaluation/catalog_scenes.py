@@ -7,15 +7,15 @@ from dataclasses import dataclass
 import geopandas as gpd
 import numpy as np
 
-from geo_mm.catalog import BurntLabels, CatalogEntry, LabelOptions, SceneOptions, open_labelled
+from geo_mm.catalog import CatalogEntry, LabelOptions, SceneOptions, open_labelled
 from geo_mm.errors import CatalogError
 from geo_mm.evaluation.area_of_interest import ScoredPart
 from geo_mm.evaluation.objects import ObjectEvaluation, ObjectSettings, evaluate_objects
 from geo_mm.evaluation.pixel_truth import LabelTruth
 from geo_mm.evaluation.pixels import PixelEvaluation, evaluate_pixels
-from geo_mm.vector import LabelLayer, SceneLabels
-from geo_mm.vector.layer import IGNORE
-from geo_mm.vector.reading import layer_name
+from geo_mm.labels import BurntLabels, LabelLayer, SceneLabels
+from geo_mm.labels.layer import IGNORE
+from geo_mm.labels.reading import layer_name
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from geo_mm.evaluation.places import (
     no_common_area,
     touch,
 )
-from geo_mm.vector.layer import IGNORE, attribute_text
-from geo_mm.vector.reading import layer_name, read_layer
+from geo_mm.labels.layer import IGNORE, attribute_text
+from geo_mm.labels.reading import layer_name, read_layer
 
 ONE_CLASS = 'object'
 

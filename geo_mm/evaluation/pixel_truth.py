@@ -12,15 +12,15 @@ import rasterio
 from pyogrio.errors import DataLayerError, DataSourceError
 from rasterio.warp import transform_bounds
 
-from geo_mm.catalog import BurntLabels, LabelRaster
 from geo_mm.errors import LabelError
 from geo_mm.evaluation.class_raster import classes_in
 from geo_mm.evaluation.only_class import only_class, said_so
 from geo_mm.evaluation.places import no_common_area
+from geo_mm.labels import BurntLabels, LabelRaster
+from geo_mm.labels.layer import LabelLayer
+from geo_mm.labels.reading import layer_name, read_layer
+from geo_mm.labels.scene_labels import IGNORE_VALUE, SceneLabels
 from geo_mm.raster import Scene, Window, read_onto
-from geo_mm.vector.layer import LabelLayer
-from geo_mm.vector.reading import layer_name, read_layer
-from geo_mm.vector.scene_labels import IGNORE_VALUE, SceneLabels
 
 Source = str | os.PathLike | gpd.GeoDataFrame
 

@@ -6,7 +6,7 @@ import shapely
 from pyproj.exceptions import ProjError
 
 from geo_mm.errors import LabelError
-from geo_mm.vector.placing import lonlat_bounds
+from geo_mm.labels.placing import lonlat_bounds
 
 
 def ground_areas(geometries: np.ndarray, crs: object) -> np.ndarray:

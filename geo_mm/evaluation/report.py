@@ -11,7 +11,7 @@ from geo_mm.evaluation.objects import ObjectEvaluation
 from geo_mm.evaluation.page import object_page, pixel_page
 from geo_mm.evaluation.pictures import Backdrop
 from geo_mm.evaluation.pixels import PixelEvaluation
-from geo_mm.vector import write_layer
+from geo_mm.formats import write_layer
 
 
 def write_report(

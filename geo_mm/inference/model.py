@@ -20,9 +20,9 @@ from geo_mm.errors import ConfigError, SpecError
 from geo_mm.inference.limits import for_tiles
 from geo_mm.inference.tiles import tile_side
 from geo_mm.inputspec import InputSpec
+from geo_mm.labels import SceneLabels
 from geo_mm.models.folding import fold_batch_norms
 from geo_mm.raster import Scene, Tile
-from geo_mm.vector import SceneLabels
 
 _LABEL_STEPS = ('LoadChipObjects', 'LoadChipClasses', 'LoadAnnotations')
 

@@ -11,16 +11,16 @@ import shapely
 import torch
 from mmengine.structures import BaseDataElement
 
+from geo_mm.detections.joining import join_pieces
+from geo_mm.detections.links import EDGE, Pieces
+from geo_mm.detections.settling import METHODS, settle
 from geo_mm.errors import ConfigError
 from geo_mm.inference.limits import most_objects
 from geo_mm.inference.model import TrainedModel
 from geo_mm.inference.tiles import Predicted, predicted_rows, rows_of
 from geo_mm.inputspec import InputSpec
 from geo_mm.raster import Scene, Tile, Window
-from geo_mm.vector import areas_m2, mask_to_polygon
-from geo_mm.vector.links import EDGE, Pieces
-from geo_mm.vector.seams import join_pieces
-from geo_mm.vector.settling import METHODS, settle
+from geo_mm.vectorize import areas_m2, mask_to_polygon
 
 LEAST_OVERLAP = 2 * int(EDGE)
 """Pixels that neighbouring tiles must share, so that both see a part of what
@@ -67,7 +67,7 @@ class ObjectRows:
             lengths, or no element if the model gives boxes only. Of ``T``
             tiles ``counts`` ``(T,)``, their objects; ``places`` ``(T, 2)``,
             row and column; ``windows`` and ``cores`` ``(T, 4)`` as for
-            :func:`geo_mm.vector.seams.join_pieces`. ``full``: number of tiles
+            :func:`geo_mm.detections.joining.join_pieces`. ``full``: number of tiles
             that show the most objects that the model reports.
         """
         parts, places, windows, cores, full = [_nothing()], [], [], [], 0
@@ -105,7 +105,7 @@ def merge_rows(
     """The objects of a scene, as if one tile had shown all of it.
 
     What tiles report of one object is joined first, whatever its length
-    (:func:`geo_mm.vector.seams.join_pieces`). Then objects of one class that
+    (:func:`geo_mm.detections.joining.join_pieces`). Then objects of one class that
     overlap much are settled as detectors do in a single image.
 
     Args:

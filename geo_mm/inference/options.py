@@ -4,14 +4,14 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
+from geo_mm.detections.settling import METHODS
 from geo_mm.errors import ConfigError
+from geo_mm.formats.parquet import require_pyarrow
 from geo_mm.inference.blending import BLENDS
 from geo_mm.inference.pixels import PixelOutputs
 from geo_mm.inference.polygons import PolygonOutputs
 from geo_mm.inference.voting import MERGES, VIEWS
 from geo_mm.inputspec import InputSpec
-from geo_mm.vector.parquet import require_pyarrow
-from geo_mm.vector.settling import METHODS
 
 GRIDS = ('scene', 'model')
 FORMATS = ('gpkg', 'geojson', 'parquet', 'fgb')

@@ -7,18 +7,17 @@ import numpy as np
 from PIL import Image
 
 from geo_mm.errors import OutputError
+from geo_mm.formats import write_layer, write_stac_item
+from geo_mm.formats.provenance import Provenance, write_record
+from geo_mm.formats.qml import class_style, share_style, write_style
 from geo_mm.inference.objects import merge_rows
 from geo_mm.inference.options import PredictOptions
 from geo_mm.inference.pixels import SHARE_STEPS, write_pixels
 from geo_mm.inference.polygons import write_polygons
 from geo_mm.inference.sources import Area
 from geo_mm.inputspec import InputSpec
-from geo_mm.interop import write_stac_item
-from geo_mm.provenance import Provenance, write_record
 from geo_mm.raster import Grid
-from geo_mm.vector import write_layer
 from geo_mm.visualization import draw_objects_quicklook, draw_pixels_quicklook
-from geo_mm.visualization.qml import class_style, share_style, write_style
 
 Rows = Iterable[Mapping[str, np.ndarray]]
 Written = tuple[list[str], dict[str, int]]

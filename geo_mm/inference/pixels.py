@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from geo_mm.catalog import IGNORED
 from geo_mm.inference.blending import StripBlender
 from geo_mm.inference.regrid import StripRegrid
 from geo_mm.inference.tiles import Predicted
 from geo_mm.inputspec import InputSpec
+from geo_mm.labels import IGNORED
 from geo_mm.raster import Grid, RasterWriter, Tile
 
 SHARE_STEPS = 250

@@ -13,18 +13,12 @@ import rasterio
 import shapely
 from rasterio.windows import Window
 
-from geo_mm.catalog import IGNORED
+from geo_mm.formats import LayerWriter
+from geo_mm.formats.provenance import Provenance
 from geo_mm.inputspec import InputSpec
-from geo_mm.provenance import Provenance
+from geo_mm.labels import IGNORED
 from geo_mm.raster import Grid
-from geo_mm.vector import (
-    LayerWriter,
-    Regions,
-    StripPolygoniser,
-    region_table,
-    regularise,
-    simplify,
-)
+from geo_mm.vectorize import Regions, StripPolygoniser, region_table, regularise, simplify
 
 LAYER = 'polygons'
 
@@ -40,10 +34,10 @@ class PolygonOutputs:
     Attributes:
         min_area: Smallest region, in m2 on the ellipsoid; in pixels where the
             scene has no place on Earth.
-        simplify: Tolerance of :func:`geo_mm.vector.simplify` in pixels of the
+        simplify: Tolerance of :func:`geo_mm.vectorize.simplify` in pixels of the
             class raster; None keeps outlines along pixel edges.
         regularise: Names of the classes that get straight walls at right
-            angles (:func:`geo_mm.vector.regularise`), none shorter than 1 m
+            angles (:func:`geo_mm.vectorize.regularize`), none shorter than 1 m
             and 2 pixels.
     """
 

@@ -17,6 +17,7 @@ from mmengine.config import Config
 from rasterio.errors import NotGeoreferencedWarning
 
 from geo_mm.errors import ConfigError, GeoMMError, OutputError
+from geo_mm.formats.provenance import Provenance
 from geo_mm.inference.facts import (
     file_sha256,
     how_called,
@@ -41,7 +42,6 @@ from geo_mm.inference.sources import Area, open_area, scene_of_array
 from geo_mm.inference.tiles import tile_side
 from geo_mm.inference.voting import PixelVoters
 from geo_mm.inputspec import InputSpec
-from geo_mm.provenance import Provenance
 from geo_mm.raster import Grid, Scene, Tile, tile_plan
 
 logger = logging.getLogger(__name__)

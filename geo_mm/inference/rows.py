@@ -12,8 +12,8 @@ from geo_mm.errors import ConfigError
 from geo_mm.inference.journal import Journal
 from geo_mm.inference.ranks import StoppedError
 from geo_mm.inference.tiles import Predicted, TileModel, predicted_rows, rows_of
+from geo_mm.labels import SceneLabels
 from geo_mm.raster import Scene, Tile
-from geo_mm.vector import SceneLabels
 
 logger = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from rasterio.io import MemoryFile
 from geo_mm.catalog import read_aoi
 from geo_mm.errors import LabelError, SceneError
 from geo_mm.inputspec import InputSpec
+from geo_mm.labels import SceneLabels
 from geo_mm.raster import Scene, Window
-from geo_mm.vector import SceneLabels
 
 
 @dataclass(frozen=True)

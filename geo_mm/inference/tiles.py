@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from geo_mm.labels import SceneLabels
 from geo_mm.raster import Scene, Tile
-from geo_mm.vector import SceneLabels
 
 _READERS = 2
 

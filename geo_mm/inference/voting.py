@@ -10,8 +10,8 @@ from geo_mm.errors import ConfigError, SpecError
 from geo_mm.inference.model import TrainedModel
 from geo_mm.inference.receptive_field import receptive_radius
 from geo_mm.inputspec import InputSpec
+from geo_mm.labels import SceneLabels
 from geo_mm.raster import Scene, Tile
-from geo_mm.vector import SceneLabels
 
 VIEWS: dict[str, tuple[tuple[bool, int], ...]] = {
     'none': ((False, 0),),

@@ -6,8 +6,8 @@ import numpy as np
 from mmengine.structures import BaseDataElement
 from PIL import Image, ImageDraw
 
-from geo_mm.catalog import IGNORED
 from geo_mm.inputspec import InputSpec
+from geo_mm.labels import IGNORED
 from geo_mm.visualization.quicklook import overlay
 from geo_mm.visualization.rgb import INVALID_COLOUR, to_rgb
 

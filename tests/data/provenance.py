@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from geo_mm.formats.provenance import FileRecord, Provenance, file_records
 from geo_mm.inputspec import InputSpec, palette_of
-from geo_mm.provenance import FileRecord, Provenance, file_records
 
 CLASSES = ('background', 'road & rail', 'building')
 

@@ -2,15 +2,9 @@ import numpy as np
 import pytest
 import shapely
 
-from geo_mm.catalog import (
-    BurntLabels,
-    CatalogEntry,
-    LabelOptions,
-    LabelRaster,
-    SceneOptions,
-    open_labelled,
-)
+from geo_mm.catalog import CatalogEntry, LabelOptions, SceneOptions, open_labelled
 from geo_mm.errors import ConfigError, LabelError
+from geo_mm.labels import BurntLabels, LabelRaster
 from geo_mm.raster import Window
 from tests.data.labels import box, write_labels
 from tests.data.rasters import noise, write_raster

@@ -11,7 +11,7 @@ from affine import Affine
 from geo_mm.errors import LabelError
 from geo_mm.evaluation import evaluate_objects, evaluate_pixels
 from geo_mm.evaluation.area_of_interest import ScoredPart, predicted_scene
-from geo_mm.vector import write_layer
+from geo_mm.formats import write_layer
 from tests.data.rasters import write_raster
 
 UTM = 'EPSG:32617'

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from geo_mm.errors import LabelError
 from geo_mm.evaluation import ObjectSettings, evaluate_objects
-from geo_mm.vector import write_layer
+from geo_mm.formats import write_layer
 from tests.data.rasters import write_raster
 
 UTM = 'EPSG:32617'

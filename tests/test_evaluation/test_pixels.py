@@ -14,8 +14,8 @@ from rasterio.crs import CRS
 from geo_mm.errors import LabelError, SceneError
 from geo_mm.evaluation import Confusion, PixelSettings, class_raster, evaluate_pixels
 from geo_mm.evaluation.class_raster import read_windows
+from geo_mm.formats import write_layer
 from geo_mm.raster import Grid, RasterWriter, Scene, Window
-from geo_mm.vector import write_layer
 from tests.data.rasters import TRANSFORM, write_raster
 
 TRUTH = np.array([[0, 0, 1, 1], [0, 2, 1, 1], [2, 2, 2, 255]], np.uint8)

@@ -14,9 +14,9 @@ from affine import Affine
 from rasterio.features import rasterize
 
 from geo_mm.errors import OutputError
+from geo_mm.formats.provenance import file_sha256, read_provenance
 from geo_mm.inference import Predictor
 from geo_mm.inference.polygons import PolygonOutputs, write_polygons
-from geo_mm.provenance import file_sha256, read_provenance
 from geo_mm.raster import Grid, RasterWriter
 from tests.data.models import object_files, paint, pixel_files, spec_of
 from tests.data.provenance import provenance

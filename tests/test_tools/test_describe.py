@@ -9,8 +9,8 @@ import pytest
 import rasterio
 from shapely import box
 
+from geo_mm.formats import write_layer
 from geo_mm.raster import Grid, RasterWriter
-from geo_mm.vector import write_layer
 from tests.data.provenance import provenance
 from tests.data.rasters import TRANSFORM
 

@@ -12,7 +12,7 @@ import shapely
 from affine import Affine
 from sklearn import metrics as sklearn_metrics
 
-from geo_mm.vector import write_layer
+from geo_mm.formats import write_layer
 from tests.data.rasters import noise, write_raster
 from tests.test_evaluation.test_against_pycocotools import CLASSES, coco_eval, make_scene
 

@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from geo_mm.vector import nmm, nms, soft_nms
+from geo_mm.detections import nmm, nms, soft_nms
 
 GROWTH = (10_000, 100_000, 1_000_000)
 

@@ -37,8 +37,9 @@ from scipy import ndimage
 
 from geo_mm.inference.objects import predict_objects
 from geo_mm.inputspec import InputSpec
+from geo_mm.labels import SceneLabels
 from geo_mm.raster import Scene, Tile, tile_plan
-from geo_mm.vector import SceneLabels, mask_to_polygon
+from geo_mm.vectorize import mask_to_polygon
 
 TILES, OVERLAPS = (256, 512, 1024), (32, 64, 128)
 

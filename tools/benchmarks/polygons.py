@@ -7,7 +7,7 @@ made strip by strip, for any height. Then
 - proof:  the polygons of 5,000 rows, against scipy's connected components (class
           and size of every region), against the pixels of each class, and
           filled again, which must give the raster
-- ours:   `geo_mm.vector.StripPolygoniser`, fed strip by strip, each strip made
+- ours:   `geo_mm.vectorize.StripPolygoniser`, fed strip by strip, each strip made
           when it is needed and each polygon dropped after it is measured
 - rival:  `rasterio.features.shapes` of the whole raster, made into shapely
           polygons, which ours are, too
@@ -32,7 +32,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy import ndimage
 
-from geo_mm.vector import StripPolygoniser
+from geo_mm.vectorize import StripPolygoniser
 
 WIDTH, CLASSES, BLOCK = 5000, 5, 200
 

@@ -13,12 +13,12 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import DATASETS, init_default_scope
 from mmengine.runner import Runner
 
-from geo_mm.catalog import IGNORED, CatalogEntry, LabelledScene, read_catalog
+from geo_mm.catalog import CatalogEntry, LabelledScene, read_catalog
 from geo_mm.datasets import chip_datasets
 from geo_mm.engine.launch import build_runner, explained_config_errors, load_config
 from geo_mm.errors import report_errors
+from geo_mm.labels import IGNORED, SceneLabels
 from geo_mm.raster import Window
-from geo_mm.vector import SceneLabels
 
 
 def main() -> int:

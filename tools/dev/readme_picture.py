@@ -43,10 +43,10 @@ def main() -> None:
     env.require()
     from mmengine.registry import DATASETS, init_default_scope
 
-    from geo_mm.catalog import IGNORED
     from geo_mm.datasets import chip_datasets
     from geo_mm.engine import input_spec_of
     from geo_mm.engine.launch import build_model, load_config
+    from geo_mm.labels import IGNORED
     from geo_mm.raster import Window, read_onto
     from geo_mm.visualization import to_rgb
     from geo_mm.visualization.quicklook import overlay

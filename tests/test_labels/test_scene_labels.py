@@ -1,0 +1,229 @@
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import shapely
+from affine import Affine
+from rasterio.features import rasterize
+from shapely import box
+
+from geo_mm.labels import SceneLabels
+from geo_mm.raster.grid import Grid, Window
+
+GRID = Grid(Affine.identity(), 101, 77)
+RING = box(40, 40, 60, 60) - box(45, 45, 55, 55)
+
+
+def scene(geometries, labels=None, fids=None):
+    count = range(len(geometries))
+    return SceneLabels(
+        geometries,
+        [0] * len(geometries) if labels is None else labels,
+        list(count) if fids is None else fids,
+        GRID,
+    )
+
+
+def stars(count, seed=0):
+    """Irregular polygons of 1 to 20 pixels, everywhere and over the edges."""
+    rng = np.random.default_rng(seed)
+    shapes = []
+    for x, y in rng.uniform(-10, 110, (count, 2)):
+        angles = np.sort(rng.uniform(0, 2 * np.pi, 9))
+        radius = rng.uniform(1, 20, 9)
+        ring = np.column_stack([x + radius * np.cos(angles), y + radius * np.sin(angles)])
+        shapes.append(shapely.Polygon(ring))
+    shapes = np.array(shapes)
+    return shapes[shapely.is_valid(shapes)]
+
+
+# Cutting
+
+
+def test_object_inside_is_moved_into_the_chip():
+    chip = scene([box(12, 22, 15.5, 26)], [3], [77]).clip(Window(10, 20, 16, 16))
+    assert chip.boxes.tolist() == [[2, 2, 5.5, 6]]
+    assert chip.boxes.dtype == np.float32
+    assert chip.labels.tolist() == [3]
+    assert chip.visible.tolist() == [1.0]
+    assert chip.geometries[0].equals(box(2, 2, 5.5, 6))
+
+
+def test_object_at_the_edge_is_cut_and_its_visible_share_known():
+    chip = scene([box(8, 22, 12, 26)]).clip(Window(10, 20, 16, 16))
+    assert chip.boxes.tolist() == [[0, 2, 2, 6]]
+    assert chip.visible.tolist() == [0.5]
+
+
+def test_box_is_that_of_the_part_inside_and_not_the_cut_box():
+    triangle = shapely.Polygon([(0, 0), (20, 0), (0, 20)])
+    chip = scene([triangle]).clip(Window(5, 5, 16, 16))
+    assert chip.boxes.tolist() == [[0, 0, 10, 10]]
+    assert chip.visible == pytest.approx([50 / 200])
+
+
+def test_object_larger_than_the_window_fills_it():
+    chip = scene([box(-50, -50, 150, 150)]).clip(Window(3, 4, 5, 7))
+    assert chip.boxes.tolist() == [[0, 0, 5, 7]]
+    assert chip.visible == pytest.approx([35 / 40_000])
+
+
+def test_object_that_only_touches_the_edge_is_not_in():
+    labels = scene([box(0, 0, 10, 10), box(10, 10, 20, 20)])
+    assert labels.query(Window(10, 10, 5, 5)).tolist() == [1]
+    assert labels.clip(Window(10, 10, 5, 5)).indices.tolist() == [1]
+
+
+def test_object_whose_box_but_not_whose_area_reaches_in_is_not_in():
+    corner = shapely.Polygon([(0, 0), (20, 0), (20, 1), (1, 1), (1, 20), (0, 20)])
+    assert scene([corner]).query(Window(5, 5, 20, 20)).size == 0
+
+
+def test_object_cut_in_two_stays_one_object():
+    u_shape = box(0, 0, 10, 10) - box(3, 0, 7, 8)
+    chip = scene([u_shape]).clip(Window(0, 0, 20, 5))
+    assert len(chip) == 1
+    assert chip.geometries[0].geom_type == 'MultiPolygon'
+    assert chip.boxes.tolist() == [[0, 0, 10, 5]]
+
+
+def test_touching_line_is_no_part_of_the_cut_object():
+    # Inside above row 5, and along it: the cut is an area and a line.
+    step = shapely.Polygon([(0, 0), (5, 0), (5, 5), (10, 5), (10, 9), (0, 9)])
+    chip = scene([step]).clip(Window(0, 0, 20, 5))
+    assert chip.geometries[0].equals(box(0, 0, 5, 5))
+    assert chip.boxes.tolist() == [[0, 0, 5, 5]]
+
+
+def test_indices_ascend_and_lead_back_to_the_scene():
+    labels = scene(stars(60), fids=np.arange(900, 900 + len(stars(60))))
+    chip = labels.clip(Window(20, 10, 40, 30))
+    assert (np.diff(chip.indices) > 0).all()
+    moved = shapely.transform(labels.geometries[chip.indices], lambda xy: xy - (20, 10))
+    cut = shapely.intersection(moved, box(0, 0, 40, 30))
+    assert shapely.area(shapely.symmetric_difference(cut, chip.geometries)).max() < 1e-9
+
+
+@pytest.mark.parametrize('window', [Window(500, 500, 8, 8), Window(0, 0, 0, 0)])
+def test_nothing_there(window):
+    chip = scene([box(0, 0, 5, 5)]).clip(window)
+    assert len(chip) == 0
+    assert chip.boxes.shape == (0, 4)
+
+
+# Drawing
+
+
+def test_pixel_counts_if_its_centre_is_inside():
+    drawn = scene([box(1.5, 1.51, 3.5, 3.51)]).rasterise(Window(0, 0, 5, 5))
+    expected = np.zeros((5, 5), dtype=np.uint8)
+    expected[2:4, 1:3] = 1
+    assert drawn.dtype == np.uint8
+    assert drawn.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_drawing_equals_gdal(seed):
+    shapes = stars(80, seed)
+    window = Window(-7, 11, 95, 83)
+    shifted = shapely.transform(shapes, lambda xy: xy - (-7, 11))
+    expected = rasterize(((shape, 1) for shape in shifted), out_shape=(83, 95), dtype=np.uint8)
+    assert (scene(shapes).rasterise(window) == expected).all()
+
+
+def test_windows_put_together_equal_the_scene_drawn_at_once():
+    labels = scene(stars(80), np.arange(len(stars(80))) % 5)
+    whole = labels.rasterise(GRID.window)
+    for row in range(0, 77, 13):
+        for col in range(0, 101, 17):
+            window = Window(col, row, 17, 13).intersection(GRID.window)
+            assert (labels.rasterise(window) == whole[window.slices()]).all()
+
+
+def test_holes_stay_background():
+    drawn = scene([RING]).rasterise(GRID.window, background=9)
+    assert drawn[50, 50] == 9
+    assert drawn[42, 50] == 1
+    assert (drawn == 1).sum() == 300
+
+
+def test_larger_label_is_on_top_and_ignored_above_all():
+    shapes = [box(0, 0, 9, 9), box(0, 0, 6, 6), box(0, 0, 3, 3)]
+    drawn = scene(shapes, [1, 2, -1]).rasterise(Window(0, 0, 10, 10))
+    assert [drawn[1, 1], drawn[4, 4], drawn[8, 8], drawn[9, 9]] == [255, 3, 2, 0]
+    drawn = scene(shapes, [2, 1, 0]).rasterise(Window(0, 0, 10, 10))
+    assert set(np.unique(drawn[:9, :9])) == {3}
+
+
+def test_values_translate_labels():
+    shapes = [box(0, 0, 3, 3), box(5, 5, 8, 8)]
+    drawn = scene(shapes, [0, 1]).rasterise(Window(0, 0, 10, 10), 50, values=[7, 200])
+    assert [drawn[1, 1], drawn[6, 6], drawn[9, 9]] == [7, 200, 50]
+
+
+def test_values_must_fit():
+    labels = scene([box(0, 0, 3, 3)], [1])
+    with pytest.raises(ValueError, match='label 1 has no entry'):
+        labels.rasterise(GRID.window, values=[1])
+    with pytest.raises(ValueError, match=r'0 \.\.\. 254'):
+        labels.rasterise(GRID.window, values=[1, 255])
+
+
+def test_all_touched_fills_what_is_touched():
+    drawn = scene([box(12.9, 10.9, 13.1, 11.1)]).rasterise(Window(10, 10, 5, 5), all_touched=True)
+    assert drawn[:2, 2:4].tolist() == [[1, 1], [1, 1]]
+    assert drawn.sum() == 4
+    assert scene([]).rasterise(Window(10, 10, 5, 5), all_touched=True).sum() == 0
+
+
+def test_masks_belong_to_the_clipped_objects():
+    labels = scene([box(0, 0, 5, 5), RING, box(55, 55, 80, 80)])
+    window = Window(41, 41, 20, 20)
+    chip = labels.clip(window)
+    masks = labels.masks(chip)
+    assert masks.shape == (2, 20, 20)
+    assert masks.dtype == np.uint8
+    assert chip.indices.tolist() == [1, 2]
+    assert masks[0].sum() == 19 * 19 - 10 * 10
+    assert masks[1].sum() == 6 * 6
+    assert not masks[0, 5, 5]
+
+
+# The value
+
+
+def test_copies_are_the_object_itself():
+    labels = scene([RING])
+    assert copy.deepcopy({'labels': labels})['labels'] is labels
+    assert copy.copy(labels) is labels
+
+
+def test_pickle_rebuilds_the_index():
+    labels = scene(stars(30), np.arange(len(stars(30))) % 3)
+    again = pickle.loads(pickle.dumps(labels))
+    window = Window(20, 10, 40, 30)
+    assert again.grid == labels.grid
+    assert again.clip(window).indices.tolist() == labels.clip(window).indices.tolist()
+    assert (again.rasterise(window) == labels.rasterise(window)).all()
+
+
+def test_arrays_cannot_be_written():
+    labels = scene([RING])
+    for array in (labels.geometries, labels.labels, labels.fids, labels.centres()):
+        with pytest.raises(ValueError, match='read-only'):
+            array[0] = array[0]
+    labels.clip(GRID.window).geometries[0] = None
+    assert labels.geometries[0] is not None
+
+
+def test_centres_lie_inside_even_of_a_ring():
+    labels = scene([RING, box(0, 0, 4, 2)])
+    centres = labels.centres()
+    assert shapely.contains_xy(labels.geometries, *centres.T).all()
+    assert centres[1].tolist() == [2, 1]
+
+
+def test_arrays_of_unequal_length():
+    with pytest.raises(ValueError, match='equal length'):
+        SceneLabels([RING], [0, 1], [0], GRID)
