@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from geo_mm.labels.scene_labels import SceneLabels
 from geo_mm.labels.label_raster import IGNORED
+from geo_mm.labels.scene_labels import SceneLabels
 from geo_mm.raster import Window
 
 

@@ -4,10 +4,9 @@ import numpy as np
 from shapely import Polygon, box
 
 from geo_mm.synthetic.buildings import Building, Frame, add_flat, add_house, roof_material
-from geo_mm.synthetic.lots import Lot, split_block
+from geo_mm.synthetic.cars import add_parking
+from geo_mm.synthetic.lots import Lot, Plan, split_block
 from geo_mm.synthetic.materials import GROUND, Material
-from geo_mm.synthetic.parking import add_parking
-from geo_mm.synthetic.plan import Plan
 from geo_mm.synthetic.streets import long_axis, polygons_of
 
 

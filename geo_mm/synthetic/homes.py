@@ -5,9 +5,8 @@ from shapely import Point, Polygon, box
 
 from geo_mm.synthetic.buildings import Building, Frame, Wing, add_flat, add_house, house_outline
 from geo_mm.synthetic.cars import add_cars
-from geo_mm.synthetic.lots import Lot
+from geo_mm.synthetic.lots import Lot, Plan
 from geo_mm.synthetic.materials import GROUND
-from geo_mm.synthetic.plan import Plan
 
 
 def add_home(plan: Plan, lot: Lot, rng: np.random.Generator) -> None:

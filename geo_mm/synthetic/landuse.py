@@ -1,17 +1,96 @@
-"""What stands on the blocks of each kind of district."""
+"""Land use: what stands on the blocks of each kind of district, parks and farmland."""
 
 import numpy as np
-from shapely import Polygon
+import shapely
+from shapely import Point, Polygon, box
 from shapely.geometry.base import BaseGeometry
 
+from geo_mm.synthetic.buildings import Frame
 from geo_mm.synthetic.dense import add_dense_block
-from geo_mm.synthetic.green import add_farm, park
 from geo_mm.synthetic.homes import add_home
-from geo_mm.synthetic.lots import split_block
+from geo_mm.synthetic.lots import Lot, Plan, split_block
 from geo_mm.synthetic.materials import GROUND
-from geo_mm.synthetic.plan import Plan
-from geo_mm.synthetic.streets import polygons_of
+from geo_mm.synthetic.streets import long_axis, polygons_of
+from geo_mm.synthetic.water import blob
 from geo_mm.synthetic.works import add_works
+
+
+def park(plan: Plan, land: BaseGeometry, rng: np.random.Generator) -> None:
+    """Lawn, groves, winding paths and, where it fits, a playing field."""
+    plan.ground.add(land, GROUND['park'], rng)
+    angle = long_axis(land)[0]
+    field_land = None
+    if land.area > 6500 and rng.uniform() < 0.7:
+        field_land = _pitch(plan, land, angle, rng)
+    grown = land.buffer(-2.0)
+    if field_land is not None:
+        grown = grown.difference(field_land.buffer(4))
+    if grown.is_empty:
+        return
+    if land.area > 1200:
+        whole = shapely.union_all([Polygon(p.exterior) for p in polygons_of(land)])
+        loop = whole.buffer(-rng.uniform(7, 11)).boundary
+        plan.ground.add(loop.buffer(1.0).intersection(land), GROUND['path'], rng)
+    min_x, min_y, max_x, max_y = grown.bounds
+    for _ in range(int(np.ceil(grown.area / 1300))):
+        centre = (rng.uniform(min_x, max_x), rng.uniform(min_y, max_y))
+        grove = blob(centre, rng.uniform(9, 28), rng, 0.3).intersection(grown)
+        plan.trees.scatter(grove, rng.poisson(grove.area / 22), (1.8, 6.4), rng)
+    plan.trees.scatter(grown, rng.poisson(grown.area / 420), (1.6, 6.4), rng)
+
+
+def _pitch(
+    plan: Plan, land: BaseGeometry, angle: float, rng: np.random.Generator
+) -> Polygon | None:
+    """A football pitch with mowing stripes and lines, if there is room for one."""
+    centre = land.centroid
+    frame = Frame(centre.x, centre.y, angle)
+    for a, b in ((92, 58), (70, 46), (54, 36)):
+        outline = frame.place(box(-a / 2, -b / 2, a / 2, b / 2))
+        if not land.buffer(-3).contains(outline):
+            continue
+        plan.ground.add(outline, GROUND['pitch'], rng, stripes=(11.0, angle, 0.07))
+        border = outline.buffer(-3.0, join_style='mitre')
+        lines = [border.boundary, Point(centre).buffer(7.5).boundary]
+        lines.append(frame.place(box(0, -b / 2 + 3, 0.01, b / 2 - 3)).boundary)
+        for end in (-1, 1):
+            low, high = sorted((end * (a / 2 - 3), end * (a / 2 - 14)))
+            lines.append(frame.place(box(low, -14, high, 14)).boundary)
+        for line in lines:
+            plan.ground.add(line.buffer(0.12).intersection(outline), GROUND['marking'])
+        return outline
+    return None
+
+
+def add_farm(plan: Plan, block: Polygon, rng: np.random.Generator) -> None:
+    """Fields with rows, hedges between them, an orchard or a farmstead."""
+    plan.ground.add(block, GROUND['meadow'], rng)
+    inner = block.buffer(-3.0)
+    for land in polygons_of(inner, 200):
+        for lot in split_block(land, (55, 120), 130.0, rng):
+            _field(plan, lot, rng)
+    hedge = block.buffer(-1.5).boundary
+    plan.trees.along(hedge, 4.2, (1.3, 3.4), rng, kind=0, keep=rng.uniform(0.1, 0.6))
+
+
+def _field(plan: Plan, lot: Lot, rng: np.random.Generator) -> None:
+    use = rng.choice(['crop', 'stubble', 'soil', 'meadow', 'orchard', 'stead'],
+                     p=[0.3, 0.16, 0.14, 0.12, 0.14, 0.14])  # fmt: skip
+    land = lot.land.buffer(-1.2)
+    if land.is_empty:
+        return
+    across = lot.angle + (np.pi / 2 if rng.uniform() < 0.6 else 0.0)
+    if use in ('crop', 'stubble', 'soil', 'meadow'):
+        period, contrast = rng.uniform(1.6, 3.2), rng.uniform(0.05, 0.14)
+        plan.ground.add(land, GROUND[str(use)], rng, stripes=(period, across, contrast))
+        headland = land.difference(land.buffer(-5))
+        plan.ground.add(headland, GROUND[str(use)], rng)
+    elif use == 'orchard':
+        plan.ground.add(land, GROUND['dry_lawn'], rng, stripes=(5.5, across, 0.10))
+        plan.trees.rows(land.buffer(-3), across, 5.5, (1.4, 2.1), rng)
+    else:
+        build = add_works if rng.uniform() < 0.4 else add_home
+        build(plan, lot, rng)
 
 
 def fill_block(plan: Plan, kind: str, block: Polygon, rng: np.random.Generator) -> None:

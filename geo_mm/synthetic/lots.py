@@ -1,14 +1,16 @@
-"""From blocks to lots: pieces of land with a direction and a street front."""
+"""Lots cut from the blocks, and the plan that the land uses add to."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
 from shapely import Polygon, affinity, box
 
-from geo_mm.synthetic.buildings import Frame
+from geo_mm.synthetic.buildings import Building, Frame
+from geo_mm.synthetic.paint import LayerBuilder
 from geo_mm.synthetic.streets import long_axis, polygons_of
+from geo_mm.synthetic.trees import TreeSeeds
 
 
 @dataclass(frozen=True)
@@ -78,3 +80,14 @@ def split_block(
         for left, right in pairwise(cuts):
             for part in polygons_of(local.intersection(box(left, low, right, high)), 40):
                 yield Lot(back.place(part), angle, origin, part.bounds, front)
+
+
+@dataclass
+class Plan:
+    """A town while it is being planned: builders that the land uses add to."""
+
+    ground: LayerBuilder = field(default_factory=LayerBuilder)
+    faces: LayerBuilder = field(default_factory=LayerBuilder)
+    buildings: list[Building] = field(default_factory=list)
+    trees: TreeSeeds = field(default_factory=TreeSeeds)
+    pools: list[Polygon] = field(default_factory=list)

@@ -15,9 +15,9 @@ from rasterio.features import rasterize
 from scipy.ndimage import uniform_filter
 
 from geo_mm.raster.grid import Window
-from geo_mm.synthetic.light import Sun, cast_shadows
 from geo_mm.synthetic.noise import fractal_noise, smooth_noise
 from geo_mm.synthetic.paint import COLUMNS, Layer
+from geo_mm.synthetic.radiometry import Sun, cast_shadows
 from geo_mm.synthetic.town import Town
 from geo_mm.synthetic.trees import CONIFER
 

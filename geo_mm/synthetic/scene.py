@@ -15,9 +15,8 @@ from shapely import Polygon
 
 from geo_mm.errors import OutputError
 from geo_mm.raster.grid import Grid, Window
-from geo_mm.synthetic.light import Sun
 from geo_mm.synthetic.materials import BANDS
-from geo_mm.synthetic.radiometry import Sensor
+from geo_mm.synthetic.radiometry import Sensor, Sun
 from geo_mm.synthetic.render import Renderer
 from geo_mm.synthetic.town import Town, plan_town
 

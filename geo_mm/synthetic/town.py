@@ -9,12 +9,11 @@ from shapely.geometry.base import BaseGeometry
 
 from geo_mm.synthetic.buildings import Building
 from geo_mm.synthetic.cars import cars_on_street
-from geo_mm.synthetic.green import park
-from geo_mm.synthetic.landuse import fill_block
+from geo_mm.synthetic.landuse import fill_block, park
+from geo_mm.synthetic.lots import Plan
 from geo_mm.synthetic.markings import mark_streets, open_stretches, weather_roads
 from geo_mm.synthetic.materials import GROUND
 from geo_mm.synthetic.paint import Layer
-from geo_mm.synthetic.plan import Plan
 from geo_mm.synthetic.streets import (
     DISTRICTS,
     Network,

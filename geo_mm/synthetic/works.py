@@ -5,10 +5,9 @@ from shapely import box
 from shapely.geometry.base import BaseGeometry
 
 from geo_mm.synthetic.buildings import add_flat
-from geo_mm.synthetic.lots import Lot
+from geo_mm.synthetic.cars import add_parking
+from geo_mm.synthetic.lots import Lot, Plan
 from geo_mm.synthetic.materials import GROUND, ROOFS
-from geo_mm.synthetic.parking import add_parking
-from geo_mm.synthetic.plan import Plan
 from geo_mm.synthetic.streets import polygons_of
 
 

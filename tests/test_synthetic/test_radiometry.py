@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from geo_mm.synthetic.light import Sun, cast_shadows
+from geo_mm.synthetic.radiometry import Sun, cast_shadows
 
 
 def test_direction_of_a_southern_sun_points_down_the_image():
