@@ -82,22 +82,26 @@ class ClassSet:
 
     @classmethod
     def from_dict(cls, data: Mapping) -> 'ClassSet':
-        """The inverse of :meth:`to_dict`, also after a passage through JSON.
+        """Classes in the record of a model: ``classes``, ``palette``, ``background``.
 
-        Raises:
-            ConfigError: If a key is missing or unknown, or as for the class itself.
+        Args:
+            data: As of :meth:`to_dict`, also after a passage through JSON; other
+                keys are ignored. Records before geo_mm 0.2 may name a background
+                that is no class: it is left out.
         """
-        known = ('names', 'colours', 'background', 'ignore')
-        wrong = sorted({*data} - {*known}) or sorted({'names'} - {*data})
-        if wrong:
-            raise ConfigError(f'classes with missing or unknown {_listed(wrong)}', _listed(known))
-        return cls(**data)
+        names, background = tuple(data['classes']), data.get('background')
+        return cls(
+            names,
+            data.get('palette') or (),
+            background if background in names else None,
+            data.get('ignore', IGNORE),
+        )
 
     def to_dict(self) -> dict:
         """Plain data for JSON, as :meth:`from_dict` takes it."""
         return {
-            'names': list(self.names),
-            'colours': [list(colour) for colour in self.colours],
+            'classes': list(self.names),
+            'palette': [list(colour) for colour in self.colours],
             'background': self.background,
             'ignore': self.ignore,
         }
@@ -160,7 +164,7 @@ def _checked_colours(colours: Sequence, names: Sequence[str]) -> tuple[Colour, .
         raise ConfigError(
             f'{len(colours)} colours for the {len(names)} classes {_listed(names)}',
             'one colour (red, green, blue) for each class, or none at all',
-            'correct `palette`, or leave it out for the default colours',
+            'correct `palette`, or set it to None for the default colours',
         )
     checked = []
     for colour, name in zip(colours, names, strict=True):

@@ -2,33 +2,17 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 
 import numpy as np
 
 import geo_mm
+from geo_mm.classes import ClassSet
 from geo_mm.errors import SpecError
 from geo_mm.raster import Scene
 
 logger = logging.getLogger(__name__)
-
-# Okabe and Ito's colours that can be told apart with any colour vision, then
-# lighter and darker ones.
-_COLOURS = (
-    (230, 159, 0),
-    (86, 180, 233),
-    (0, 158, 115),
-    (240, 228, 66),
-    (0, 114, 178),
-    (213, 94, 0),
-    (204, 121, 167),
-    (120, 120, 120),
-    (148, 103, 189),
-    (140, 86, 75),
-    (188, 189, 34),
-    (23, 190, 207),
-)
 
 _GSD_TOLERANCE = 0.02
 """Relative difference up to which a scene's own GSD is taken as the trained one."""
@@ -44,8 +28,8 @@ class InputSpec:
 
     Attributes:
         task: ``'objects'`` or ``'pixels'``.
-        classes: Class names; the position is the class index.
-        palette: Colour ``(r, g, b)`` 0..255 of each class.
+        classes: Names and colours of the classes, in the order of their indices,
+            and for ``'pixels'`` the class of pixels without a feature.
         bands: Names of the bands, in the order the model takes them.
         gsd: Metres per pixel the model was trained at; None if its scenes had
             no georeference.
@@ -55,14 +39,12 @@ class InputSpec:
         mean: Subtracted from each band.
         std: Each band is divided by it afterwards.
         chip_size: ``(height, width)`` of training chips in pixels.
-        background: Class of pixels without a feature, for ``'pixels'``.
         wavelengths: Centre of each band in micrometres, None where unknown.
         version: geo_mm that wrote this.
     """
 
     task: str
-    classes: tuple[str, ...]
-    palette: tuple[tuple[int, int, int], ...]
+    classes: ClassSet
     bands: tuple[str, ...]
     gsd: float | None
     dtype: str
@@ -70,12 +52,13 @@ class InputSpec:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     chip_size: tuple[int, int]
-    background: str | None = None
     wavelengths: tuple[float | None, ...] | None = None
     version: str = geo_mm.__version__
 
     def to_dict(self) -> dict:
-        return asdict(self)
+        """Plain data for JSON, the entries of the classes among the others."""
+        data = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {'task': data.pop('task'), **data.pop('classes').to_dict(), **data}
 
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), indent=2)
@@ -87,8 +70,8 @@ class InputSpec:
         Raises:
             SpecError: If a field is missing or unknown.
         """
-        known = {field.name for field in fields(cls)}
-        required = known - {'background', 'wavelengths', 'version'}
+        known = {field.name for field in fields(cls)} | {*ClassSet(()).to_dict()}
+        required = known - {'palette', 'background', 'ignore', 'wavelengths', 'version'}
         if missing := (required - set(data)) | (set(data) - known):
             raise SpecError(
                 f'input spec of geo_mm {data.get("version", "(unknown)")} with missing or unknown '
@@ -96,7 +79,8 @@ class InputSpec:
                 f'the fields of geo_mm {geo_mm.__version__}: {", ".join(sorted(known))}',
                 'predict with the geo_mm that it was trained with, or train again',
             )
-        return cls(**{key: _frozen(value) for key, value in data.items()})
+        own = {key: _frozen(data[key]) for field in fields(cls) if (key := field.name) in data}
+        return cls(**own | {'classes': ClassSet.from_dict(data)})
 
     def fit(self, scene: Scene, *, force: bool = False) -> Scene:
         """The scene as the model must see it: its bands, at its GSD.
@@ -178,15 +162,6 @@ def _refuse(force: bool, found: str, expected: str, fix: str) -> None:
     if not force:
         raise SpecError(found, expected, fix)
     logger.warning('%s; expected: %s; taken all the same', found, expected)
-
-
-def palette_of(
-    classes: Sequence[str], palette: Sequence[Sequence[int]] | None = None
-) -> tuple[tuple[int, int, int], ...]:
-    """One colour ``(r, g, b)`` 0..255 per class: the given ones, else our own."""
-    if palette and len(palette) == len(classes):
-        return tuple(tuple(int(part) for part in colour) for colour in palette)
-    return tuple(_COLOURS[i % len(_COLOURS)] for i in range(len(classes)))
 
 
 def _unnamed(bands: tuple[str, ...]) -> bool:

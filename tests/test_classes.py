@@ -45,10 +45,11 @@ def test_metainfo_of_mm_datasets_both_ways():
 
 def test_json_both_ways():
     assert ClassSet.from_dict(json.loads(json.dumps(LAND.to_dict()))) == LAND
-    with pytest.raises(ConfigError, match='unknown colors'):
-        ClassSet.from_dict({'names': ['a'], 'colors': []})
-    with pytest.raises(ConfigError, match='unknown names'):
-        ClassSet.from_dict({})
+
+
+def test_a_record_may_name_a_background_that_is_no_class():
+    record = {'classes': ['tree'], 'background': 'background', 'gsd': 0.5}
+    assert ClassSet.from_dict(record) == ClassSet(('tree',))
 
 
 def test_a_single_name_is_one_class():

@@ -4,15 +4,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from geo_mm.classes import ClassSet
 from geo_mm.errors import SpecError
-from geo_mm.inputspec import InputSpec, palette_of
+from geo_mm.inputspec import InputSpec
 from geo_mm.raster import Scene
 from tests.data.rasters import noise, write_raster
 
 SPEC = InputSpec(
     task='pixels',
-    classes=('background', 'building'),
-    palette=((0, 0, 0), (255, 0, 0)),
+    classes=ClassSet(('background', 'building'), ((0, 0, 0), (255, 0, 0)), 'background'),
     bands=('red', 'nir'),
     gsd=0.5,
     dtype='uint16',
@@ -20,13 +20,12 @@ SPEC = InputSpec(
     mean=(100.0, 200.5),
     std=(10.0, 20.0),
     chip_size=(256, 512),
-    background='background',
 )
 
 
 def test_json_and_back():
     assert InputSpec.from_dict(json.loads(SPEC.to_json())) == SPEC
-    plain = replace(SPEC, task='objects', gsd=None, nodata=None, background=None)
+    plain = replace(SPEC, task='objects', gsd=None, nodata=None, classes=ClassSet('building'))
     assert InputSpec.from_dict(json.loads(plain.to_json())) == plain
 
 
@@ -40,7 +39,9 @@ def test_a_spec_of_another_version_with_other_fields():
 def test_fields_that_older_specs_lack():
     data = SPEC.to_dict()
     del data['background'], data['version']
-    assert InputSpec.from_dict(data).background is None
+    assert InputSpec.from_dict(data).classes == ClassSet(
+        ('background', 'building'), ((0, 0, 0), (255, 0, 0))
+    )
 
 
 def scene(tmp_path, names=None, shape=(40, 60), **kwargs):
@@ -124,10 +125,3 @@ def test_values_likely_on_another_scale_are_refused(tmp_path, trained, refused):
         with pytest.raises(SpecError, match=rf'a.tif has uint16 pixels(.|\n)*{trained}'):
             spec.fit(opened)
     assert spec.fit(opened, force=True).grid == opened.grid
-
-
-def test_colours():
-    assert palette_of(('a', 'b'), [[1, 2, 3], (4, 5, 6)]) == ((1, 2, 3), (4, 5, 6))
-    own = palette_of('abcdefgh')
-    assert len(set(own)) == 8
-    assert palette_of(('a', 'b'), [(1, 2, 3)]) == own[:2]

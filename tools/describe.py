@@ -55,8 +55,8 @@ def what_it_is(path: Path, provenance: Provenance) -> Iterator[str]:
     else:
         yield from about_layer(path)
         counts, unit = class_features(path), 'features'
-    for value, name in enumerate(provenance.spec.classes):
-        colour = ''.join(f'{part:02x}' for part in provenance.spec.palette[value])
+    for value, name, parts in provenance.spec.classes.items():
+        colour = ''.join(f'{part:02x}' for part in parts)
         found = f', {counts[value] + counts[name]:,} {unit}' if unit else ''
         yield f'class {value} {name}: #{colour}{found}'
 

@@ -5,15 +5,17 @@ import hashlib
 import inspect
 import logging
 from collections.abc import Mapping, Sequence, Sized
+from pathlib import Path
 from typing import Protocol
 
 from mmengine.dataset import ClassBalancedDataset
+from mmengine.fileio import list_from_file
 from torch.utils.data import Subset
 
 from geo_mm.catalog import LabelledScene, LabelOptions, SceneOptions, open_labelled, read_catalog
+from geo_mm.classes import ClassSet
 from geo_mm.datasets.chip_space import ChipSpace
 from geo_mm.errors import ConfigError
-from geo_mm.inputspec import palette_of
 from geo_mm.raster import Scene, Window
 
 logger = logging.getLogger(__name__)
@@ -87,8 +89,17 @@ class ChipDataset:
         _check_arguments(type(self), kwargs)
         super().__init__(**{**kwargs, 'serialize_data': False, 'metainfo': _coloured(metainfo)})
 
+    @property
+    def classes(self) -> ClassSet:
+        """Names and colours of the classes, and their background."""
+        return ClassSet.from_metainfo(self._metainfo, self._background())
+
+    def _background(self) -> str | None:
+        """The class of pixels that no object covers."""
+        return None
+
     def load_data_list(self) -> list:
-        classes = self._metainfo.get('classes')
+        classes = self.classes.names
         if not classes:
             raise ConfigError(
                 f'{type(self).__name__} without classes',
@@ -155,9 +166,10 @@ class ChipDataset:
 def _coloured(metainfo: Mapping | None) -> dict:
     """The metainfo with a palette; MMSegmentation would draw one at random."""
     metainfo = dict(metainfo or {})
-    if classes := metainfo.get('classes'):
-        metainfo['palette'] = list(palette_of(classes, metainfo.get('palette')))
-    return metainfo
+    classes = metainfo.get('classes')
+    if isinstance(classes, str) and Path(classes).is_file():
+        metainfo['classes'] = list_from_file(classes)
+    return {**metainfo, **ClassSet.from_metainfo(metainfo).to_metainfo()} if classes else metainfo
 
 
 def _place_id(scene: Scene, window: Window) -> int:

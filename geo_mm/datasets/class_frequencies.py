@@ -59,7 +59,7 @@ def class_frequencies(
                 f'class frequencies of a {type(chips).__name__}',
                 'classes of pixels: a config with geo_mm.GeoSegDataset',
             )
-    names = tuple(parts[0].metainfo['classes'])
+    names = parts[0].classes.names
     pixels, around = np.zeros((2, len(names)), np.int64)
     for place in track([place for chips in parts for place in _places(chips)]):
         counts = _count(*place)[: len(names)]

@@ -147,7 +147,7 @@ class LabelDraws:
         by_class: dict[str, list] = {}
         for ground in grounds:
             points, labels = ground.anchors()
-            classes = ground.chips.metainfo['classes']
+            classes = ground.chips.classes.names
             for label in np.unique(labels):
                 by_class.setdefault(classes[label], []).append((ground, points[labels == label]))
         weights = _checked_weights(class_weights, by_class, grounds)

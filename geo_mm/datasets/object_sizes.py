@@ -88,7 +88,7 @@ def object_sizes(
             f'no object in {len(found)} training chips',
             fix='read more chips, or look at some with browse_dataset.py',
         )
-    names = tuple(parts[0][1].metainfo['classes'])
+    names = parts[0][1].classes.names
     empty = sum(not len(labels) for labels, *_ in found)
     return ObjectSizes(names, labels, boxes, extents, metres, len(found), empty)
 

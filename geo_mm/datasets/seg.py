@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from mmseg.datasets import BaseSegDataset
 
+from geo_mm.classes import IGNORE
 from geo_mm.datasets.chips import ChipDataset
 from geo_mm.errors import ConfigError
 from geo_mm.labels import BurntLabels, SceneLabels
@@ -22,13 +23,18 @@ class GeoSegDataset(ChipDataset, BaseSegDataset):
     """
 
     def _check_classes(self, classes: Sequence[str]) -> None:
-        if len(classes) > 255:
-            raise ConfigError(f'{len(classes)} classes', 'at most 255')
+        if len(classes) > IGNORE:
+            raise ConfigError(f'{len(classes)} classes', f'at most {IGNORE}')
+
+    def _background(self) -> str | None:
+        # The default is no class where all labels are rasters.
+        background = self.label_options.background
+        return background if background in self._metainfo['classes'] else None
 
     def load_data_list(self) -> list:
         chips = super().load_data_list()
         background = self.label_options.background
-        classes = list(self._metainfo['classes'])
+        classes = self.classes.names
         for number, item in enumerate(self.labelled):
             if isinstance(item.labels, SceneLabels):
                 self._check_background(background, classes)

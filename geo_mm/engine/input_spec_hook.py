@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 
 from geo_mm.datasets import ChipDataset, GeoDetDataset, chip_datasets
 from geo_mm.errors import ConfigError
-from geo_mm.inputspec import InputSpec, palette_of
+from geo_mm.inputspec import InputSpec
 from geo_mm.registry import HOOKS
 
 
@@ -30,7 +30,7 @@ class InputSpecHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         self._spec = input_spec_of(runner.train_dataloader.dataset, runner.model)
-        _check_heads(runner.model, self._spec.classes)
+        _check_heads(runner.model, self._spec.classes.names)
         if runner.rank == 0:
             Path(runner.work_dir, 'input_spec.json').write_text(self._spec.to_json() + '\n')
 
@@ -55,11 +55,9 @@ def input_spec_of(dataset: object, model: object) -> InputSpec:
         )
     scenes = [item.scene for item in chips.labelled]
     task = 'objects' if isinstance(chips, GeoDetDataset) else 'pixels'
-    meta = chips.metainfo
     return InputSpec(
         task=task,
-        classes=tuple(meta['classes']),
-        palette=palette_of(meta['classes'], meta.get('palette')),
+        classes=chips.classes,
         bands=scenes[0].band_names,
         gsd=_trained_gsd(chips),
         dtype=str(np.result_type(*(scene.dtype for scene in scenes))),
@@ -68,7 +66,6 @@ def input_spec_of(dataset: object, model: object) -> InputSpec:
         std=tuple(preprocessor.std.flatten().tolist()),
         chip_size=chips.chip_size,
         wavelengths=scenes[0].wavelengths if any(scenes[0].wavelengths) else None,
-        background=chips.label_options.background if task == 'pixels' else None,
     )
 
 

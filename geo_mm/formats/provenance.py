@@ -136,7 +136,7 @@ class Provenance:
         return datetime.datetime.fromisoformat(self.started)
 
     def to_dict(self) -> dict:
-        return json.loads(json.dumps(asdict(self)))
+        return json.loads(json.dumps(asdict(self) | {'spec': self.spec.to_dict()}))
 
     def to_json(self) -> str:
         """One line, the same for the same content."""

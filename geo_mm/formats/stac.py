@@ -181,7 +181,7 @@ def _classes(spec: InputSpec) -> list[dict]:
             'description': name,
             'color_hint': '{:02X}{:02X}{:02X}'.format(*colour),
         }
-        for value, (name, colour) in enumerate(zip(spec.classes, spec.palette, strict=True))
+        for value, name, colour in spec.classes.items()
     ]
 
 

@@ -142,7 +142,7 @@ def merge_rows(
     )
     places = found['places'][tiles[objects.sources]]
     table = {
-        'class': np.array([spec.classes[label] for label in objects.labels], dtype=object),
+        'class': np.array([spec.classes.names[label] for label in objects.labels], dtype=object),
         'class_id': objects.labels,
         'score': objects.scores.round(4),
         'area_m2': areas_m2(geometry),

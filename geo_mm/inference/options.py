@@ -169,7 +169,7 @@ class PredictOptions:
                 'polygons, which are not asked for',
                 'add --polygons (from Python: polygons=True), or leave it out',
             )
-        shown = [name for name in spec.classes if name != spec.background]
+        shown = spec.classes.foreground_names
         if unknown := [name for name in self.regularise if name not in shown]:
             raise ConfigError(f'regularise {", ".join(unknown)}', f'one of {", ".join(shown)}')
 

@@ -109,7 +109,7 @@ def write_object_results(
         rows, area.scene, spec, method=options.suppress, iou=options.iou, score=options.score
     )
     found = objects['class'].value_counts()
-    counts = {key: int(found.get(key, 0)) for key in spec.classes}
+    counts = {key: int(found.get(key, 0)) for key in spec.classes.names}
     files = [f'{name}.{suffix}' for suffix in options.formats]
     style = _style(spec)
     for file in files:
@@ -128,8 +128,8 @@ def write_object_results(
 
 
 def _style(spec: InputSpec) -> str:
-    classes = dict(enumerate(zip(spec.classes, spec.palette, strict=True)))
-    clear = [value for value, (name, _) in classes.items() if name == spec.background]
+    classes = {index: (name, colour) for index, name, colour in spec.classes.items()}
+    clear = [] if spec.classes.background is None else [spec.classes.background_index]
     return class_style(classes, clear=clear)
 
 

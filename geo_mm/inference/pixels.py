@@ -166,7 +166,7 @@ def write_pixels(
             for line in arrays['classes']:  # all at once would take eight times their memory
                 counts += np.bincount(line, minlength=256)
     files = [writer.path.name for writer in writers.values()]
-    return files, dict(zip(spec.classes, counts.tolist(), strict=False))
+    return files, dict(zip(spec.classes.names, counts.tolist(), strict=False))
 
 
 def _writers(
@@ -184,8 +184,8 @@ def _writers(
             count=1,
             dtype='uint8',
             nodata=IGNORED,
-            colors=dict(enumerate(spec.palette)),
-            class_names=dict(enumerate(spec.classes)),
+            colors=dict(enumerate(spec.classes.colours)),
+            class_names=dict(enumerate(spec.classes.names)),
             band_names=['class'],
             tags=tags,
         )
@@ -208,7 +208,7 @@ def _writers(
             count=len(spec.classes),
             dtype=kind,
             nodata=IGNORED if kind == 'uint8' else float('nan'),
-            band_names=list(spec.classes),
+            band_names=spec.classes.names,
             tags={**tags, **steps} if kind == 'uint8' else tags,
         )
     return writers

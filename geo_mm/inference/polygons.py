@@ -77,7 +77,7 @@ def write_polygons(
     with rasterio.open(raster) as dataset, contextlib.ExitStack() as stack:
         grid = Grid(dataset.transform, dataset.width, dataset.height, dataset.crs)
         crs = grid.crs.to_wkt() if grid.crs else None
-        names = dict(enumerate(spec.classes))
+        names = dict(enumerate(spec.classes.names))
         on_map = partial(region_table, transform=grid.transform, crs=crs, class_names=names)
         about = {'metadata': record.metadata(), 'style': style, 'time': record.time}
         writers = [
@@ -97,7 +97,8 @@ def write_polygons(
 
 def _regions(dataset: rasterio.DatasetReader, spec: InputSpec) -> Iterator[Regions]:
     """Those of all classes but the background, in pixels."""
-    skip = [number for number, name in enumerate(spec.classes) if name == spec.background]
+    shown = spec.classes.foreground
+    skip = [number for number in range(len(spec.classes)) if number not in shown]
     polygoniser = StripPolygoniser(dataset.width, skip=[*skip, IGNORED])
     for row in range(0, dataset.height, _ROWS):
         rows = min(_ROWS, dataset.height - row)

@@ -16,7 +16,7 @@ from geo_mm.inference.predictor import Predictor
 def scenes_of(dataset: Sized) -> list[CatalogScene]:
     """The scenes that the chips of a dataset are cut from, each with a name of its own."""
     found = [
-        (entry, tuple(chips.metainfo['classes']), chips.label_options)
+        (entry, chips.classes.names, chips.label_options)
         for _, chips in chip_datasets(dataset)
         for entry in read_catalog(chips.scenes, root=chips.data_root or '', split=chips.split)
     ]

@@ -107,7 +107,7 @@ class PixelVoters(Voters):
         if len(found) != len(classes):
             raise ConfigError(
                 f'{member.checkpoint}: the model gives {len(found)} classes',
-                f'{len(classes)}: {", ".join(classes)}',
+                f'{len(classes)}: {", ".join(classes.names)}',
                 'set num_classes of the decode_head likewise and train again',
             )
 
@@ -131,7 +131,7 @@ def check_alike(members: Sequence[TrainedModel]) -> None:
     first = members[0]
     for other in members[1:]:
         for key in ('task', 'classes', 'bands', 'gsd', 'nodata'):
-            one, two = getattr(first.spec, key), getattr(other.spec, key)
+            one, two = _trait(first.spec, key), _trait(other.spec, key)
             if one != two:
                 raise SpecError(
                     f'{other.checkpoint} was trained with {key} {_shown(two)}, '
@@ -139,6 +139,11 @@ def check_alike(members: Sequence[TrainedModel]) -> None:
                     'models of the same task, classes, bands, GSD and nodata rule',
                     'predict with each on its own',
                 )
+
+
+def _trait(spec: InputSpec, key: str) -> object:
+    # Colours may differ, and are the first model's.
+    return spec.classes.names if key == 'classes' else getattr(spec, key)
 
 
 def _seen(member: TrainedModel, items: Sequence[dict], view: tuple[bool, int]) -> list[np.ndarray]:

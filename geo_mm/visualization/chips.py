@@ -41,12 +41,12 @@ def _draw_objects(inputs: np.ndarray, sample: BaseDataElement, spec: InputSpec) 
     if 'masks' in objects:
         for mask, label in zip(objects.masks.to_ndarray(), objects.labels, strict=True):
             inside = mask.astype(bool)
-            colour = np.array(spec.palette[label])
+            colour = np.array(spec.classes.colours[label])
             picture[inside] = picture[inside] * (1 - _MASK_OPACITY) + colour * _MASK_OPACITY
     image = Image.fromarray(picture)
     draw = ImageDraw.Draw(image)
     for box, label in zip(_boxes(objects), objects.labels, strict=True):
-        draw.rectangle(tuple(box), outline=spec.palette[label], width=2)
+        draw.rectangle(tuple(box), outline=spec.classes.colours[label], width=2)
     for box in _boxes(sample.ignored_instances):
         draw.rectangle(tuple(box), outline=INVALID_COLOUR, width=1)
     return image

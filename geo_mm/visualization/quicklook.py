@@ -35,11 +35,10 @@ def draw_pixels_quicklook(scene: Scene, classes: Path, spec: InputSpec) -> Image
 def overlay(picture: np.ndarray, classes: np.ndarray, spec: InputSpec) -> np.ndarray:
     """Class colours laid over a picture ``(h, w, 3)`` uint8, with outlines; the
     background and 255 stay clear."""
-    clear = {spec.classes.index(spec.background)} if spec.background in spec.classes else set()
     colours = np.zeros((256, 3), np.float32)
-    colours[: len(spec.palette)] = spec.palette
+    colours[: len(spec.classes)] = spec.classes.colours
     opacity = np.zeros(256, np.float32)
-    opacity[[i for i in range(len(spec.classes)) if i not in clear]] = _OPACITY
+    opacity[list(spec.classes.foreground)] = _OPACITY
     opacity = opacity[classes]
     # The same colour as what lies under it shows by its outline alone.
     opacity[(opacity > 0) & _borders(classes)] = 1
@@ -76,7 +75,7 @@ def draw_objects_quicklook(scene: Scene, objects: gpd.GeoDataFrame, spec: InputS
         for part in shapely.get_parts(outline):
             for ring in (part.exterior, *part.interiors):
                 points = [inverse @ point for point in ring.coords]
-                draw.line(points, fill=spec.palette[label], width=2)
+                draw.line(points, fill=spec.classes.colours[label], width=2)
     return _with_legend(image, spec)
 
 
@@ -91,7 +90,7 @@ def _with_legend(image: Image.Image, spec: InputSpec) -> Image.Image:
     canvas = Image.new('RGB', (max(image.width, 200), image.height + height), 'white')
     canvas.paste(image)
     draw = ImageDraw.Draw(canvas)
-    for row, (name, colour) in enumerate(zip(spec.classes, spec.palette, strict=True)):
+    for row, name, colour in spec.classes.items():
         top = image.height + 6 + row * _LEGEND_ROW
         draw.rectangle((8, top, 30, top + 14), fill=colour, outline='black')
         draw.text((38, top + 1), name, fill='black')

@@ -13,9 +13,10 @@ from mmengine.registry import MODELS
 from mmengine.structures import InstanceData
 from scipy import ndimage
 
+from geo_mm.classes import ClassSet
 from geo_mm.engine.launch import build_model, load_config
 from geo_mm.inference import TrainedModel
-from geo_mm.inputspec import InputSpec, palette_of
+from geo_mm.inputspec import InputSpec
 
 META_KEYS = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'pad_shape', 'scale_factor', 'flip')
 IMPORTS = dict(imports=['tests.data.models'], allow_failed_imports=False)
@@ -74,8 +75,9 @@ def spec_of(
     """An input spec for one-to-one normalisation, bound to no GSD."""
     spec = InputSpec(
         task=task,
-        classes=tuple(classes),
-        palette=palette_of(classes),
+        classes=ClassSet(
+            tuple(classes), background='background' if 'background' in classes else None
+        ),
         bands=tuple(bands),
         gsd=None,
         dtype='uint8',
@@ -83,7 +85,6 @@ def spec_of(
         mean=(0.0,) * len(bands),
         std=(1.0,) * len(bands),
         chip_size=(32, 32),
-        background='background' if 'background' in classes else None,
     )
     return replace(spec, **changes)
 

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from geo_mm.classes import ClassSet
 from geo_mm.formats.provenance import FileRecord, Provenance, file_records
-from geo_mm.inputspec import InputSpec, palette_of
+from geo_mm.inputspec import InputSpec
 
 CLASSES = ('background', 'road & rail', 'building')
 
@@ -11,8 +12,7 @@ CLASSES = ('background', 'road & rail', 'building')
 def input_spec(task: str = 'pixels') -> InputSpec:
     return InputSpec(
         task=task,
-        classes=CLASSES,
-        palette=palette_of(CLASSES),
+        classes=ClassSet(CLASSES, background='background'),
         bands=('Red', 'NIR'),
         gsd=0.5,
         dtype='uint16',
@@ -20,7 +20,6 @@ def input_spec(task: str = 'pixels') -> InputSpec:
         mean=(100.0, 200.0),
         std=(10.0, 20.0),
         chip_size=(256, 256),
-        background='background',
     )
 
 

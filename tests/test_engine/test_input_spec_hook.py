@@ -2,11 +2,11 @@
 
 import json
 
-import numpy as np
 import pytest
 import torch
 from mmengine.hooks import Hook
 
+from geo_mm.classes import ClassSet
 from geo_mm.engine import input_spec_of, launch
 from geo_mm.engine.checkpoints import read_checkpoint
 from geo_mm.errors import ConfigError
@@ -60,8 +60,7 @@ def test_a_checkpoint_says_what_its_model_must_be_fed(folder, more, checkpoint):
     spec = InputSpec.from_dict(read_checkpoint(folder / 'work' / checkpoint)['input_spec'])
     assert spec == InputSpec(
         task='pixels',
-        classes=('background', 'building'),
-        palette=spec.palette,
+        classes=ClassSet(('background', 'building'), background='background'),
         bands=('B1', 'B2', 'B3'),
         gsd=pytest.approx(0.5, rel=1e-3),
         dtype='uint8',
@@ -69,7 +68,6 @@ def test_a_checkpoint_says_what_its_model_must_be_fed(folder, more, checkpoint):
         mean=(100.0, 100.0, 100.0),
         std=(50.0, 50.0, 50.0),
         chip_size=(64, 64),
-        background='background',
     )
     written = json.loads((folder / 'work' / 'input_spec.json').read_text())
     assert InputSpec.from_dict(written) == spec
@@ -130,10 +128,10 @@ def test_spec_of_objects_over_scenes_of_different_gsd_and_type(tmp_path):
         scenes.append(dict(image=str(image), labels=str(labels)))
     dataset = build_dataset('det', scenes, nodata=None, chip_size=(32, 48))
     spec = input_spec_of(dataset, Model(mean=[1.0, 2.0], std=[3.0, 4.0]))
-    assert (spec.task, spec.dtype, spec.nodata, spec.background) == ('objects', 'int16', None, None)
+    assert (spec.task, spec.dtype, spec.nodata) == ('objects', 'int16', None)
     assert spec.gsd == pytest.approx(1.0, rel=1e-3)
     assert spec.chip_size == (32, 48)
-    assert np.shape(spec.palette) == (1, 3)
+    assert (len(spec.classes), spec.classes.background) == (1, None)
     asked = build_dataset('det', scenes, gsd=0.8)
     assert input_spec_of(asked, Model(mean=[1.0, 2.0], std=[3.0, 4.0])).gsd == 0.8
     with pytest.raises(ConfigError, match=r'(?s)has no mean and std.*GeoSegDataPreprocessor'):

@@ -28,8 +28,8 @@ def result(folder, made, crs='EPSG:32617'):
         1,
         'uint8',
         nodata=255,
-        colors=dict(enumerate(made.spec.palette)),
-        class_names=dict(enumerate(made.spec.classes)),
+        colors=dict(enumerate(made.spec.classes.colours)),
+        class_names=dict(enumerate(made.spec.classes.names)),
         band_names=['class'],
         tags=made.tags(),
     ) as writer:

@@ -136,7 +136,7 @@ def test_output_says_what_its_values_mean(tmp_path, model):
         assert dataset.profile['compress'] == 'deflate'
         assert dataset.descriptions == ('class',)
         assert dataset.overviews(1)
-        assert [dataset.colormap(1)[i][:3] for i in range(3)] == list(SPEC.palette)
+        assert [dataset.colormap(1)[i][:3] for i in range(3)] == list(SPEC.classes.colours)
         assert json.loads(dataset.tags()['GEO_MM_PROVENANCE']) == {'a': 1}
     names = ElementTree.parse(tmp_path / 'out.tif.aux.xml').iter('Category')
     assert [item.text for item in names] == list(CLASSES)

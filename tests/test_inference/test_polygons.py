@@ -31,7 +31,7 @@ COLUMNS = ['class', 'class_id', 'pixels', 'area_m2', 'geometry']
 def raster(folder, classes, crs=UTM_17N, transform=TRANSFORM):
     """A class raster without a model."""
     grid = Grid(transform, *classes.shape[::-1], crs and rasterio.crs.CRS.from_user_input(crs))
-    colors = dict(enumerate(SPEC.palette))
+    colors = dict(enumerate(SPEC.classes.colours))
     with RasterWriter(folder / 'a.tif', grid, 1, 'uint8', nodata=255, colors=colors) as writer:
         writer.write(classes.astype('uint8'))
     return folder / 'a.tif'

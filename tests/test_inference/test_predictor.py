@@ -389,7 +389,7 @@ def test_quicklook_shows_classes_missing_data_and_a_legend(tmp_path, pixel_model
     assert picture.height > 90  # the legend stands below
     assert {picture.getpixel((x, y)) for x in (61, 100) for y in (41, 80)} == {MAGENTA}
     legend = picture.crop((0, 90, picture.width, picture.height))
-    assert {color for _, color in legend.getcolors(10_000)} >= set(PIXELS.palette)
+    assert {color for _, color in legend.getcolors(10_000)} >= set(PIXELS.classes.colours)
     # Bands shown: Red for all three, so pixels without a class colour are grey.
     assert len(set(picture.getpixel((30, 20)))) == 1
     assert len(set(picture.getpixel((30, 60)))) == 3

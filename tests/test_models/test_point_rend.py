@@ -218,7 +218,7 @@ def test_from_training_to_prediction(tmp_path):
         runner.train()
         weights = find_latest_checkpoint(str(tmp_path))
         model = TrainedModel(checkpoint=weights, config=load_config(path), device='cpu')
-    assert model.spec.classes == ('background', 'building')
+    assert model.spec.classes.names == ('background', 'building')
     scene = Scene.open(tmp_path / 'scene.tif')
     tile = tile_plan(scene.width, scene.height, 70, 10)[0]
     inputs, valid = model.load(scene, tile)

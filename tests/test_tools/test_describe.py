@@ -34,8 +34,8 @@ def class_raster(path, made):
         1,
         'uint8',
         nodata=255,
-        colors=dict(enumerate(made.spec.palette)),
-        class_names=dict(enumerate(made.spec.classes)),
+        colors=dict(enumerate(made.spec.classes.colours)),
+        class_names=dict(enumerate(made.spec.classes.names)),
         band_names=['class'],
         tags=made.tags(),
     ) as writer:

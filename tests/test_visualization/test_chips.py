@@ -23,8 +23,8 @@ def test_classes_with_outlines_over_the_chip_and_ignored_pixels_magenta():
     chip = draw_chip(np.zeros((4, 8, 9), np.float32), sample, spec)
     assert chip.size == (9, 8)
     assert chip.getpixel((8, 7)) == MAGENTA
-    assert chip.getpixel((3, 2)) == spec.palette[1]  # its outline
-    inside = [int(part * 0.35) for part in spec.palette[1]]
+    assert chip.getpixel((3, 2)) == spec.classes.colours[1]  # its outline
+    inside = [int(part * 0.35) for part in spec.classes.colours[1]]
     np.testing.assert_allclose(chip.getpixel((3, 3)), inside, atol=1)
     assert chip.getpixel((0, 0)) == (0, 0, 0)
 
@@ -46,8 +46,8 @@ def test_boxes_in_the_colour_of_their_class_and_ignored_ones_magenta():
     spec = spec_of('objects', ('house', 'tree'), BANDS)
     sample = object_sample([[2, 3, 12, 13], [20, 3, 28, 13]], [0, 1], [[30, 20, 38, 28]])
     chip = draw_chip(np.zeros((4, 30, 40), np.float32), sample, spec)
-    assert chip.getpixel((2, 8)) == spec.palette[0]
-    assert chip.getpixel((20, 8)) == spec.palette[1]
+    assert chip.getpixel((2, 8)) == spec.classes.colours[0]
+    assert chip.getpixel((20, 8)) == spec.classes.colours[1]
     assert chip.getpixel((30, 24)) == MAGENTA
     assert chip.getpixel((7, 8)) == (0, 0, 0)
 
@@ -58,7 +58,7 @@ def test_masks_are_filled():
     spec = spec_of('objects', ('house',), BANDS)
     sample = object_sample([[2, 3, 14, 15]], [0], masks=BitmapMasks(mask, 30, 40))
     chip = draw_chip(np.zeros((4, 30, 40), np.float32), sample, spec)
-    assert chip.getpixel((7, 7)) == tuple(int(part * 0.4) for part in spec.palette[0])
+    assert chip.getpixel((7, 7)) == tuple(int(part * 0.4) for part in spec.classes.colours[0])
     assert chip.getpixel((11, 7)) == (0, 0, 0)
 
 

@@ -16,7 +16,7 @@ def test_overlay_mixes_colours_and_leaves_background_and_no_data_clear():
     picture = np.full((3, 12, 3), 100, np.uint8)
     classes = np.repeat(np.array([[0, 1, 2, 255]], np.uint8), 3, axis=0).repeat(3, axis=1)
     mixed = overlay(picture, classes, SPEC)[1, 1::3]  # the middle of each
-    expected = [np.array(SPEC.palette[i]) * 0.35 + 65 for i in (1, 2)]
+    expected = [np.array(SPEC.classes.colours[i]) * 0.35 + 65 for i in (1, 2)]
     np.testing.assert_allclose(mixed, [(100,) * 3, *expected, (100,) * 3], atol=1)
 
 
@@ -24,8 +24,8 @@ def test_overlay_outlines_classes_in_their_full_colour():
     classes = np.array([[0, 0, 1, 1, 1, 1]], np.uint8)
     mixed = overlay(np.full((1, 6, 3), 100, np.uint8), classes, SPEC)
     np.testing.assert_array_equal(mixed[0, 1], (100,) * 3)
-    np.testing.assert_array_equal(mixed[0, 2], SPEC.palette[1])
-    assert (mixed[0, 3] != SPEC.palette[1]).any()
+    np.testing.assert_array_equal(mixed[0, 2], SPEC.classes.colours[1])
+    assert (mixed[0, 3] != SPEC.classes.colours[1]).any()
 
 
 def test_overlay_shows_all_classes_where_none_is_background():
@@ -59,10 +59,10 @@ def test_outlines_lie_on_the_objects(tmp_path):
     )
     spec = spec_of('objects', ('a', 'b', 'c'))
     picture = np.array(draw_objects_quicklook(scene, objects, spec))[:100, :120]
-    drawn = (picture == spec.palette[2]).all(axis=2)
+    drawn = (picture == spec.classes.colours[2]).all(axis=2)
     rows, cols = np.nonzero(drawn)
     assert (abs(rows.min() - 30), abs(rows.max() - 60)) <= (1, 1)
     assert (abs(cols.min() - 40), abs(cols.max() - 90)) <= (1, 1)
     assert drawn[45, 59:62].any()  # the hole's edge
     assert not drawn[45, 63:67].any()
-    assert (picture == spec.palette[1]).all(axis=2)[34, 50]
+    assert (picture == spec.classes.colours[1]).all(axis=2)[34, 50]

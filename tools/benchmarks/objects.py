@@ -35,6 +35,7 @@ from rich.progress import track
 from rich.table import Table
 from scipy import ndimage
 
+from geo_mm.classes import ClassSet
 from geo_mm.inference.objects import predict_objects
 from geo_mm.inputspec import InputSpec
 from geo_mm.labels import SceneLabels
@@ -135,8 +136,7 @@ class Oracle:
     def __init__(self, sizes: np.ndarray, *, masks: bool = False, jitter: float = 0.0) -> None:
         self.spec = InputSpec(
             task='objects',
-            classes=('object',),
-            palette=((255, 0, 0),),
+            classes=ClassSet(('object',), ((255, 0, 0),)),
             bands=('number',),
             gsd=None,
             dtype='uint16',

@@ -39,12 +39,13 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from geo_mm.classes import ClassSet
 from geo_mm.engine.channels_last_hook import use_channels_last
 from geo_mm.engine.launch import build_model, load_config
 from geo_mm.inference import Predictor
 from geo_mm.inference.blending import StripBlender
 from geo_mm.inference.tiles import rows_of
-from geo_mm.inputspec import InputSpec, palette_of
+from geo_mm.inputspec import InputSpec
 from geo_mm.raster import Scene, tile_plan
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,8 +89,7 @@ def write_checkpoint(config: Config, path: Path) -> Path:
     """A checkpoint as tools/train.py writes it, with random weights."""
     spec = InputSpec(
         task='pixels',
-        classes=CLASSES,
-        palette=palette_of(CLASSES),
+        classes=ClassSet(CLASSES, background='background'),
         bands=('red', 'green', 'blue'),
         gsd=0.5,
         dtype='uint8',
@@ -97,7 +97,6 @@ def write_checkpoint(config: Config, path: Path) -> Path:
         mean=tuple(MEAN),
         std=tuple(STD),
         chip_size=(256, 256),
-        background='background',
     )
     init_default_scope(config.default_scope)
     torch.manual_seed(0)

@@ -71,7 +71,8 @@ def main() -> None:
     if args.prediction:
         classes = read_onto(args.prediction, item.scene.grid, window, fill=IGNORED)
         panels['prediction'] = overlay(picture, classes.astype(np.uint8), spec)
-    sheet = side_by_side(panels, list(zip(spec.classes, spec.palette, strict=True)), args.panel)
+    legend = [(name, colour) for _, name, colour in spec.classes.items()]
+    sheet = side_by_side(panels, legend, args.panel)
     path = Path(args.output)
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path, quality=85)
