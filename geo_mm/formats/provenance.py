@@ -20,8 +20,8 @@ import rasterio
 import geo_mm
 from geo_mm.errors import OutputError, SpecError
 from geo_mm.inputspec import InputSpec
+from geo_mm.paths import absolute
 from geo_mm.raster.handles import is_remote, open_quietly
-from geo_mm.raster.sources import normalised
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class FileRecord:
         Raises:
             OSError: If a local file cannot be read.
         """
-        path = normalised(path)
+        path = absolute(path)
         if path.startswith(('http://', 'https://', '/vsicurl/')):
             return cls._of_url(path)
         if is_remote(path) or not os.path.isfile(path):
@@ -173,11 +173,11 @@ def file_records(paths: Iterable[str | os.PathLike]) -> tuple[FileRecord, ...]:
     """Describe the files of scenes, those that a VRT is made of included."""
     found: dict[str, None] = {}
     for path in paths:
-        path = normalised(path)
+        path = absolute(path)
         found[path] = None
         if path.lower().endswith('.vrt'):
             with open_quietly(path) as dataset:
-                found.update(dict.fromkeys(map(normalised, dataset.files)))
+                found.update(dict.fromkeys(map(absolute, dataset.files)))
     return tuple(FileRecord.of(path) for path in found)
 
 

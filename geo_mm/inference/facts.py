@@ -19,7 +19,7 @@ from geo_mm.inference.limits import most_objects
 from geo_mm.inference.model import TrainedModel
 from geo_mm.inference.options import WRITING, PredictOptions
 from geo_mm.inference.sources import Area
-from geo_mm.raster.sources import normalised
+from geo_mm.paths import absolute
 
 
 def run_facts(
@@ -99,7 +99,7 @@ def provenance(
         names.append('objects_per_tile')
     return Provenance(
         checkpoints=tuple(
-            FileRecord(normalised(model.checkpoint), sha256=digest)
+            FileRecord(absolute(model.checkpoint), sha256=digest)
             for model, digest in zip(models, hashes, strict=True)
         ),
         spec=models[0].spec,

@@ -1,19 +1,19 @@
 """Label rasters read onto another grid."""
 
-import functools
 import os
 
 import numpy as np
-import pyproj
 import rasterio
 from rasterio.enums import MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterioWindow
 
 from geo_mm.errors import LabelError
+from geo_mm.paths import absolute, reason
 from geo_mm.raster import handles
 from geo_mm.raster.grid import Grid, Window
-from geo_mm.raster.sources import check_georeference, file_stamp, gdal_reason, normalised
+from geo_mm.raster.projection import transformer
+from geo_mm.raster.sources import check_georeference, file_stamp
 
 _ROUNDING = 1e-6  # pixels
 
@@ -43,7 +43,7 @@ def read_onto(
             only one of raster and grid has a CRS.
         SceneError: If it is georeferenced by control points or RPCs only.
     """
-    path = normalised(path)
+    path = absolute(path)
     try:
         with handles.environment(path):
             dataset = handles.dataset(path, file_stamp(path))
@@ -51,7 +51,7 @@ def read_onto(
             return _look_up(dataset, *_places(dataset, grid, window), fill, band)
     except RasterioError as error:
         raise LabelError(
-            f'{path}: cannot be read as a label raster: {gdal_reason(error)}',
+            f'{path}: cannot be read as a label raster: {reason(error)}',
             'a complete raster file with class numbers',
             'check the path and the file with: rio info FILE',
         ) from error
@@ -88,14 +88,9 @@ def _places(
             # The usual case: rows depend on y only and columns on x only.
             return _index(relative.a * x + relative.c), _index(relative.e * y + relative.f)
         return tuple(map(_index, relative @ (x, y)))
-    to_dataset = _transformer(grid.crs.to_wkt(), dataset.crs.to_wkt())
+    to_dataset = transformer(grid.crs, dataset.crs)
     map_x, map_y = to_dataset.transform(*np.broadcast_arrays(*(transform @ (x, y))))
     return tuple(map(_index, ~dataset.transform @ (map_x, map_y)))
-
-
-@functools.lru_cache(maxsize=32)
-def _transformer(source: str, target: str) -> pyproj.Transformer:
-    return pyproj.Transformer.from_crs(source, target, always_xy=True)
 
 
 def _index(position: np.ndarray) -> np.ndarray:

@@ -1,23 +1,17 @@
 """Cloud Optimized GeoTIFF: the form in which rasters are kept."""
 
-import contextlib
 import os
-import uuid
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from rasterio._err import CPLE_BaseError  # what rasterio.shutil.copy raises; public nowhere
 from rasterio.errors import RasterioError
 from rasterio.shutil import copy
 
-from geo_mm.errors import OutputError
+from geo_mm.paths import atomic_write, reported
 from geo_mm.raster import handles
-from geo_mm.raster.sources import gdal_reason
 
 BLOCK = 512  # pixels on a side of a stored block
-
-_SUFFIXES = ('', '.aux.xml', '.ovr', '.ovr.tmp', '.msk.ovr.tmp')
-"""What GDAL puts beside a GeoTIFF, also while it is at work."""
 
 
 def write_cog(source: str | os.PathLike, path: str | os.PathLike, *, classes: bool) -> Path:
@@ -46,15 +40,10 @@ def write_cog(source: str | os.PathLike, path: str | os.PathLike, *, classes: bo
         OutputError: If it cannot be written.
     """
     source, path = os.fspath(source), Path(path)
-    partial = hidden_beside(path)
-    try:
-        with reported(path):
-            _copy(source, partial, classes)
-            check_complete(partial)
-            os.replace(partial, path)
-            _move_table(partial, path)
-    finally:
-        discard(partial)
+    # Not flushed to the disk: after a power failure it can be made again.
+    with gdal_reported(path), atomic_write(path, sidecars=['.aux.xml'], sync=False) as partial:
+        _copy(source, partial, classes)
+        check_complete(partial)
     return path
 
 
@@ -74,49 +63,15 @@ def _copy(source: str, partial: Path, classes: bool) -> None:
     )
 
 
-def _move_table(partial: Path, path: Path) -> None:
-    """Give GDAL's own sidecar file the final name, and remove an outdated one."""
-    table, sidecar = (Path(f'{name}.aux.xml') for name in (partial, path))
-    if table.exists():
-        os.replace(table, sidecar)
-    else:
-        sidecar.unlink(missing_ok=True)
-
-
 def block_size(longest: int) -> int:
     """Side of the blocks of a raster: a small one does not need 512 pixels."""
     # TIFF wants multiples of 16, and GDAL's COG no less than 128.
     return min(BLOCK, max(128, -(-longest // 16) * 16))
 
 
-def hidden_beside(path: Path) -> Path:
-    """A name for the file while it grows: same folder, so that it can be renamed."""
-    # The suffix stays: GDAL names sidecar files after it.
-    return path.with_name(f'.{path.stem}-{uuid.uuid4().hex[:8]}.tif')
-
-
-def discard(path: Path) -> None:
-    """Remove a GeoTIFF and all that GDAL put beside it."""
-    for suffix in _SUFFIXES:
-        with contextlib.suppress(OSError):
-            Path(f'{path}{suffix}').unlink()
-
-
-@contextlib.contextmanager
-def reported(path: Path) -> Iterator[None]:
-    """Turn trouble with writing ``path`` into one message.
-
-    Raises:
-        OutputError: In place of errors of rasterio, GDAL and the system.
-    """
-    try:
-        yield
-    except (OSError, RasterioError, CPLE_BaseError) as error:
-        raise OutputError(
-            f'{path}: cannot be written: {gdal_reason(error)}',
-            'a folder you may write to, with enough free space',
-            'choose another output folder or free some space',
-        ) from error
+def gdal_reported(path: Path) -> AbstractContextManager:
+    """:func:`geo_mm.paths.reported`, for errors of rasterio and GDAL as well."""
+    return reported(path, also=(RasterioError, CPLE_BaseError))
 
 
 def check_complete(path: Path) -> None:

@@ -8,9 +8,15 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import pyproj
+import numpy as np
+import shapely
 from affine import Affine
+from pyproj.exceptions import ProjError
 from rasterio.crs import CRS
+
+from geo_mm.raster.projection import GEOD, bounds_in, transformer
+
+_ROUNDING = 1e-6  # pixels
 
 
 class Window(NamedTuple):
@@ -98,11 +104,62 @@ class Grid:
         if self.crs is None:
             return None
         x, y = self.width / 2, self.height / 2
-        to_lonlat = pyproj.Transformer.from_crs(self.crs.to_wkt(), 'EPSG:4326', always_xy=True)
+        to_lonlat = transformer(self.crs)
         pixels = ((x, y), (x + 1, y), (x, y + 1))
-        (lon, lat), right, down = (to_lonlat.transform(*(self.transform @ p)) for p in pixels)
-        geod = pyproj.Geod(ellps='WGS84')
-        return geod.inv(lon, lat, *right)[2], geod.inv(lon, lat, *down)[2]
+        here, right, down = (to_lonlat.transform(*(self.transform @ p)) for p in pixels)
+        return GEOD.inv(*here, *right)[2], GEOD.inv(*here, *down)[2]
+
+    @property
+    def footprint(self) -> shapely.Polygon:
+        """The ground it covers, in map units; a rectangle, maybe a rotated one."""
+        corners = ((0, 0), (self.width, 0), (self.width, self.height), (0, self.height))
+        return shapely.Polygon([self.transform @ corner for corner in corners])
+
+    @property
+    def lonlat_bounds(self) -> tuple[float, float, float, float] | None:
+        """``(west, south, east, north)`` in degrees; None without a place on Earth."""
+        return None if self.crs is None else bounds_in(self.bounds, self.crs)
+
+    def lonlat_footprint(self, parts: int = 16) -> shapely.Polygon | None:
+        """The ground it covers in degrees, where its edges are curves.
+
+        Args:
+            parts: Straight pieces that each edge is made of.
+
+        Returns:
+            None without a CRS, or where that has no place on Earth.
+        """
+        if self.crs is None:
+            return None
+        steps = np.linspace(0, 1, parts + 1)[:-1]
+        # Counterclockwise on a map with north up, as GeoJSON wants it.
+        x = np.concatenate([0 * steps, steps, 0 * steps + 1, 1 - steps]) * self.width
+        y = np.concatenate([steps, 0 * steps + 1, 1 - steps, 0 * steps]) * self.height
+        try:
+            lonlat = transformer(self.crs).transform(*(self.transform @ (x, y)))
+        except ProjError:
+            return None
+        outline = np.stack(lonlat, axis=1)
+        return shapely.Polygon(outline) if np.isfinite(outline).all() else None
+
+    def window_of(self, bounds: tuple[float, float, float, float]) -> Window:
+        """The pixels that a rectangle in map units touches, also outside the grid.
+
+        Args:
+            bounds: ``(min_x, min_y, max_x, max_y)`` in the grid's CRS.
+        """
+        min_x, min_y, max_x, max_y = bounds
+        corners = [~self.transform @ (x, y) for x in (min_x, max_x) for y in (min_y, max_y)]
+        cols, rows = zip(*corners, strict=True)
+        # A rectangle along pixel edges takes no pixel more, rounding or not.
+        left, top = (math.floor(min(values) + _ROUNDING) for values in (cols, rows))
+        right, bottom = (math.ceil(max(values) - _ROUNDING) for values in (cols, rows))
+        return Window(left, top, max(right - left, 0), max(bottom - top, 0))
+
+    def pad(self, cols: int, rows: int | None = None) -> 'Grid':
+        """The grid with so many columns more at the left and right, rows at top and bottom."""
+        rows = cols if rows is None else rows
+        return self.crop(Window(-cols, -rows, self.width + 2 * cols, self.height + 2 * rows))
 
     def window_transform(self, window: Window) -> Affine:
         """Pixel coordinates inside ``window`` to map coordinates."""

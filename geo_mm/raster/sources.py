@@ -1,7 +1,6 @@
 """One raster file: what it says about itself, and its pixels with their mask."""
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,6 +14,7 @@ from rasterio.errors import RasterioError, RasterioIOError
 from rasterio.windows import Window as RasterioWindow
 
 from geo_mm.errors import SceneError
+from geo_mm.paths import absolute, is_missing, reason
 from geo_mm.raster import handles
 from geo_mm.raster.grid import Grid, Window
 
@@ -59,7 +59,7 @@ class Source:
         Raises:
             SceneError: If it is missing, unreadable or not georeferenced by a transform.
         """
-        path = normalised(path)
+        path = absolute(path)
         try:
             with handles.open_quietly(path) as dataset:
                 _check(path, dataset)
@@ -172,7 +172,7 @@ class Source:
         except RasterioError as error:
             raise SceneError(
                 f'{self.path}: cannot read the window of {window.width} x {window.height} pixels '
-                f'at column {window.col_off}, row {window.row_off}: {gdal_reason(error)}',
+                f'at column {window.col_off}, row {window.row_off}: {reason(error)}',
                 'a complete file, and for a VRT all of its sources',
                 'copy or download the file again, or remove it from the list of scenes',
             ) from error
@@ -210,16 +210,6 @@ class Source:
         return handles.dataset(self.path, self.stamp, level)
 
 
-def normalised(path: str | os.PathLike) -> str:
-    """A string for GDAL; plain local paths become absolute."""
-    path = os.fspath(path)
-    virtual = path.startswith(('/vsi', '<')) or '://' in path
-    prefixed = re.match(r'^[A-Za-z0-9_]{2,}:', path) is not None
-    if virtual or (prefixed and not os.path.exists(path)):
-        return path
-    return os.path.abspath(path)
-
-
 def _check(path: str, dataset: rasterio.DatasetReader) -> None:
     """Refuse what has no pixels or cannot be placed on the Earth by a transform."""
     if dataset.count == 0:
@@ -254,25 +244,17 @@ def check_georeference(path: str, dataset: rasterio.DatasetReader) -> None:
 
 
 def _unreadable(path: str, error: RasterioIOError) -> SceneError:
-    virtual = path.startswith(('/vsi', '<')) or '://' in path
-    if not virtual and not os.path.exists(path):
+    if is_missing(path):
         return SceneError(
             f'{path}: no such file',
             'an existing raster',
             'check the path; relative paths start at the current folder',
         )
     return SceneError(
-        f'{path}: cannot be opened as a raster: {gdal_reason(error)}',
+        f'{path}: cannot be opened as a raster: {reason(error)}',
         'a file in a raster format that GDAL reads, complete and with all files it refers to',
         'check it with: rio info FILE',
     )
-
-
-def gdal_reason(error: BaseException) -> str:
-    """The innermost message, which is GDAL's own."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return str(error).strip()
 
 
 def file_stamp(path: str) -> int:

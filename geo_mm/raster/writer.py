@@ -14,14 +14,8 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterioWindow
 
 from geo_mm.errors import OutputError
-from geo_mm.raster.cog import (
-    block_size,
-    check_complete,
-    discard,
-    hidden_beside,
-    reported,
-    write_cog,
-)
+from geo_mm.paths import discard, hidden_beside
+from geo_mm.raster.cog import block_size, check_complete, gdal_reported, write_cog
 from geo_mm.raster.grid import Grid, Window
 
 
@@ -200,7 +194,7 @@ class RasterWriter:
     @contextlib.contextmanager
     def _reported(self) -> Iterator[None]:
         try:
-            with reported(self.path):
+            with gdal_reported(self.path):
                 yield
         except OutputError:
             self._abandon()
