@@ -11,8 +11,8 @@ import shapely
 
 from geo_mm.errors import LabelError
 from geo_mm.evaluation.places import (
+    areas_of,
     check_both_crs,
-    ground_areas,
     in_crs,
     metres_per_unit,
     no_common_area,
@@ -63,7 +63,7 @@ class ObjectTable:
     def as_boxes(self) -> 'ObjectTable':
         """Bounding boxes in the place of outlines."""
         boxes = shapely.box(*shapely.bounds(self.geometries).reshape(-1, 4).T)
-        return replace(self, geometries=boxes, areas=ground_areas(boxes, self.crs))
+        return replace(self, geometries=boxes, areas=areas_of(boxes, self.crs))
 
 
 def read_objects(
@@ -113,7 +113,7 @@ def read_objects(
         names,
         classes,
         names == IGNORE,
-        ground_areas(geometries, gdf.crs),
+        areas_of(geometries, gdf.crs),
         scores,
         rows['fid'].to_numpy(np.int64),
     )

@@ -6,24 +6,27 @@ import shapely
 from pyproj.exceptions import ProjError
 
 from geo_mm.errors import LabelError
-from geo_mm.labels.placing import lonlat_bounds
+from geo_mm.raster.projection import bounds_in, ground_areas
 
 
-def ground_areas(geometries: np.ndarray, crs: object) -> np.ndarray:
-    """Areas in m2 on the ellipsoid; in square map units without a CRS.
+def areas_of(geometries: np.ndarray, crs: object) -> np.ndarray:
+    """Areas in m2 on the ground; in square map units without a CRS.
 
-    They are measured in a Lambert azimuthal equal-area projection around the
-    objects: areas in Web Mercator are too large by a quarter already at 27
-    degrees north, and those in degrees are no areas.
-
-    Args:
-        geometries: (N,) polygons.
-        crs: Their CRS.
+    Raises:
+        LabelError: If they have no place on Earth.
     """
-    if crs is None or not len(geometries):
+    if crs is None:
         return shapely.area(geometries).astype(np.float64)
-    transformer = _to_equal_area(shapely.total_bounds(geometries), crs)
-    return shapely.area(_transformed(geometries, transformer))
+    areas = ground_areas(geometries, crs)
+    if np.isnan(areas).any():
+        name = pyproj.CRS.from_user_input(crs).name
+        raise LabelError(
+            f'coordinates {extent(shapely.total_bounds(geometries), None)} have no place on Earth '
+            f'in {name}',
+            'coordinates that fit the CRS',
+            'check whether the CRS of the layer is right',
+        )
+    return areas
 
 
 def metres_per_unit(x: np.ndarray, y: np.ndarray, crs: object) -> tuple[np.ndarray, np.ndarray]:
@@ -95,7 +98,7 @@ def no_common_area(pred_name, pred_bounds, truth_name, truth_bounds, crs, hint: 
 
 def extent(bounds, crs: object) -> str:
     """Bounds in degrees, or in map units where they have no place on Earth."""
-    lonlat = None if crs is None else lonlat_bounds(bounds, crs)
+    lonlat = None if crs is None else bounds_in(bounds, crs)
     if lonlat:
         west, south, east, north = lonlat
         return f'lon {west:.5f} to {east:.5f}, lat {south:.5f} to {north:.5f}'
@@ -106,20 +109,6 @@ def extent(bounds, crs: object) -> str:
 def touch(a, b) -> bool:
     """Whether two bounds share a point."""
     return a[0] <= b[2] and b[0] <= a[2] and a[1] <= b[3] and b[1] <= a[3]
-
-
-def _to_equal_area(bounds: np.ndarray, crs: object) -> pyproj.Transformer:
-    crs = pyproj.CRS.from_user_input(crs)
-    to_lonlat = pyproj.Transformer.from_crs(crs, 'EPSG:4326', always_xy=True)
-    lon, lat = to_lonlat.transform((bounds[0] + bounds[2]) / 2, (bounds[1] + bounds[3]) / 2)
-    if not np.isfinite([lon, lat]).all():
-        raise LabelError(
-            f'coordinates {extent(bounds, None)} have no place on Earth in {crs.name}',
-            'coordinates that fit the CRS',
-            'check whether the CRS of the layer is right',
-        )
-    equal_area = pyproj.CRS.from_dict({'proj': 'laea', 'lat_0': lat, 'lon_0': lon})
-    return pyproj.Transformer.from_crs(crs, equal_area, always_xy=True)
 
 
 def _transformed(geometries: np.ndarray, transformer: pyproj.Transformer) -> np.ndarray:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pyproj
 import rasterio
 import shapely
 from pyproj.exceptions import ProjError
@@ -15,6 +14,7 @@ from pyproj.exceptions import ProjError
 from geo_mm.formats.provenance import FileRecord, Provenance, file_sha256
 from geo_mm.inputspec import InputSpec
 from geo_mm.raster import Grid
+from geo_mm.raster.projection import LONLAT, moved
 
 STAC_VERSION = '1.1.0'
 
@@ -106,8 +106,7 @@ def _footprint(grid: Grid) -> shapely.Polygon | None:
     x = np.concatenate([0 * steps, steps, 0 * steps + 1, 1 - steps]) * grid.width
     y = np.concatenate([steps, 0 * steps + 1, 1 - steps, 0 * steps]) * grid.height
     try:
-        to_lonlat = pyproj.Transformer.from_crs(grid.crs.to_wkt(), 'EPSG:4326', always_xy=True)
-        lonlat = np.stack(to_lonlat.transform(*(grid.transform @ (x, y))), axis=1)
+        lonlat = moved(np.column_stack(grid.transform @ (x, y)), grid.crs, LONLAT)
     except ProjError:
         return None
     if not np.isfinite(lonlat).all():

@@ -20,7 +20,8 @@ from geo_mm.inference.model import TrainedModel
 from geo_mm.inference.tiles import Predicted, predicted_rows, rows_of
 from geo_mm.inputspec import InputSpec
 from geo_mm.raster import Scene, Tile, Window
-from geo_mm.vectorize import areas_m2, mask_to_polygon
+from geo_mm.raster.projection import ground_areas
+from geo_mm.vectorize import mask_to_polygon
 
 LEAST_OVERLAP = 2 * int(EDGE)
 """Pixels that neighbouring tiles must share, so that both see a part of what
@@ -145,7 +146,7 @@ def merge_rows(
         'class': np.array([spec.classes.names[label] for label in objects.labels], dtype=object),
         'class_id': objects.labels,
         'score': objects.scores.round(4),
-        'area_m2': areas_m2(geometry),
+        'area_m2': ground_areas(geometry.array, geometry.crs),
         'tile': np.array([f'{row}/{col}' for row, col in places.tolist()], dtype=object),
     }
     return gpd.GeoDataFrame(table, geometry=geometry)

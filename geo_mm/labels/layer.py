@@ -13,10 +13,11 @@ import pyproj
 import shapely
 
 from geo_mm.errors import LabelError
-from geo_mm.labels.placing import inside_box, lonlat_bounds, place
+from geo_mm.labels.placing import inside_box, place
 from geo_mm.labels.reading import layer_name, read_layer, single_parts
 from geo_mm.labels.scene_labels import IGNORE_LABEL, SceneLabels
 from geo_mm.raster.grid import Grid
+from geo_mm.raster.projection import bounds_in
 
 NULL = '<null>'
 IGNORE = 'ignore'
@@ -151,8 +152,8 @@ class LabelLayer:
         bounds = self.gdf.total_bounds
         hint = 'check that labels and image belong together and that both CRSs are right'
         if self.gdf.crs is not None:
-            place_of_scene = lonlat_bounds(grid.bounds, grid.crs.to_wkt())
-            swapped = lonlat_bounds(bounds[[1, 0, 3, 2]], self.gdf.crs)
+            place_of_scene = bounds_in(grid.bounds, grid.crs.to_wkt())
+            swapped = bounds_in(bounds[[1, 0, 3, 2]], self.gdf.crs)
             if place_of_scene and swapped and _overlap(place_of_scene, swapped):
                 hint = 'x and y of the labels look swapped: exchange them (QGIS: Swap X and Y)'
         scene_crs = grid.crs and grid.crs.to_wkt()
@@ -297,7 +298,7 @@ def _extent(bounds, crs: object) -> str:
     if crs is not None:
         crs = pyproj.CRS.from_user_input(crs)
         name = ':'.join(crs.to_authority() or [crs.name])
-        lonlat = lonlat_bounds(bounds, crs)
+        lonlat = bounds_in(bounds, crs)
         if lonlat:
             west, south, east, north = lonlat
             return f'lon {west:.5f} to {east:.5f}, lat {south:.5f} to {north:.5f} ({name})'

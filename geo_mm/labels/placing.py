@@ -12,6 +12,7 @@ from pyproj.exceptions import ProjError
 from geo_mm.errors import LabelError
 from geo_mm.labels.reading import single_parts
 from geo_mm.raster.grid import Grid, Window
+from geo_mm.raster.projection import same, transformer
 
 logger = logging.getLogger(__name__)
 
@@ -44,9 +45,9 @@ def place(
     Raises:
         LabelError: If no transformation exists between the two systems.
     """
-    transformer = _transformer(crs, grid)
-    near, owner = _cut_out(geometries, _surroundings(grid, transformer, margin))
-    to_pixels = _to_pixels(transformer, grid)
+    to_grid = _to_grid(crs, grid)
+    near, owner = _cut_out(geometries, _surroundings(grid, to_grid, margin))
+    to_pixels = _to_pixels(to_grid, grid)
     placed = shapely.transform(_densify(near, to_pixels), to_pixels)
     xy, found = shapely.get_coordinates(placed, return_index=True)
     lost = np.unique(found[~np.isfinite(xy).all(axis=1)])
@@ -60,33 +61,22 @@ def inside_box(width: float, height: float, x: float = 0.0, y: float = 0.0) -> s
     return shapely.box(x + EDGE, y + EDGE, x + width - EDGE, y + height - EDGE)
 
 
-def lonlat_bounds(bounds, crs: object) -> tuple[float, float, float, float] | None:
-    """Bounds in degrees, or None where they have none."""
-    try:
-        transformer = pyproj.Transformer.from_crs(crs, 'EPSG:4326', always_xy=True)
-        lonlat = transformer.transform_bounds(*bounds)
-    except ProjError:
-        return None
-    return lonlat if np.isfinite(lonlat).all() else None
-
-
-def _transformer(crs: pyproj.CRS | None, grid: Grid) -> pyproj.Transformer | None:
+def _to_grid(crs: pyproj.CRS | None, grid: Grid) -> pyproj.Transformer | None:
+    """From a layer's CRS to that of a grid; None if they are the same or there is none."""
     if crs is None:
         return None
-    target = pyproj.CRS.from_user_input(grid.crs.to_wkt())
-    if crs.equals(target, ignore_axis_order=True):
-        return None
     try:
-        return pyproj.Transformer.from_crs(crs, target, always_xy=True)
+        return None if same(crs, grid.crs) else transformer(crs, grid.crs)
     except ProjError as error:
+        name = pyproj.CRS.from_user_input(grid.crs.to_wkt()).name
         raise LabelError(
-            f'no transformation leads from {crs.name} (labels) to {target.name} (scene): {error}',
+            f'no transformation leads from {crs.name} (labels) to {name} (scene): {error}',
             'labels and scene in systems that PROJ can relate',
         ) from error
 
 
 def _surroundings(
-    grid: Grid, transformer: pyproj.Transformer | None, margin: float
+    grid: Grid, to_grid: pyproj.Transformer | None, margin: float
 ) -> np.ndarray | None:
     """Boxes in the layer's CRS around all that is near the grid.
 
@@ -96,9 +86,9 @@ def _surroundings(
     pad_x, pad_y = (max(side, math.ceil(margin)) for side in (grid.width, grid.height))
     window = Window(-pad_x, -pad_y, grid.width + 2 * pad_x, grid.height + 2 * pad_y)
     bounds = grid.crop(window).bounds
-    if transformer is not None:
+    if to_grid is not None:
         try:
-            bounds = transformer.transform_bounds(*bounds, direction='INVERSE')
+            bounds = to_grid.transform_bounds(*bounds, direction='INVERSE')
         except ProjError:
             return None
     west, south, east, north = bounds
@@ -128,14 +118,14 @@ def _cut_out(geometries: np.ndarray, areas: np.ndarray | None) -> tuple[np.ndarr
 
 
 def _to_pixels(
-    transformer: pyproj.Transformer | None, grid: Grid
+    to_grid: pyproj.Transformer | None, grid: Grid
 ) -> Callable[[np.ndarray], np.ndarray]:
     inverse = ~grid.transform
 
     def to_pixels(xy: np.ndarray) -> np.ndarray:
         x, y = xy[:, 0], xy[:, 1]
-        if transformer is not None:
-            x, y = transformer.transform(x, y)
+        if to_grid is not None:
+            x, y = to_grid.transform(x, y)
             x, y = (np.where(np.isfinite(v), v, np.nan) for v in (x, y))
         return np.column_stack(inverse @ (x, y))
 

@@ -14,7 +14,7 @@ from affine import Affine
 from pyproj.exceptions import ProjError
 from rasterio.crs import CRS
 
-from geo_mm.raster.projection import GEOD, bounds_in, transformer
+from geo_mm.raster.projection import bounds_in, ground_distances, transformer
 
 _ROUNDING = 1e-6  # pixels
 
@@ -104,10 +104,9 @@ class Grid:
         if self.crs is None:
             return None
         x, y = self.width / 2, self.height / 2
-        to_lonlat = transformer(self.crs)
-        pixels = ((x, y), (x + 1, y), (x, y + 1))
-        here, right, down = (to_lonlat.transform(*(self.transform @ p)) for p in pixels)
-        return GEOD.inv(*here, *right)[2], GEOD.inv(*here, *down)[2]
+        here, right, down = (self.transform @ pixel for pixel in ((x, y), (x + 1, y), (x, y + 1)))
+        across, along = ground_distances(np.array([here, here]), np.array([right, down]), self.crs)
+        return float(across), float(along)
 
     @property
     def footprint(self) -> shapely.Polygon:

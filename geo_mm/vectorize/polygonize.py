@@ -6,16 +6,13 @@ import geopandas as gpd
 import numpy as np
 import shapely
 from affine import Affine
-from pyproj.exceptions import ProjError
 from rasterio.features import shapes
 
 from geo_mm.raster.grid import Window
+from geo_mm.raster.projection import ground_areas
 from geo_mm.vectorize.regions import Regions, StripPolygoniser
 
 IDENTITY = Affine.identity()
-
-_EQUAL_AREA = 'EPSG:6933'
-"""Equal-area projection of the whole Earth, in metres."""
 
 
 def polygonise(
@@ -71,8 +68,8 @@ def region_table(
 
     Returns:
         One row per region: ``class`` (str), ``class_id`` (int64), ``pixels``
-        (int64, its size in the raster), ``area_m2`` (see :func:`areas_m2`) and
-        the geometry in map coordinates.
+        (int64, its size in the raster), ``area_m2`` (see
+        :func:`geo_mm.raster.projection.ground_areas`) and the geometry in map coordinates.
     """
     names = class_names or {}
     geometry = gpd.GeoSeries(_to_map(regions.polygons, transform), crs=crs)
@@ -80,22 +77,9 @@ def region_table(
         'class': np.array([names.get(v, str(v)) for v in regions.values.tolist()], dtype=object),
         'class_id': regions.values,
         'pixels': regions.pixels,
-        'area_m2': areas_m2(geometry),
+        'area_m2': ground_areas(geometry.array, crs),
     }
     return gpd.GeoDataFrame(table, geometry=geometry)
-
-
-def areas_m2(geometry: gpd.GeoSeries) -> np.ndarray:
-    """Areas on the ellipsoid in m2; NaN where the CRS has no place on Earth.
-
-    Areas in a projection's own units can be far off: those in Web Mercator are
-    too large by a quarter already at 27 degrees north. The area of an object
-    does not depend on what others are measured with it.
-    """
-    try:
-        return geometry.to_crs(_EQUAL_AREA).area.to_numpy()
-    except (ProjError, ValueError):  # ValueError: there is no CRS
-        return np.full(len(geometry), np.nan)
 
 
 def mask_to_polygon(

@@ -3,12 +3,27 @@ import threading
 import numpy as np
 import pyproj
 import pytest
+import shapely
+from affine import Affine
 from pyproj.exceptions import ProjError
 from rasterio.crs import CRS
 
-from geo_mm.raster.projection import LONLAT, bounds_in, proj_crs, transformer
+from geo_mm.raster import Grid
+from geo_mm.raster.projection import (
+    LONLAT,
+    bounds_in,
+    ground_areas,
+    ground_distances,
+    proj_crs,
+    same,
+    transformer,
+)
 
 UTM = 'EPSG:32617'
+MARS = (
+    'GEOGCS["GCS_Mars_2000",DATUM["D_Mars_2000",SPHEROID["Mars_2000_IAU_IAG",3396190.0,'
+    '169.89444722361179]],PRIMEM["Reference_Meridian",0.0],UNIT["Degree",0.0174532925199433]]'
+)
 
 
 def test_a_pair_of_systems_has_one_transformer_however_they_are_given():
@@ -61,3 +76,43 @@ def test_bounds_without_a_place():
 def test_bounds_across_the_antimeridian():
     west, _, east, _ = bounds_in((-100000, -100000, 100000, 100000), '+proj=laea +lon_0=180')
     assert west > 179 > 0 > -179 > east
+
+
+def test_the_order_of_axes_makes_no_other_system():
+    assert same('EPSG:4326', 'OGC:CRS84')
+    assert not same('EPSG:4326', 'EPSG:4258')
+
+
+def test_a_long_edge_is_bent_in_the_equal_area_projection():
+    """Half of a square of 100 km near 60 degrees north, against its 1 km cells."""
+    triangle = shapely.Polygon([(4e5, 6.6e6), (5e5, 6.7e6), (4e5, 6.7e6)])
+    west, south = np.meshgrid(4e5 + np.arange(100) * 1e3, 6.6e6 + np.arange(100) * 1e3)
+    cells = shapely.box(west, south, west + 1e3, south + 1e3).ravel()
+    parts = shapely.intersection(cells, triangle)
+    expected = ground_areas(parts[~shapely.is_empty(parts)], 'EPSG:32635').sum()
+    assert ground_areas([triangle], 'EPSG:32635') == pytest.approx([expected], rel=1e-6)
+
+
+def test_an_area_does_not_depend_on_what_else_is_measured():
+    near, far = shapely.box(5e5, 4e6, 5e5 + 9, 4e6 + 7), shapely.box(7e5, 1e6, 8e5, 2e6)
+    assert ground_areas([near, far], 'EPSG:32617')[0] == ground_areas([near], 'EPSG:32617')[0]
+
+
+def test_no_area_without_a_place_on_earth():
+    boxes = [shapely.box(0, 0, 1, 1), shapely.box(0, 89, 1, 95)]
+    assert np.isnan(ground_areas(boxes, None)).all()
+    assert np.isnan(ground_areas(boxes, MARS)).all()
+    assert np.isnan(ground_areas(boxes, 'EPSG:4326')).tolist() == [False, True]
+
+
+def test_degrees_beyond_the_poles_are_no_place():
+    start = np.array([[10.0, 50.0], [10.0, 95.0]])
+    metres = ground_distances(start, start + np.array([0, 1e-5]), 'EPSG:4326')
+    assert metres[0] == pytest.approx(1.112, abs=1e-3)
+    assert np.isnan(metres[1])
+
+
+def test_a_scene_of_mars_has_its_own_globe():
+    """A degree along its equator is 3,396,190 m * pi / 180 = 59,274.7 m."""
+    grid = Grid(Affine(0.01, 0, 10, 0, -0.01, 0.5), 100, 100, CRS.from_wkt(MARS))
+    assert grid.gsd[0] == pytest.approx(592.747, abs=1e-3)
