@@ -2,8 +2,8 @@
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from geo_mm.formats.provenance import Provenance
 from geo_mm.inputspec import InputSpec
 from geo_mm.labels import IGNORED
 from geo_mm.raster import Grid
-from geo_mm.vectorize import Regions, StripPolygoniser, region_table, regularise, simplify
+from geo_mm.vectorize import Regions, StripPolygonizer, region_table, regularize, simplify
 
 LAYER = 'polygons'
 
@@ -85,7 +85,7 @@ def write_polygons(
         ]
         batches = (_large(found, on_map, outputs.min_area) for found in _regions(dataset, spec))
         if outputs.simplify is not None:
-            batches = [_together(batches)]
+            batches = [Regions.concatenate(batches)]
         counts: Counter = Counter()
         for regions in batches:
             table = on_map(_drawn(regions, grid, spec, outputs))
@@ -99,28 +99,20 @@ def _regions(dataset: rasterio.DatasetReader, spec: InputSpec) -> Iterator[Regio
     """Those of all classes but the background, in pixels."""
     shown = spec.classes.foreground
     skip = [number for number in range(len(spec.classes)) if number not in shown]
-    polygoniser = StripPolygoniser(dataset.width, skip=[*skip, IGNORED])
+    polygonizer = StripPolygonizer(dataset.width, skip=[*skip, IGNORED])
     for row in range(0, dataset.height, _ROWS):
         rows = min(_ROWS, dataset.height - row)
-        yield polygoniser.add(dataset.read(1, window=Window(0, row, dataset.width, rows)))
-    yield polygoniser.finish()
+        yield polygonizer.add(dataset.read(1, window=Window(0, row, dataset.width, rows)))
+    yield polygonizer.finish()
 
 
 def _large(
     regions: Regions, on_map: Callable[[Regions], gpd.GeoDataFrame], min_area: float
 ) -> Regions:
-    if not min_area or not regions:
+    if not min_area:
         return regions
     areas = on_map(regions)['area_m2'].to_numpy()
-    return _at(regions, np.where(np.isnan(areas), regions.pixels, areas) >= min_area)
-
-
-def _at(regions: Regions, chosen: np.ndarray) -> Regions:
-    return Regions(*(part[chosen] for part in regions))
-
-
-def _together(batches: Iterable[Regions]) -> Regions:
-    return Regions(*(np.concatenate(part) for part in zip(*batches, strict=True)))
+    return regions[np.where(np.isnan(areas), regions.pixels, areas) >= min_area]
 
 
 def _drawn(regions: Regions, grid: Grid, spec: InputSpec, outputs: PolygonOutputs) -> Regions:
@@ -133,7 +125,7 @@ def _drawn(regions: Regions, grid: Grid, spec: InputSpec, outputs: PolygonOutput
     if chosen.any():
         polygons = polygons.copy()
         polygons[chosen] = _regular(regions.polygons[chosen], polygons[chosen], grid)
-    return regions._replace(polygons=polygons)
+    return replace(regions, polygons=polygons)
 
 
 def _regular(outlines: np.ndarray, otherwise: np.ndarray, grid: Grid) -> np.ndarray:
@@ -143,7 +135,7 @@ def _regular(outlines: np.ndarray, otherwise: np.ndarray, grid: Grid) -> np.ndar
     shortest = max(_WALL_PIXELS, _WALL_METRES / sides.min())
     stretch = sides / sides.min() if grid.gsd else np.ones(2)
     given = shapely.transform(outlines, lambda xy: xy * stretch)
-    made = regularise(given, shortest)
+    made = regularize(given, shortest)
     failed = np.array([new is old for new, old in zip(made, given, strict=True)], bool)
     made = shapely.transform(made, lambda xy: xy / stretch)
     # Walls of what the edge of the scene cuts may have moved beyond it.

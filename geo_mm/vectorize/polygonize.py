@@ -10,12 +10,12 @@ from rasterio.features import shapes
 
 from geo_mm.raster.grid import Window
 from geo_mm.raster.projection import ground_areas
-from geo_mm.vectorize.regions import Regions, StripPolygoniser
+from geo_mm.vectorize.strips import Regions, StripPolygonizer
 
 IDENTITY = Affine.identity()
 
 
-def polygonise(
+def polygonize(
     classes: np.ndarray,
     valid: np.ndarray | None = None,
     transform: Affine = IDENTITY,
@@ -30,7 +30,7 @@ def polygonise(
     Pixels are connected across their edges, not corners, and the outlines run
     exactly along pixel edges: filling the polygons gives the array again. For
     rasters that do not fit into memory there is
-    :class:`geo_mm.vectorize.StripPolygoniser`.
+    :class:`geo_mm.vectorize.StripPolygonizer`.
 
     Args:
         classes: (height, width) integer class values.
@@ -45,9 +45,8 @@ def polygonise(
         One row per region, see :func:`region_table`.
     """
     classes = np.asarray(classes)
-    polygoniser = StripPolygoniser(classes.shape[1], skip=skip, min_pixels=min_pixels)
-    found = [polygoniser.add(classes, valid), polygoniser.finish()]
-    regions = Regions(*(np.concatenate(part) for part in zip(*found, strict=True)))
+    polygonizer = StripPolygonizer(classes.shape[1], skip=skip, min_pixels=min_pixels)
+    regions = Regions.concatenate([polygonizer.add(classes, valid), polygonizer.finish()])
     return region_table(regions, transform, crs=crs, class_names=class_names)
 
 

@@ -9,7 +9,7 @@ import shapely
 _FEWEST = 4  # walls of a building
 
 
-def regularise(polygons: np.ndarray, tolerance: float, *, min_iou: float = 0.8) -> np.ndarray:
+def regularize(polygons: np.ndarray, tolerance: float, *, min_iou: float = 0.8) -> np.ndarray:
     """Give buildings straight walls that meet at right angles.
 
     Each polygon by itself: its outline is thinned out (Douglas and Peucker);

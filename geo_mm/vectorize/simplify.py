@@ -21,7 +21,7 @@ def simplify(polygons: np.ndarray, tolerance: float) -> np.ndarray:
     Args:
         polygons: ``(N,)`` Polygons in pixel coordinates, with corners at whole
             numbers and edges along the axes, not overlapping, as
-            :class:`geo_mm.vectorize.StripPolygoniser` gives them.
+            :class:`geo_mm.vectorize.StripPolygonizer` gives them.
         tolerance: Square root of the largest triangle taken away, in pixels. 1
             straightens the stairs of slanting edges.
 

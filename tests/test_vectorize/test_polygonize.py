@@ -10,7 +10,7 @@ from shapely import box
 
 from geo_mm.labels import SceneLabels
 from geo_mm.raster.grid import Grid, Window
-from geo_mm.vectorize import mask_to_polygon, polygonise
+from geo_mm.vectorize import mask_to_polygon, polygonize
 
 masks = arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=9))
 
@@ -49,10 +49,10 @@ def test_pixels_that_meet_at_a_corner_are_two_polygons():
 
 
 @pytest.mark.parametrize('dtype', ['uint8', 'int8', 'uint16', 'int16', 'int32', 'uint32', 'int64'])
-def test_regions_have_value_name_size_and_place(dtype):
+def test_strips_have_value_name_size_and_place(dtype):
     classes = np.array([[1, 1, 2], [1, 0, 2]], dtype=dtype)
     transform = Affine(0.5, 0, 1000, 0, -0.5, 2000)
-    regions = polygonise(
+    regions = polygonize(
         classes, transform=transform, crs='EPSG:32617', class_names={1: 'road', 2: 'tree'}, skip=[0]
     ).sort_values('class_id')
     assert regions['class_id'].tolist() == [1, 2]
@@ -67,27 +67,27 @@ def test_invalid_pixels_are_not_outlined():
     classes = np.ones((4, 4), dtype=np.uint8)
     valid = np.ones((4, 4), dtype=bool)
     valid[:, 3] = False
-    regions = polygonise(classes, valid)
+    regions = polygonize(classes, valid)
     assert regions.geometry[0].equals(box(0, 0, 3, 4))
     assert regions['class'].tolist() == ['1']
 
 
 def test_small_regions_are_left_out():
     classes = np.array([[1, 0, 1, 1]], dtype=np.uint8)
-    assert polygonise(classes, skip=[0], min_pixels=2)['pixels'].tolist() == [2]
+    assert polygonize(classes, skip=[0], min_pixels=2)['pixels'].tolist() == [2]
 
 
 def test_nothing_to_outline_keeps_the_columns():
-    regions = polygonise(np.zeros((3, 3), dtype=np.uint8), skip=[0], crs='EPSG:4326')
+    regions = polygonize(np.zeros((3, 3), dtype=np.uint8), skip=[0], crs='EPSG:4326')
     assert len(regions) == 0
     assert regions.columns.tolist() == ['class', 'class_id', 'pixels', 'area_m2', 'geometry']
     assert regions['class_id'].dtype == np.int64
     assert regions.crs.to_epsg() == 4326
 
 
-def test_regions_tile_the_raster():
+def test_strips_tile_the_raster():
     classes = np.random.default_rng(3).integers(0, 4, (31, 17)).astype(np.uint8)
-    regions = polygonise(classes)
+    regions = polygonize(classes)
     assert regions.geometry.is_valid.all()
     assert shapely.union_all(regions.geometry.values).equals(box(0, 0, 17, 31))
     assert regions['pixels'].sum() == 31 * 17
@@ -95,7 +95,7 @@ def test_regions_tile_the_raster():
 
 def test_floats_are_refused():
     with pytest.raises(TypeError, match='float64'):
-        polygonise(np.zeros((2, 2)))
+        polygonize(np.zeros((2, 2)))
 
 
 @pytest.mark.parametrize('crs', ['EPSG:32617', 'EPSG:3857', 'EPSG:4326'])
@@ -107,11 +107,11 @@ def test_areas_are_those_on_the_ground(crs):
     east, south = geod.fwd(west, north, 90, 100)[0], geod.fwd(west, north, 180, 100)[1]
     (x0, x1), (y0, y1) = to_map.transform([west, east], [north, south])
     transform = Affine(x1 - x0, 0, x0, 0, y1 - y0, y0)
-    regions = polygonise(np.ones((1, 1), int), transform=transform, crs=crs)
+    regions = polygonize(np.ones((1, 1), int), transform=transform, crs=crs)
     assert regions['area_m2'][0] == pytest.approx(10_000, rel=2e-4)
 
 
 def test_areas_without_a_place_on_earth_are_unknown():
-    assert np.isnan(polygonise(np.ones((2, 2), int))['area_m2']).all()
+    assert np.isnan(polygonize(np.ones((2, 2), int))['area_m2']).all()
     local = 'LOCAL_CS["plan",UNIT["metre",1]]'
-    assert np.isnan(polygonise(np.ones((2, 2), int), crs=local)['area_m2']).all()
+    assert np.isnan(polygonize(np.ones((2, 2), int), crs=local)['area_m2']).all()

@@ -7,7 +7,7 @@ from hypothesis.extra.numpy import arrays
 from shapely import box
 
 from geo_mm.vectorize import simplify
-from tests.test_vectorize.test_regions import outlined, patches
+from tests.test_vectorize.test_strips import outlined, patches
 
 
 def disc(size=60, radius=25):

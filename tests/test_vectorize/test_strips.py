@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from rasterio.features import shapes
 from shapely import box
 
-from geo_mm.vectorize import Regions, StripPolygoniser
+from geo_mm.vectorize import Regions, StripPolygonizer
 
 rasters = arrays(
     np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.integers(0, 2)
@@ -17,13 +17,13 @@ rasters = arrays(
 
 
 def outlined(classes, cuts=(), valid=None, **options):
-    polygoniser = StripPolygoniser(classes.shape[1], **options)
+    polygonizer = StripPolygonizer(classes.shape[1], **options)
     found, edges = [], [0, *cuts, len(classes)]
     for top, bottom in pairwise(edges):
         part = None if valid is None else valid[top:bottom]
-        found.append(polygoniser.add(classes[top:bottom], part))
-    found.append(polygoniser.finish())
-    return Regions(*(np.concatenate(part) for part in zip(*found, strict=True)))
+        found.append(polygonizer.add(classes[top:bottom], part))
+    found.append(polygonizer.finish())
+    return Regions.concatenate(found)
 
 
 def comparable(values, polygons):
@@ -65,12 +65,12 @@ def test_what_is_invalid_or_skipped_has_no_outline():
 
 
 def test_a_region_that_ends_is_given_back_with_the_next_row():
-    polygoniser = StripPolygoniser(4, skip=[0])
-    assert not polygoniser.add(np.array([[0, 5, 5, 0]]))
-    assert not polygoniser.add(np.array([[0, 5, 0, 0], [0, 5, 0, 0]]))
-    found = polygoniser.add(np.array([[0, 0, 7, 7]]))
+    polygonizer = StripPolygonizer(4, skip=[0])
+    assert not len(polygonizer.add(np.array([[0, 5, 5, 0]])))
+    assert not len(polygonizer.add(np.array([[0, 5, 0, 0], [0, 5, 0, 0]])))
+    found = polygonizer.add(np.array([[0, 0, 7, 7]]))
     assert (found.values.tolist(), found.pixels.tolist()) == ([5], [4])
-    assert polygoniser.finish().values.tolist() == [7]
+    assert polygonizer.finish().values.tolist() == [7]
 
 
 def test_holes_in_holes_over_many_strips():
@@ -113,19 +113,19 @@ def test_large_and_negative_classes():
 
 def test_no_rows_and_nothing_to_outline():
     for found in (outlined(np.zeros((0, 3), int)), outlined(np.zeros((4, 3), int), skip=[0])):
-        assert not found and found.polygons.dtype == object
+        assert not len(found) and found.polygons.dtype == object
 
 
 def test_wrong_rows_are_refused():
-    polygoniser = StripPolygoniser(3)
+    polygonizer = StripPolygonizer(3)
     with pytest.raises(TypeError, match='float64'):
-        polygoniser.add(np.zeros((2, 3)))
+        polygonizer.add(np.zeros((2, 3)))
     with pytest.raises(ValueError, match='3 columns'):
-        polygoniser.add(np.zeros((2, 4), int))
+        polygonizer.add(np.zeros((2, 4), int))
     with pytest.raises(ValueError, match='64 bits'):
-        polygoniser.add(np.full((1, 3), 2**63, np.uint64))
+        polygonizer.add(np.full((1, 3), 2**63, np.uint64))
     with pytest.raises(ValueError, match='at least one column'):
-        StripPolygoniser(0)
+        StripPolygonizer(0)
 
 
 def patches(rows, width, cell=16):
@@ -138,7 +138,7 @@ def patches(rows, width, cell=16):
 
 
 def test_areas_equal_pixel_counts_over_rows_worked_on_in_several_blocks():
-    """More than 2 ** 20 pixels, which is what the polygoniser works on at once."""
+    """More than 2 ** 20 pixels, which is what the polygonizer works on at once."""
     classes = patches(range(900), 1300)
     found = outlined(classes, [333])
     assert (shapely.area(found.polygons) == found.pixels).all()
@@ -148,15 +148,15 @@ def test_areas_equal_pixel_counts_over_rows_worked_on_in_several_blocks():
 
 @pytest.mark.slow
 def test_5000_by_5000_pixels_with_100_000_regions():
-    polygoniser = StripPolygoniser(5000)
+    polygonizer = StripPolygonizer(5000)
     count, expected, areas = 0, np.zeros(7), np.zeros(7)
     for top in [*range(0, 5000, 400), None]:
         if top is None:
-            found = polygoniser.finish()
+            found = polygonizer.finish()
         else:
             classes = patches(range(top, min(top + 400, 5000)), 5000, cell=15)
             expected += np.bincount(classes.ravel(), minlength=7)
-            found = polygoniser.add(classes)
+            found = polygonizer.add(classes)
         assert (shapely.area(found.polygons) == found.pixels).all()
         areas += np.bincount(found.values, weights=found.pixels, minlength=7)
         count += len(found.values)
