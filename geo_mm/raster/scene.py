@@ -246,12 +246,7 @@ class Scene:
         Raises:
             SceneError: If there is no such band.
         """
-        others = other_names(
-            (position, layer.source, own)
-            for layer in self._layers
-            for own, position in enumerate(layer.bands)
-        )
-        wanted = _find_bands(bands, self.band_names, others, self.name)
+        wanted = _find_bands(bands, self.band_names, self._other_names(), self.name)
         layers = []
         for source, own, x, y in self._layers:
             chosen = [(k, own.index(n)) for k, n in enumerate(wanted) if n in own]
@@ -263,6 +258,18 @@ class Scene:
             band_names=tuple(self.band_names[n] for n in wanted),
             dtype=np.result_type(*(layer.source.dtype for layer in layers)),
             _layers=tuple(layers),
+        )
+
+    def missing(self, bands: Sequence[str]) -> list[str]:
+        """Those of some names by which :meth:`select` would find no band."""
+        known = {*map(str.lower, self.band_names), *self._other_names()}
+        return [name for name in bands if name.lower() not in known]
+
+    def _other_names(self) -> dict[str, int]:
+        return other_names(
+            (position, layer.source, own)
+            for layer in self._layers
+            for own, position in enumerate(layer.bands)
         )
 
     def read(self, window: Window | None = None) -> tuple[np.ndarray, np.ndarray]:

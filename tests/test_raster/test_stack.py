@@ -124,7 +124,7 @@ def test_neighbours_of_a_role_are_one_image(quarters, order):
         data, mask = scene.read(window)
         part = window.intersection(scene.grid.window)
         here, there = part.slices(window), part.slices()
-        np.testing.assert_array_equal(data[:, *here], whole[:, *there])
+        np.testing.assert_array_equal(data[(slice(None), *here)], whole[(slice(None), *there)])
         np.testing.assert_array_equal(mask[here], valid[there])
         assert mask.sum() == valid[there].sum()
         np.testing.assert_array_equal(scene.read_valid(window), mask)
