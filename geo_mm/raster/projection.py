@@ -90,6 +90,9 @@ def ground_distances(start: np.ndarray, end: np.ndarray, crs: object) -> np.ndar
     """Metres along the ellipsoid between positions ``(N, 2)`` of a CRS.
 
     NaN where they are not on the globe, which need not be the Earth.
+
+    Raises:
+        pyproj.exceptions.ProjError: If the CRS belongs to no globe.
     """
     globe, geod = _globe(_text(crs))
     lonlat = [moved(np.asarray(xy, np.float64), crs, globe) for xy in (start, end)]
@@ -109,6 +112,8 @@ def _globe(crs: str) -> tuple[str, pyproj.Geod]:
         return LONLAT, GEOD
     except ProjError:
         geod = proj_crs(crs).get_geod()
+        if geod is None:  # a local system, such as that of a building site
+            raise
         body = {'proj': 'longlat', 'a': geod.a, 'b': geod.b, 'no_defs': True}
         return pyproj.CRS.from_dict(body).to_wkt(), geod
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import shapely
 from affine import Affine
+from pyproj.exceptions import ProjError
 from rasterio.crs import CRS
 
 from geo_mm.raster import Grid, Window
@@ -62,3 +63,9 @@ def test_degrees():
 def test_no_degrees_without_a_place_on_earth(grid):
     assert grid.lonlat_bounds is None
     assert grid.lonlat_footprint() is None
+
+
+def test_a_local_system_has_no_gsd():
+    site = Grid(NORTH_UP.transform, 4, 4, CRS.from_wkt('LOCAL_CS["site",UNIT["metre",1]]'))
+    with pytest.raises(ProjError):
+        site.gsd  # noqa: B018
