@@ -131,6 +131,12 @@ def parse_args() -> argparse.Namespace:
         '--launcher', choices=('none', 'pytorch', 'slurm'), default='none', help='of many processes'
     )
     how.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='let the config in a checkpoint import and run anything; for files of people you '
+        'trust, with parts of their own',
+    )
+    how.add_argument(
         '--cfg-options', nargs='+', action=DictAction, help='override settings: key=value'
     )
     args = parser.parse_intermixed_args()
@@ -174,10 +180,17 @@ def main() -> None:
     if args.config is not None:
         config = load_config(args.config, args.cfg_options)
     elif args.cfg_options:
-        config = config_of(read_checkpoint(args.checkpoints[0]), args.checkpoints[0])
+        path = args.checkpoints[0]
+        config = config_of(read_checkpoint(path), path, args.trust_checkpoint)
         config.merge_from_dict(args.cfg_options)
     given = {name: value for name, value in options_of(args).items() if value is not None}
-    predictor = Predictor(args.checkpoints, config, device=args.device, **given)
+    predictor = Predictor(
+        args.checkpoints,
+        config,
+        device=args.device,
+        trust_checkpoint=args.trust_checkpoint,
+        **given,
+    )
     failed = []
     for scene in scenes:
         try:

@@ -7,6 +7,7 @@ from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
 
 from geo_mm.errors import ConfigError
+from geo_mm.models.weights import Shape, mismatches
 from geo_mm.registry import HOOKS
 
 
@@ -45,18 +46,14 @@ class StartWeightsHook(Hook):
             return
         weights = checkpoint.get('state_dict', checkpoint)
         model = getattr(runner.model, 'module', runner.model)
-        own = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-        given = {key.removeprefix('module.'): tuple(v.shape) for key, v in weights.items()}
-        self._check_drop([*own, *given])
-        differing = [
-            key
-            for key in dict.fromkeys([*own, *given])
-            if own.get(key) != given.get(key)
-            and not self._is_dropped(key)
-            and not key.endswith('num_batches_tracked')
-        ]
+        self._check_drop([*model.state_dict(), *(key.removeprefix('module.') for key in weights)])
+        differing = {
+            key: shapes
+            for key, shapes in mismatches(model, weights).items()
+            if not self._is_dropped(key) and not key.endswith('num_batches_tracked')
+        }
         if differing:
-            raise _mismatch(runner._load_from, differing, own, given)
+            raise _mismatch(runner._load_from, differing)
         for key in list(weights):
             if self._is_dropped(key.removeprefix('module.')):
                 del weights[key]
@@ -76,14 +73,13 @@ class StartWeightsHook(Hook):
                 )
 
 
-def _mismatch(
-    checkpoint: str, differing: Sequence[str], own: Mapping, given: Mapping
-) -> ConfigError:
+def _mismatch(checkpoint: str, differing: Mapping[str, tuple[Shape, Shape]]) -> ConfigError:
     """Names the layers, and how to leave them out."""
     layers = list(dict.fromkeys(key.rpartition('.')[0] for key in differing))
     shown = [
-        f'{key} is {given.get(key, "missing")}, in the model {own.get(key, "absent")}'
-        for key in differing[:5]
+        f'{key} is {"missing" if given is None else given}, '
+        f'in the model {"absent" if own is None else own}'
+        for key, (own, given) in list(differing.items())[:5]
     ]
     more = f' and {len(differing) - 5} more' if len(differing) > 5 else ''
     return ConfigError(

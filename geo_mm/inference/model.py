@@ -15,6 +15,7 @@ from mmengine.structures import BaseDataElement
 from geo_mm.catalog import LabelledScene
 from geo_mm.engine.channels_last_hook import use_channels_last
 from geo_mm.engine.checkpoints import check_weights, config_of, read_checkpoint
+from geo_mm.engine.embedded_config import built_from_embedded
 from geo_mm.engine.launch import build_model
 from geo_mm.errors import ConfigError, SpecError
 from geo_mm.inference.limits import for_tiles
@@ -41,6 +42,8 @@ class TrainedModel:
             :func:`geo_mm.inference.tiles.tile_side`.
         amp: Compute in 16-bit floats where that is safe.
         compiled: Compile the backbone with ``torch.compile``.
+        trust_checkpoint: Let the config in the checkpoint import and call
+            anything (:mod:`geo_mm.engine.embedded_config`).
 
     Raises:
         ConfigError: If the checkpoint is unreadable or belongs to another
@@ -57,6 +60,7 @@ class TrainedModel:
         tile: int | None = None,
         amp: bool = False,
         compiled: bool = False,
+        trust_checkpoint: bool = False,
     ) -> None:
         self.checkpoint = os.fspath(checkpoint)
         self.device = _device(device)
@@ -68,12 +72,15 @@ class TrainedModel:
                 "add custom_hooks=[dict(type='geo_mm.InputSpecHook')] to the config and train",
             )
         self.spec = InputSpec.from_dict(data['input_spec'])
-        config = config_of(data, checkpoint) if config is None else config
+        config = config_of(data, checkpoint, trust_checkpoint) if config is None else config
         chip = self.spec.chip_size
-        self.config = for_tiles(config, chip, tile_side(tile, chip))
         self.config_name = config.filename or _experiment(data)
-        self.pipeline = self._test_pipeline()
-        model = build_model(self.config)
+        # A config without a file of its own is one out of a checkpoint.
+        trusted = trust_checkpoint or config.filename is not None
+        with contextlib.nullcontext() if trusted else built_from_embedded(checkpoint):
+            self.config = for_tiles(config, chip, tile_side(tile, chip))
+            self.pipeline = self._test_pipeline()
+            model = build_model(self.config)
         check_weights(model, checkpoint, data)
         model.load_state_dict(data['state_dict'])
         _check_normalisation(model, self.spec)

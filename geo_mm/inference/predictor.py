@@ -71,6 +71,8 @@ class Predictor:
             the checkpoint. Not for several checkpoints.
         device: Torch device; None takes the first GPU, else the CPU.
         options: How to predict.
+        trust_checkpoint: Let the configs in the checkpoints import and call
+            anything, for files of people you trust.
         **changes: Fields of :class:`PredictOptions`, changed in ``options``.
 
     Raises:
@@ -88,6 +90,7 @@ class Predictor:
         *,
         device: str | None = None,
         options: PredictOptions | None = None,
+        trust_checkpoint: bool = False,
         **changes: Any,
     ) -> None:
         options = replace(options or PredictOptions(), **changes)
@@ -105,6 +108,7 @@ class Predictor:
                 tile=options.tile,
                 amp=options.amp,
                 compiled=options.compiled,
+                trust_checkpoint=trust_checkpoint,
             )
             for path in paths
         ]

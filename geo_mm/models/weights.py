@@ -1,27 +1,25 @@
-"""Pretrained weights: where they lie, and reading nothing but tensors from there."""
+"""Pretrained weights: where they lie, which of them to take, and whether they fit."""
 
 import os
-import pickle
-import re
+import urllib.error
+from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlparse
 
 import mmengine
 import torch
 from mmengine.dist import barrier, get_dist_info
-from mmengine.logging.history_buffer import HistoryBuffer
-from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
-from mmengine.runner.checkpoint import get_external_models, get_torch_safe_globals
+from mmengine.runner.checkpoint import get_external_models
 
 from geo_mm.errors import ConfigError
+from geo_mm.models.checkpoint_file import read_checkpoint_file
 
-_ANNEALING = ('_annealing_cos', '_annealing_linear')
+Shape = tuple[int, ...] | None
+"""Of a tensor; None if there is no such tensor."""
 
 
 def load_weights(checkpoint: str | os.PathLike, prefix: str = '') -> dict[str, torch.Tensor]:
     """Reads a checkpoint's weights on the CPU, without running what is in it.
-
-    Everything is read with ``weights_only=True``: MMEngine's own loader reads
-    the rest without that safety, which lets a file from the web run code.
 
     Args:
         checkpoint: A local file, ``https://...``, ``torchvision://NAME`` or
@@ -34,65 +32,48 @@ def load_weights(checkpoint: str | os.PathLike, prefix: str = '') -> dict[str, t
         ConfigError: If there is no such checkpoint, it cannot be read that
             safely, or it holds no weights of that prefix.
     """
-    data = read_safely(os.fspath(checkpoint))
-    return _named_weights(data, os.fspath(checkpoint), prefix)
+    name = os.fspath(checkpoint)
+    return _named_weights(read_checkpoint_file(local_copy(name), legacy=True), name, prefix)
 
 
-def read_safely(checkpoint: str) -> object:
-    """What is in a checkpoint, on the CPU: tensors, plain data, MMEngine's log and schedule.
+def mismatches(
+    model: torch.nn.Module, weights: Mapping[str, torch.Tensor]
+) -> dict[str, tuple[Shape, Shape]]:
+    """Weights that a model and a checkpoint do not have in common.
+
+    Args:
+        model: May be wrapped for distributed training, as may the model that
+            was saved.
+        weights: A ``state_dict``.
+
+    Returns:
+        Name to the shapes in the model and in the checkpoint; those of the
+        model come first, in its order.
+    """
+    own = {key: tuple(v.shape) for key, v in getattr(model, 'module', model).state_dict().items()}
+    given = {key.removeprefix('module.'): tuple(v.shape) for key, v in weights.items()}
+    return {
+        key: (own.get(key), given.get(key))
+        for key in dict.fromkeys([*own, *given])
+        if own.get(key) != given.get(key)
+    }
+
+
+def local_copy(checkpoint: str) -> Path:
+    """The file of a checkpoint, downloaded if need be; rank 0 does it first.
 
     Args:
         checkpoint: As for :func:`load_weights`.
 
     Raises:
-        ConfigError: If there is no such checkpoint, or it cannot be read
-            without running what is in it.
+        ConfigError: If there are no weights of this name, or they cannot be
+            downloaded.
     """
-    try:
-        with torch.serialization.safe_globals(_allowed()):
-            return _read(checkpoint)
-    except pickle.UnpicklingError as error:
-        culprit = re.search(r'GLOBAL (\S+)', str(error))
-        raise ConfigError(
-            f'{checkpoint}: not a checkpoint of weights only: '
-            + (f'it holds {culprit[1]}' if culprit else _first_line(error)),
-            'a .pth file whose content torch.load(..., weights_only=True) takes',
-            'if you trust it, read it with torch and save its state_dict alone',
-        ) from error
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
-        raise ConfigError(
-            f'{checkpoint}: cannot be read: {_first_line(error)}',
-            'a local .pth file, https://..., torchvision://NAME or open-mmlab://NAME',
-        ) from error
-
-
-def _allowed() -> list:
-    """What a checkpoint of MMEngine's runner holds beside tensors: log and schedule.
-
-    MMEngine allows ``getattr`` for them, with which a file could reach
-    anything; needed are a few methods of two classes.
-    """
-    harmless = [item for item in get_torch_safe_globals() if item is not getattr]
-    return [*harmless, OneCycleParamScheduler, (_known_method, 'builtins.getattr')]
-
-
-def _known_method(owner: object, name: str) -> object:
-    """Stands in for ``getattr`` while unpickling."""
-    known = {HistoryBuffer: ('min', 'max', 'mean', 'current'), OneCycleParamScheduler: _ANNEALING}
-    if not isinstance(owner, type) or name not in known.get(owner, ()):
-        raise pickle.UnpicklingError(f'GLOBAL getattr({owner}, {name!r})')
-    return getattr(owner, name)
-
-
-def _read(checkpoint: str) -> object:
     scheme, found, name = checkpoint.partition('://')
     if not found:
-        path = Path(checkpoint).expanduser()
-        if not path.is_file():
-            raise ConfigError(f'{checkpoint}: no such checkpoint', 'a .pth file')
-        return torch.load(path, map_location='cpu', weights_only=True)
+        return Path(checkpoint)
     if scheme in ('http', 'https'):
-        return _download(checkpoint, check_hash=False)
+        return _downloaded(checkpoint, check_hash=False)
     known = _known_names(scheme, checkpoint)
     if name not in known:
         close = [key for key in known if name.lower() in key.lower()]
@@ -100,7 +81,7 @@ def _read(checkpoint: str) -> object:
             f'{checkpoint}: there are no weights of this name',
             f'one of {", ".join(sorted(close or known)[:8])}, ...',
         )
-    return _download(known[name], check_hash=True)
+    return _downloaded(known[name], check_hash=True)
 
 
 def _known_names(scheme: str, checkpoint: str) -> dict[str, str]:
@@ -115,19 +96,30 @@ def _known_names(scheme: str, checkpoint: str) -> dict[str, str]:
     )
 
 
-def _download(url: str, check_hash: bool) -> object:
-    """Loads from the web, or from torch's cache; rank 0 fills the cache first."""
+def _downloaded(url: str, check_hash: bool) -> Path:
+    """The file in torch's cache, where torch.hub puts it, too."""
+    folder = Path(torch.hub.get_dir(), 'checkpoints')
+    path = folder / Path(urlparse(url).path).name
     rank, ranks = get_dist_info()
     try:
         if rank > 0:
             barrier()
-        return torch.hub.load_state_dict_from_url(
-            url, map_location='cpu', progress=False, check_hash=check_hash, weights_only=True
-        )
+        if not path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            found = torch.hub.HASH_REGEX.search(path.name) if check_hash else None
+            prefix = found[1] if found else None
+            torch.hub.download_url_to_file(url, str(path), prefix, progress=False)
+    except (OSError, RuntimeError, ValueError, urllib.error.URLError) as error:
+        raise ConfigError(
+            f'{url}: cannot be downloaded: {error}',
+            'a .pth file at this address',
+            f'download it yourself, to {path}',
+        ) from error
     finally:
         # Also if it failed: the others would wait for ever.
         if rank == 0 and ranks > 1:
             barrier()
+    return path
 
 
 def _named_weights(data: object, checkpoint: str, prefix: str) -> dict[str, torch.Tensor]:
@@ -136,7 +128,7 @@ def _named_weights(data: object, checkpoint: str, prefix: str) -> dict[str, torc
     if not isinstance(data, dict):
         raise ConfigError(f'{checkpoint}: holds a {type(data).__name__}', 'named weights')
     weights = {
-        key.removeprefix('module.'): value
+        str(key).removeprefix('module.'): value
         for key, value in data.items()
         if isinstance(value, torch.Tensor)
     }
@@ -150,7 +142,3 @@ def _named_weights(data: object, checkpoint: str, prefix: str) -> dict[str, torc
             f'one of {", ".join(starts[:8])}' if starts else 'named weights',
         )
     return chosen
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition('\n')[0]

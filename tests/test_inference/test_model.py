@@ -1,5 +1,6 @@
 import os
 import pickle
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ def test_what_mmengine_puts_beside_the_weights_does_no_harm(files):
         files[1],
         message_hub={'log_scalars': {'loss': HistoryBuffer([1.0, 2.0], [1, 1])}},
         optimizer={'state': {0: {'step': torch.tensor(1.0)}}, 'lr': np.float64(0.1)},
-        param_schedulers=[{'function': torch.nn.functional.relu, 'method': HistoryBuffer().mean}],
+        param_schedulers=[{'milestones': Counter([3]), 'last_step': 5}],
         meta={'palette': np.zeros((2, 3), 'uint8'), 'cfg': files[0].read_text()},
     )
     assert trained(files).spec == SPEC
@@ -51,10 +52,11 @@ class Burglar:
         return os.mkdir, (str(self.path),)
 
 
-def test_loading_a_checkpoint_runs_nothing_that_it_brings(tmp_path, files):
+def test_a_checkpoint_with_a_program_is_refused(tmp_path, files):
     meta = {'note': Burglar(tmp_path / 'broken in'), 'cfg': files[0].read_text()}
     changed(files[1], meta=meta)
-    trained(files)
+    with pytest.raises(ConfigError, match=r'it holds posix\.mkdir'):
+        trained(files)
     assert not (tmp_path / 'broken in').exists()
     torch.load(files[1], weights_only=False)  # which does run it
     assert (tmp_path / 'broken in').exists()

@@ -153,7 +153,7 @@ def test_dist_predict(tmp_path, model):
     script = CONFIGS.parent / 'tools' / 'dist_predict.sh'
     for count in '1', '2':
         command = ['bash', script, model[1], tmp_path / 'in' / '*.tif', count]
-        options = ['-o', tmp_path / 'out', '--tile', '64', '--device', 'cpu']
+        options = ['-o', tmp_path / 'out', '--tile', '64', '--device', 'cpu', '--trust-checkpoint']
         done = subprocess.run(
             [*map(str, command), *map(str, options)],
             env=environment,

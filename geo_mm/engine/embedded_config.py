@@ -1,0 +1,225 @@
+"""What the config inside a model file may ask for.
+
+MMEngine calls whatever a config names: ``type='subprocess.Popen'`` is imported
+and built like a layer, and so are the operators of suppression, which mmcv
+evaluates as Python. Read as plain data, a config is still a program. One that
+comes inside a model file may therefore name only parts that are registered,
+and no files. Of the config only the model and the test pipeline are built, so
+these are checked; nothing is imported on its behalf.
+"""
+
+import contextlib
+import importlib
+import importlib.util
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from functools import cache
+
+from mmengine.config import Config
+from mmengine.registry import MODELS, TASK_UTILS, TRANSFORMS, WEIGHT_INITIALIZERS, Registry
+
+from geo_mm.errors import ConfigError, GeoMMError
+
+_LIBRARIES = ('mmengine', 'mmdet', 'mmseg', 'mmpretrain', 'geo_mm')
+_MODEL_PARTS = (MODELS, TASK_UTILS, WEIGHT_INITIALIZERS)
+
+# Types that the libraries look up elsewhere than in a registry: operators of
+# mmcv, and branches of FPG and Cascade RPN.
+_UNREGISTERED = frozenset(
+    [
+        'nms',
+        'soft_nms',
+        'nms_match',
+        'nms_rotated',
+        'nms_quadri',
+        'RoIAlign',
+        'RoIAlignRotated',
+        'RoIPool',
+        'SimpleRoIAlign',
+        'DeformRoIPoolPack',
+        'ModulatedDeformRoIPoolPack',
+        'conv',
+        'interpolation_conv',
+        'last_conv',
+        'dilation',
+        'offset',
+    ]
+)
+# Registered, but these evaluate their arguments, look them up in further
+# libraries, or download what they are told by name.
+_REFUSED = frozenset(
+    [
+        'Albu',
+        'GenerateLine',
+        'CameraMotionCompensation',
+        'BertModel',
+        'GLIP',
+        'GroundingDINO',
+        'ATSSVLFusionHead',
+        'TIMMBackbone',
+        'VPD',
+        'CLIPTextEncoder',
+        'RandomSamplingNegPos',
+        'LoadTextAnnotations',
+    ]
+)
+_REFUSED_MODULES = ('huggingface', 'transformers', 'timm')
+# Weights are loaded over these.
+_STARTS = frozenset(('init_cfg', 'pretrained'))
+# No paths, addresses or expressions; a dot only in numbers, as in regnetx_3.2gf.
+_WORDS = re.compile(r'(?:[\w +,-]|(?<=\d)\.(?=\d))*')
+_FORMATS = frozenset(('pkl', 'pickle', 'npy', 'npz', 'json', 'yml', 'yaml', 'py', 'pth', 'pt'))
+
+
+def check(config: Config, checkpoint: str | os.PathLike) -> None:
+    """Checks what is built of a config for predicting: model and test pipeline.
+
+    Settings that only say what weights to start from are taken out.
+
+    Args:
+        config: Plain data.
+        checkpoint: The file that it was in, for messages.
+
+    Raises:
+        ConfigError: If it names what is not registered, a module to import, or
+            a file or an address.
+    """
+    bad = next(_bad_parts(config), None)
+    if bad is not None:
+        raise ConfigError(
+            f'{checkpoint}: the config in it could run a program: {bad}',
+            'only what is registered in geo_mm and the mm libraries, and no names of files',
+            'if you trust whoever made the file, add --trust-checkpoint (trust_checkpoint=True '
+            'in Python), or give the config as a file of your own',
+        )
+
+
+@contextlib.contextmanager
+def built_from_embedded(checkpoint: str | os.PathLike) -> Iterator[None]:
+    """Surrounds the building of what :func:`check` has let pass.
+
+    What is not registered is not imported, either: some layers take a type
+    from an argument of another name, such as ``conv_type``.
+
+    Raises:
+        ConfigError: If what is there cannot be built.
+    """
+    module = importlib.import_module('mmengine.registry.registry')
+    imported = module.get_object_from_string
+    module.get_object_from_string = lambda name: None
+    try:
+        yield
+    except GeoMMError:
+        raise
+    except Exception as error:  # layers raise anything when given nonsense
+        raise ConfigError(
+            f'{checkpoint}: the model in it cannot be built: {type(error).__name__}: {error}',
+            'the config that it was trained with',
+            'give the config, too: tools/predict.py CONFIG CHECKPOINT ...',
+        ) from error
+    finally:
+        module.get_object_from_string = imported
+
+
+def _bad_parts(config: Config) -> Iterator[str]:
+    scope = config.get('default_scope') or 'mmengine'
+    if not _is_scope(scope):
+        yield f'default_scope is {scope!r}'
+        return
+    yield from _bad_values(config.get('model'), 'model', scope, _MODEL_PARTS)
+    for steps in _pipelines(config.get('test_dataloader')):
+        yield from _bad_values(steps, 'pipeline', scope, (TRANSFORMS,))
+    # Last, since a known library may have been imported by now.
+    yield from _bad_imports(config.get('custom_imports'))
+
+
+def _bad_imports(custom_imports: object) -> Iterator[str]:
+    if custom_imports is None:
+        return
+    imports = custom_imports.get('imports') if isinstance(custom_imports, Mapping) else None
+    for module in [imports] if isinstance(imports, str) else imports or ():
+        # What this process has imported anyway does nothing more.
+        if module not in sys.modules:
+            yield f'custom_imports names the module {module!r}'
+
+
+def _pipelines(loader: object) -> Iterator[object]:
+    """Every pipeline in a data loader, however deep in wrappers of data sets."""
+    if isinstance(loader, Mapping):
+        for key, value in loader.items():
+            if key == 'pipeline':
+                yield value
+            else:
+                yield from _pipelines(value)
+    elif isinstance(loader, list | tuple):
+        for value in loader:
+            yield from _pipelines(value)
+
+
+def _bad_values(
+    value: object, where: str, scope: str, parts: tuple[Registry, ...]
+) -> Iterator[str]:
+    """Says what must not stand in a part of a config, and drops weights to start from."""
+    if isinstance(value, Mapping):
+        for key in value.keys() & _STARTS:
+            value[key] = None
+        scope = value.get('_scope_', scope)
+        if not _is_scope(scope):
+            yield f'{where}._scope_ is {scope!r}'
+            return
+        for key, item in value.items():
+            if key == 'type' and isinstance(item, str):
+                if not _is_known(item, scope, parts):
+                    yield f'{where}.type is {item!r}'
+            elif key != '_scope_':
+                yield from _bad_values(item, f'{where}.{key}', scope, parts)
+    elif isinstance(value, list | tuple | set | frozenset):
+        for number, item in enumerate(value):
+            yield from _bad_values(item, f'{where}[{number}]', scope, parts)
+    elif isinstance(value, str | bytes) and not _is_word(value):
+        yield f'{where} is {value!r}'
+
+
+def _is_word(value: str | bytes) -> bool:
+    return isinstance(value, str) and _WORDS.fullmatch(value) and value not in _FORMATS
+
+
+def _is_scope(scope: object) -> bool:
+    """Whether this is a library whose registries may be imported, or are already."""
+    return isinstance(scope, str) and (scope in _LIBRARIES or scope in MODELS.children)
+
+
+def _is_known(name: str, scope: str, parts: tuple[Registry, ...]) -> bool:
+    """Whether MMEngine finds this in a registry, before it looks for a module."""
+    if name in _UNREGISTERED:
+        return MODELS in parts
+    prefix, dot, rest = name.partition('.')
+    if dot:
+        scope, name = prefix, rest
+    if not _is_scope(scope) or name in _REFUSED:
+        return False
+    found = [_registered(part, scope).get(name) or part.module_dict.get(name) for part in parts]
+    modules = [getattr(item, '__module__', '') for item in found if item is not None]
+    return bool(modules) and not any(
+        part in _REFUSED_MODULES for module in modules for part in module.split('.')
+    )
+
+
+def _registered(part: Registry, scope: str) -> Mapping:
+    """What a library has registered; its modules are imported if need be."""
+    if scope in _LIBRARIES:
+        _import_library(scope)
+    part.import_from_location()
+    node = part if scope == part.scope else part.children.get(scope)
+    if node is None:
+        return {}
+    node.import_from_location()
+    return node.module_dict
+
+
+@cache
+def _import_library(name: str) -> None:
+    if importlib.util.find_spec(name) is not None:
+        importlib.import_module(f'{name}.registry')
