@@ -128,3 +128,17 @@ def test_unreadable(tmp_path):
     path.write_bytes(path.read_bytes()[:-100_000])
     with pytest.raises(LabelError, match='cannot be read as a label raster'):
         read_onto(path, Grid(TRANSFORM, 600, 400, UTM), Window(0, 0, 600, 400), 0)
+
+
+@pytest.mark.parametrize('rounding', [0, -1e-8, 1e-8])
+@pytest.mark.parametrize('turned', [False, True])
+def test_a_centre_on_a_border_takes_the_right_and_lower_pixel(tmp_path, rounding, turned):
+    labels = np.arange(12, dtype='uint8').reshape(3, 4)
+    path = write_raster(tmp_path / 'labels.tif', labels[None], transform=TRANSFORM)
+    # Half a pixel further: every centre lies on a corner of four label pixels.
+    shift = Affine.translation(0.5 + rounding, 0.5 + rounding)
+    turn = Affine.rotation(90) @ Affine.translation(0, -2) if turned else Affine.identity()
+    grid = Grid(TRANSFORM @ shift @ turn, 2, 2, UTM)
+    expected = labels[1:3, 1:3]
+    found = read_onto(path, grid, grid.window, 255)
+    np.testing.assert_array_equal(found, np.rot90(expected) if turned else expected)

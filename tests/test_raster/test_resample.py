@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -55,3 +56,12 @@ def test_integers_of_32_bits_keep_all_digits():
     data = np.full((1, 4, 4), 2_000_000_001, 'int32')
     result, _ = resample(data, None, np.arange(0, 5, 2), np.arange(0, 5, 2))
     assert (result == 2_000_000_001).all()
+
+
+@pytest.mark.parametrize(('share', 'kept'), [(0.45, False), (0.5, True), (0.55, True)])
+def test_a_pixel_is_valid_if_half_of_its_area_is(share, kept):
+    valid = np.arange(20)[None] < 20 * share
+    data = np.where(valid, 7, 0).astype('uint8')[None]
+    result, mask = resample(data, valid, np.array([0, 1]), np.array([0, 20]))
+    assert (True if mask is None else bool(mask[0, 0])) == kept
+    assert result.item() == (7 if kept else 0)
