@@ -45,6 +45,27 @@ def test_touches_has_no_false_no(half):
     assert not coverage.touches(Window(0, 100, 32, 32))
 
 
+@pytest.mark.parametrize(
+    ('col', 'row', 'found'),
+    [
+        # Cells have 4 pixels; the valid one is at columns and rows 32 to 36.
+        (28, 32, True),  # next to it on the left, right, above and below
+        (36, 32, True),
+        (32, 28, True),
+        (32, 36, True),
+        (24, 32, False),  # two cells away
+        (40, 32, False),
+        (32, 24, False),
+        (32, 40, False),
+    ],
+)
+def test_touches_looks_one_cell_beyond_the_window(tmp_path, col, row, found):
+    array = np.zeros((1, 64, 64), 'uint8')
+    array[:, 32:36, 32:36] = 1
+    scene = opened(write_raster(tmp_path / 'a.tif', array, nodata=0))
+    assert Coverage(scene, (32, 32)).touches(Window(col, row, 4, 4)) == found
+
+
 def test_touches_looks_up_the_aoi_exactly(tmp_path):
     image = write_raster(tmp_path / 'a.tif', noise((1, 64, 64)))
     aoi = write_labels(tmp_path / 'aoi.gpkg', [box(0, 0, 32.2, 64)])
