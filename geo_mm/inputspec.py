@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -39,6 +39,10 @@ class InputSpec:
         mean: Subtracted from each band.
         std: Each band is divided by it afterwards.
         chip_size: ``(height, width)`` of training chips in pixels.
+        roles: What the files of a scene are, such as ``('before', 'after')``;
+            bands are then called ``before:red``. Empty where scenes are single
+            files, or files known by their order. Never their names, which are
+            others in each place.
         wavelengths: Centre of each band in micrometres, None where unknown.
         version: geo_mm that wrote this.
     """
@@ -52,6 +56,7 @@ class InputSpec:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     chip_size: tuple[int, int]
+    roles: tuple[str, ...] = ()
     wavelengths: tuple[float | None, ...] | None = None
     version: str = geo_mm.__version__
 
@@ -71,7 +76,7 @@ class InputSpec:
             SpecError: If a field is missing or unknown.
         """
         known = {field.name for field in fields(cls)} | {*ClassSet(()).to_dict()}
-        required = known - {'palette', 'background', 'ignore', 'wavelengths', 'version'}
+        required = known - {'palette', 'background', 'ignore', 'roles', 'wavelengths', 'version'}
         if missing := (required - set(data)) | (set(data) - known):
             raise SpecError(
                 f'input spec of geo_mm {data.get("version", "(unknown)")} with missing or unknown '
@@ -85,8 +90,9 @@ class InputSpec:
     def fit(self, scene: Scene, *, force: bool = False) -> Scene:
         """The scene as the model must see it: its bands, at its GSD.
 
-        Bands are found by name. Where neither the scene nor the training
-        scenes name their bands, their number must agree.
+        Bands are found by name, those of files with roles by role and name. Where
+        neither the scene nor the training scenes name their bands, their number
+        must agree.
 
         Args:
             scene: The scene.
@@ -137,10 +143,16 @@ class InputSpec:
         )
 
     def _with_bands(self, scene: Scene) -> Scene:
-        found = {name.lower() for name in scene.band_names}
-        missing = [name for name in self.bands if name.lower() not in found]
+        missing = scene.missing(self.bands)
         if not missing:
             return scene.select(self.bands)
+        if lacking := [role for role in self.roles if role not in scene.roles]:
+            raise SpecError(
+                f'{scene.name} has {_roles(scene.roles)}: {", ".join(scene.sources)}',
+                f'{_roles(self.roles)}, as the model was trained; missing: {", ".join(lacking)}',
+                'say which file is what: '
+                + ' '.join(f'--image {role}=FILE' for role in self.roles),
+            )
         if scene.count == len(self.bands) and (_unnamed(self.bands) or _unnamed(scene.band_names)):
             logger.warning(
                 '%s: bands %s taken as %s in this order, since names are lacking',
@@ -162,6 +174,12 @@ def _refuse(force: bool, found: str, expected: str, fix: str) -> None:
     if not force:
         raise SpecError(found, expected, fix)
     logger.warning('%s; expected: %s; taken all the same', found, expected)
+
+
+def _roles(roles: Sequence[str]) -> str:
+    return (
+        f'files of the roles {", ".join(dict.fromkeys(roles))}' if roles else 'files without role'
+    )
 
 
 def _unnamed(bands: tuple[str, ...]) -> bool:

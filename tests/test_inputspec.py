@@ -125,3 +125,64 @@ def test_values_likely_on_another_scale_are_refused(tmp_path, trained, refused):
         with pytest.raises(SpecError, match=rf'a.tif has uint16 pixels(.|\n)*{trained}'):
             spec.fit(opened)
     assert spec.fit(opened, force=True).grid == opened.grid
+
+
+# --- roles ------------------------------------------------------------------------------------
+
+PAIR = replace(
+    SPEC,
+    bands=('before:red', 'after:red'),
+    roles=('before', 'after'),
+    mean=(0.0, 0.0),
+    std=(1.0, 1.0),
+)
+
+
+def pair(tmp_path, names):
+    arrays = [noise((2, 40, 60), 'uint16', seed) for seed in (1, 2)]
+    paths = [
+        write_raster(tmp_path / f'{name}.tif', array, descriptions=['nir', 'red'])
+        for name, array in zip(names, arrays, strict=True)
+    ]
+    return paths, [array[1] for array in arrays]
+
+
+def test_files_of_any_name_are_found_by_role(tmp_path):
+    (a, b), red = pair(tmp_path, ('lyon_2020', 'lyon_2024'))
+    fitted = PAIR.fit(Scene.open({'after': b, 'before': a}))
+    np.testing.assert_array_equal(fitted.read()[0], red)
+    assert InputSpec.from_dict(json.loads(PAIR.to_json())) == PAIR
+
+
+def test_missing_roles_are_named_with_what_to_write(tmp_path):
+    (a, b), _ = pair(tmp_path, ('a', 'b'))
+    message = r'(?s)a has files without role: .*b\.tif.*before, after.*--image before=FILE --im'
+    with pytest.raises(SpecError, match=message):
+        PAIR.fit(Scene.open([a, b]))
+    with pytest.raises(SpecError, match=r'(?s)the roles before: .*missing: after'):
+        PAIR.fit(Scene.open({'before': a}))
+
+
+def test_a_model_of_single_files_takes_a_role_that_has_its_bands(tmp_path):
+    (a, b), red = pair(tmp_path, ('a', 'b'))
+    dem = write_raster(tmp_path / 'dem.tif', noise((1, 40, 60), 'uint16'), descriptions=['z'])
+    fitted = replace(SPEC, bands=('red',)).fit(Scene.open({'s2': a, 'dem': dem}))
+    np.testing.assert_array_equal(fitted.read()[0], red[:1])
+    with pytest.raises(SpecError, match='missing: red'):  # two bands of that name
+        replace(SPEC, bands=('red',)).fit(Scene.open({'s2': a, 's2b': b}))
+
+
+def test_files_without_roles_are_known_by_their_order(tmp_path):
+    paris, _ = pair(tmp_path, ('paris_2020', 'paris_2024'))
+    spec = replace(PAIR, bands=Scene.open(paris, bands=[2, 4]).band_names, roles=())
+    lyon, red = pair(tmp_path, ('lyon_2020', 'lyon_2024'))
+    np.testing.assert_array_equal(spec.fit(Scene.open(lyon)).read()[0], red)
+
+
+def test_bands_named_after_files_still_find_these_files(tmp_path):
+    """As in checkpoints of geo_mm 0.1."""
+    paths, red = pair(tmp_path, ('a', 'b'))
+    old = SPEC.to_dict() | {'bands': ['b:red', 'a:red'], 'mean': [0.0, 0.0], 'std': [1.0, 1.0]}
+    del old['roles'], old['ignore']
+    fitted = InputSpec.from_dict(old).fit(Scene.open(paths))
+    np.testing.assert_array_equal(fitted.read()[0], red[::-1])

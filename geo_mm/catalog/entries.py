@@ -12,14 +12,17 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pyogrio
 
 from geo_mm.errors import CatalogError
+from geo_mm.paths import absolute, is_local, is_missing
 
-# What GDAL opens without a file of that name: URLs, its virtual file systems,
-# and subdatasets such as NETCDF:"file.nc":red.
-_VIRTUAL = re.compile(r'/vsi|\w+://|[A-Za-z0-9_]{2,}:')
+_WILDCARD = re.compile(r'(\*\*/?|\*|\?|\[[^\]]+\])')
+
+Image = str | tuple[str, ...] | dict[str, tuple[str, ...]]
+"""A file, co-registered files, or roles with a file or neighbouring files each."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,8 @@ class CatalogEntry:
     """One scene with what is known about it.
 
     Attributes:
-        image: The scene's file, or several co-registered files.
+        image: The scene's file, or several co-registered files, or a mapping
+            from roles such as ``before`` and ``after`` to files.
         labels: Vector layer or label raster, or None.
         split: Name of the split it belongs to, such as ``train``; None
             belongs to every split.
@@ -38,7 +42,7 @@ class CatalogEntry:
         name: Name in messages and results; default the image's stem.
     """
 
-    image: str | tuple[str, ...]
+    image: Image
     labels: str | None = None
     split: str | None = None
     aoi: str | None = None
@@ -61,9 +65,10 @@ def read_catalog(
     Args:
         scenes: A catalog file (``.csv``, ``.geojson``, ``.gpkg``), or one or
             several entries: dicts with the fields of :class:`CatalogEntry`,
-            or plain image paths. ``image`` may be a glob pattern; ``labels``
-            and ``aoi`` may then hold ``{stem}``, the image's name without
-            suffix.
+            or plain image paths. ``image`` may be a glob pattern; ``labels``,
+            ``aoi`` and the files of further roles may then hold ``{stem}``, the
+            image's name without suffix, or ``*`` for what its own ``*`` stands
+            for. In a table, the files of roles stand in columns ``image:ROLE``.
         root: Folder that relative paths start from. Paths in a catalog file
             start from that file's folder.
         split: Keep only the entries of this split, and those without one.
@@ -74,7 +79,7 @@ def read_catalog(
     """
     root = Path(root)
     if isinstance(scenes, str | os.PathLike) and _is_table(scenes):
-        path = _absolute(str(scenes), root)
+        path = absolute(str(scenes), root)
         rows, root, where = _read_table(path), Path(path).parent, str(path)
     else:
         rows = [scenes] if isinstance(scenes, str | os.PathLike | Mapping) else list(scenes)
@@ -82,6 +87,7 @@ def read_catalog(
     entries = [entry for i, row in enumerate(rows) for entry in _entries(row, root, where, i)]
     if not entries:
         raise CatalogError(f'{where}: no scenes', 'at least one entry with an `image`')
+    _check_roles(entries, where)
     chosen = [entry for entry in entries if split is None or entry.split in (None, split)]
     if not chosen:
         found = sorted({str(entry.split) for entry in entries})
@@ -115,11 +121,12 @@ def _entries(row: object, root: Path, where: str, number: int) -> list[CatalogEn
     """The entries that one row stands for: several if it is a pattern."""
     row = {'image': row} if isinstance(row, str | os.PathLike) else dict(row)
     row = {key: os.fspath(v) if isinstance(v, os.PathLike) else v for key, v in row.items()}
+    row = _with_roles(row)
     unknown = [key for key in row if key not in COLUMNS]
     if unknown or 'image' not in row:
         raise CatalogError(
             f'{where}: entry {number} has the columns {", ".join(map(str, row))}',
-            f'`image` and optionally {", ".join(COLUMNS[1:])}',
+            f'`image` (or `image:ROLE` of each role) and optionally {", ".join(COLUMNS[1:])}',
             f'rename or remove {", ".join(map(str, unknown))}' if unknown else 'add `image`',
         )
     for key in COLUMNS[1:4]:
@@ -130,49 +137,150 @@ def _entries(row: object, root: Path, where: str, number: int) -> list[CatalogEn
     area = row.pop('area', None)
     entry = CatalogEntry(**{key: v for key, v in row.items() if key != 'image'}, image=())
     entry = replace(entry, area=_parse_area(area, where, number))
-    return [_resolve(entry, image, root, where) for image in _images(row['image'], root, where)]
+    return [_resolve(entry, *found, root, where) for found in _images(row['image'], root, where)]
 
 
-def _images(image: str | Sequence[str], root: Path, where: str) -> list[str | tuple[str, ...]]:
-    if not isinstance(image, str):
-        return [tuple(_existing(str(path), root, where) for path in image)]
-    if not glob.has_magic(image) or _VIRTUAL.match(image):
-        return [_existing(image, root, where)]
+def _with_roles(row: dict) -> dict:
+    """The row with its columns ``image:ROLE`` as one mapping ``image``."""
+    of_roles = {key: value for key, value in row.items() if str(key).startswith('image:')}
+    if not of_roles or 'image' in row:
+        return row
+    rest = {key: value for key, value in row.items() if key not in of_roles}
+    return {'image': {key.partition(':')[2]: value for key, value in of_roles.items()}, **rest}
+
+
+def _check_roles(entries: Sequence[CatalogEntry], where: str) -> None:
+    """Raises CatalogError if scenes differ in the roles of their files."""
+    known = entries[0]
+    for entry in entries:
+        ours, theirs = _roles(known), _roles(entry)
+        if set(ours) != set(theirs):
+            raise CatalogError(
+                f'{where}: {entry.name} has files of the roles {", ".join(theirs) or "(none)"}, '
+                f'{known.name} of {", ".join(ours) or "(none)"}',
+                'the same roles in every scene',
+                'give the files that lack, or make two catalogs',
+            )
+
+
+def _roles(entry: CatalogEntry) -> tuple[str, ...]:
+    return tuple(entry.image) if isinstance(entry.image, dict) else ()
+
+
+class _Match(NamedTuple):
+    """A file that a name or pattern stands for.
+
+    Attributes:
+        pattern: The name or pattern.
+        path: The file, absolute.
+        texts: What each wildcard stands for.
+    """
+
+    pattern: str
+    path: str
+    texts: tuple[str, ...] = ()
+
+    def fill(self, text: str, where: str) -> str:
+        """``text`` with ``{stem}`` and wildcards replaced.
+
+        Raises:
+            CatalogError: If it has another number of wildcards than the pattern.
+        """
+        text = text.replace('{stem}', Path(self.path).stem)
+        if '*' not in text:
+            return text
+        parts = _WILDCARD.split(text)
+        if len(parts) // 2 != len(self.texts):
+            raise CatalogError(
+                f'{where}: {len(parts) // 2} wildcards in {text}, '
+                f'{len(self.texts)} in {self.pattern or self.path}',
+                'as many, in the same order, since they stand for the same text',
+            )
+        parts[1::2] = self.texts
+        return ''.join(parts)
+
+
+def _images(image: object, root: Path, where: str) -> list[tuple[Image, _Match]]:
+    """The scenes that ``image`` stands for, several if it holds a pattern."""
+    if isinstance(image, str):
+        return [(match.path, match) for match in _matches(image, root, where)]
+    if not isinstance(image, Mapping):
+        files = _files(image, root, where)
+        return [(files, _Match('', files[0]))] if files else []
+    leads = [role for role, files in image.items() if isinstance(files, str) and _is_pattern(files)]
+    if not leads:
+        scene = {
+            role: _files(files, root, f'{where}: role {role}') for role, files in image.items()
+        }
+        return [(scene, _Match('', files[0])) for files in list(scene.values())[:1] if files]
+    scenes = []
+    for match in _matches(image[leads[0]], root, f'{where}: role {leads[0]}'):
+        scene = {leads[0]: (match.path,)}
+        for role, files in image.items():
+            place = f'{where}: role {role}'
+            names = [files] if isinstance(files, str) else files
+            if role != leads[0]:
+                scene[role] = _files([match.fill(name, place) for name in names], root, place)
+        scenes.append(({role: scene[role] for role in image}, match))
+    return scenes
+
+
+def _files(names: str | Sequence[str], root: Path, where: str) -> tuple[str, ...]:
+    """Files of one scene; patterns stand for all files that they match."""
+    names = [names] if isinstance(names, str) else names
+    return tuple(match.path for name in names for match in _matches(str(name), root, where))
+
+
+def _matches(pattern: str, root: Path, where: str) -> list[_Match]:
+    if not _is_pattern(pattern):
+        return [_Match(pattern, _existing(pattern, root, where))]
+    # The brackets in the name of a folder above are no wildcards.
+    full = absolute(pattern, glob.escape(os.path.abspath(root)))
     # Sorted, so that the chips do not depend on the file system's order.
-    found = sorted(glob.glob(_absolute(image, root), recursive=True))
+    found = sorted(glob.glob(full, recursive=True))
     if not found:
         raise CatalogError(
-            f'{where}: no file matches {_absolute(image, root)}',
+            f'{where}: no file matches {absolute(pattern, root)}',
             fix='correct the pattern; relative ones start from data_root',
         )
-    return list(found)
+    parts = _WILDCARD.split(full)
+    parts[::2] = map(re.escape, parts[::2])
+    parts[1::2] = map(_wildcard_regex, parts[1::2])
+    regex, count = re.compile(''.join(parts)), len(_WILDCARD.findall(pattern))
+    texts = [match.groups()[-count:] if (match := regex.fullmatch(path)) else () for path in found]
+    return [_Match(pattern, path, own) for path, own in zip(found, texts, strict=True)]
+
+
+def _is_pattern(name: str) -> bool:
+    return glob.has_magic(name) and is_local(name)
+
+
+def _wildcard_regex(wildcard: str) -> str:
+    if wildcard.startswith('['):
+        return f'([^{wildcard[2:]})' if wildcard[1] == '!' else f'({wildcard})'
+    return {'**/': '((?:[^/]+/)*)', '**': '(.*)', '*': '([^/]*)', '?': '([^/])'}[wildcard]
 
 
 def _resolve(
-    entry: CatalogEntry, image: str | tuple[str, ...], root: Path, where: str
+    entry: CatalogEntry, image: Image, match: _Match, root: Path, where: str
 ) -> CatalogEntry:
-    stem = Path(image if isinstance(image, str) else image[0]).stem
     paths = {
-        key: _existing(value.replace('{stem}', stem), root, where)
+        key: _existing(match.fill(value, f'{where}: {key}'), root, where)
         for key in ('labels', 'aoi')
         if (value := getattr(entry, key)) is not None
     }
-    return replace(entry, image=image, name=entry.name or stem, **paths)
+    return replace(entry, image=image, name=entry.name or Path(match.path).stem, **paths)
 
 
 def _existing(path: str, root: Path, where: str) -> str:
-    path = _absolute(path, root)
-    if not _VIRTUAL.match(path) and not Path(path).exists():
+    path = absolute(path, root)
+    if is_missing(path):
         raise CatalogError(
             f'{where}: no such file: {path}',
             fix='correct the path; relative paths start from '
             f'{root.absolute() if str(root) else Path.cwd()}',
         )
     return path
-
-
-def _absolute(path: str, root: Path) -> str:
-    return path if _VIRTUAL.match(path) else os.path.abspath(root / Path(path).expanduser())
 
 
 def _parse_area(area: object, where: str, number: int) -> tuple | None:

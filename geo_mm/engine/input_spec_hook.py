@@ -65,6 +65,7 @@ def input_spec_of(dataset: object, model: object) -> InputSpec:
         mean=tuple(preprocessor.mean.flatten().tolist()),
         std=tuple(preprocessor.std.flatten().tolist()),
         chip_size=chips.chip_size,
+        roles=tuple(dict.fromkeys(scenes[0].roles)),
         wavelengths=scenes[0].wavelengths if any(scenes[0].wavelengths) else None,
     )
 

@@ -4,6 +4,7 @@ import contextlib
 import datetime
 import json
 import os
+import sqlite3
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping
@@ -16,10 +17,11 @@ import numpy as np
 import pandas as pd
 import pyogrio
 import pyproj
+import shapely
 from pyogrio.errors import DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError
 
 from geo_mm.errors import OutputError
-from geo_mm.formats.parquet import write_parquet
+from geo_mm.paths import discard
 
 DRIVERS = {
     '.gpkg': 'GPKG',
@@ -33,6 +35,7 @@ _BATCH = 10_000  # features written at once
 
 _DRIVER_ERRORS = (
     OSError,
+    sqlite3.Error,
     DataSourceError,
     DataLayerError,
     FieldError,
@@ -46,14 +49,18 @@ class LayerWriter:
 
     Use it as a context manager. Features go to a temporary GeoPackage in the
     same folder, and leaving the block makes the file of it in one go, with its
-    spatial index where the format has one. Memory is a batch of features (and
-    for FlatGeobuf a few bytes for each). An error removes what was written and
-    leaves an earlier file of that name alone.
+    spatial index where the format has one. Memory is a batch of features (for
+    FlatGeobuf a few bytes more for each), but all of them for GeoParquet. An
+    error removes what was written and leaves an earlier file of that name alone.
 
     GeoPackage, FlatGeobuf and GeoParquet keep the CRS. GeoJSON follows RFC
-    7946: longitude and latitude on WGS 84, with eight decimals (1 mm).
-    FlatGeobuf puts features in the order of its index; the others keep the
-    order in which they were appended.
+    7946: longitude and latitude on WGS 84, with eight decimals (1 mm), and
+    bounding boxes. FlatGeobuf puts features in the order of its index; the
+    others keep the order in which they were appended. Outer rings run
+    counterclockwise, holes clockwise, in all formats.
+
+    GeoPackages are of version 1.2, which QGIS 3.22 and GDAL 3.6 read without a
+    warning.
 
     The same features give the same bytes, whatever batches they came in; for a
     GeoPackage, which holds times, if ``time`` is given.
@@ -133,7 +140,8 @@ class LayerWriter:
                 f'{self.path}: features in {features.crs.name} in a layer in '
                 f'{self.crs.name if self.crs else "no CRS"}'
             )
-        self._waiting.append(features)
+        turned = shapely.orient_polygons(features.geometry.to_numpy())
+        self._waiting.append(features.set_geometry(gpd.GeoSeries(turned, features.index, self.crs)))
         self.count += len(features)
         if sum(map(len, self._waiting)) >= _BATCH:
             self._stage()
@@ -151,10 +159,8 @@ class LayerWriter:
                     self._finish()
                     os.replace(self._partial, self.path)
         finally:
-            for path in (self._staged, self._partial):
-                for suffix in ('', '-journal', '-wal', '-shm'):
-                    with contextlib.suppress(OSError):
-                        Path(f'{path}{suffix}').unlink()
+            discard(self._staged)
+            discard(self._partial)
 
     def _stage(self) -> None:
         """Write what waits to the temporary GeoPackage."""
@@ -181,20 +187,13 @@ class LayerWriter:
             )
 
     def _finish(self) -> None:
-        """Make the file from the staged features, a batch at a time."""
+        """Make the file from the staged features."""
+        if self.driver == 'Parquet':
+            self._write_parquet()
+            return
         staged = pyogrio.open_arrow(self._staged, layer=self.layer, batch_size=_BATCH)
-        with staged as (meta, stream), _dated(self.time), _quiet():
+        with staged as (meta, stream), _quiet():
             geometry = meta['geometry_name'] or 'wkb_geometry'
-            if self.driver == 'Parquet':
-                write_parquet(
-                    stream,
-                    self._partial,
-                    geometry=geometry,
-                    crs=self.crs,
-                    geometry_type=self.geometry_type,
-                    metadata=self.metadata,
-                )
-                return
             pyogrio.write_arrow(
                 stream,
                 self._partial,
@@ -205,17 +204,27 @@ class LayerWriter:
                 crs=None if self.crs is None else self.crs.to_wkt(),
                 dataset_metadata=self.metadata if self.driver == 'GPKG' else None,
                 layer_metadata=self.metadata if self.driver == 'FlatGeobuf' else None,
+                dataset_options={'VERSION': '1.2'} if self.driver == 'GPKG' else {},
                 layer_options=self._layer_options(meta['fields']),
             )
-        if self.driver == 'GPKG' and self.style:
-            self._add_style(geometry)
+        if self.driver == 'GPKG':
+            if self.style:
+                self._add_style(geometry)
+            _date(self._partial, self.time or datetime.datetime.now(datetime.timezone.utc))
+
+    def _write_parquet(self) -> None:
+        require_pyarrow(str(self.path))
+        table = pyogrio.read_dataframe(self._staged, layer=self.layer)
+        table = table.set_crs(self.crs, allow_override=True) if self.crs else table
+        table.attrs = dict(self.metadata)
+        table.to_parquet(self._partial, index=False, compression='zstd', schema_version='1.1.0')
 
     def _layer_options(self, columns: np.ndarray) -> dict[str, str]:
         if self.driver == 'GPKG':
             return {'FID': _key(columns)}
         if self.driver != 'GeoJSON':
             return {}
-        options = {'RFC7946': 'YES', 'COORDINATE_PRECISION': '8'}
+        options = {'RFC7946': 'YES', 'COORDINATE_PRECISION': '8', 'WRITE_BBOX': 'YES'}
         return options | ({'DESCRIPTION': json.dumps(self.metadata)} if self.metadata else {})
 
     def _add_style(self, geometry: str) -> None:
@@ -232,16 +241,15 @@ class LayerWriter:
             'description': '',
             'owner': '',
             'ui': '',
-            'update_time': self.time or datetime.datetime.now(datetime.timezone.utc),
+            'update_time': datetime.datetime.now(datetime.timezone.utc),
         }
-        with _dated(self.time):
-            pyogrio.write_dataframe(
-                pd.DataFrame({key: [value] for key, value in row.items()}),
-                self._partial,
-                layer='layer_styles',
-                driver='GPKG',
-                layer_options={'FID': 'id'},
-            )
+        pyogrio.write_dataframe(
+            pd.DataFrame({key: [value] for key, value in row.items()}),
+            self._partial,
+            layer='layer_styles',
+            driver='GPKG',
+            layer_options={'FID': 'id'},
+        )
 
     @contextlib.contextmanager
     def _reported(self) -> Iterator[None]:
@@ -313,19 +321,42 @@ def _key(columns: pd.Index | np.ndarray) -> str:
     return 'ogc_fid' if taken else 'fid'
 
 
-@contextlib.contextmanager
-def _dated(time: datetime.datetime | None) -> Iterator[None]:
-    """Let GDAL write this time instead of the present one."""
-    if time is None:
-        yield
-        return
+def _date(path: Path, time: datetime.datetime) -> None:
+    """Give all times in a GeoPackage one value, with milliseconds as its standard wants.
+
+    GDAL's own way is an option of the whole process.
+    """
     utc = time.astimezone(datetime.timezone.utc)
-    option = 'OGR_CURRENT_DATE'
-    pyogrio.set_gdal_config_options({option: utc.strftime('%Y-%m-%dT%H:%M:%S.000Z')})
+    text = f'{utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond // 1000:03d}Z'
+    columns = {
+        'gpkg_contents': 'last_change',
+        'gpkg_metadata_reference': 'timestamp',
+        'layer_styles': 'update_time',
+    }
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        tables = {name for (name,) in database.execute('SELECT name FROM sqlite_master')}
+        for table, column in columns.items():
+            if table in tables:
+                database.execute(f'UPDATE {table} SET {column} = ?', [text])
+
+
+def require_pyarrow(what: str) -> None:
+    """Makes sure that GeoParquet can be written.
+
+    Args:
+        what: What is to be written, for the message.
+
+    Raises:
+        OutputError: If pyarrow is not installed.
+    """
     try:
-        yield
-    finally:
-        pyogrio.set_gdal_config_options({option: None})
+        from pyarrow import parquet  # noqa: F401
+    except ImportError as error:
+        raise OutputError(
+            f'{what}: writing GeoParquet needs pyarrow: {error}',
+            'pyarrow in the environment',
+            'pip install pyarrow, or write GeoPackage (gpkg)',
+        ) from error
 
 
 @contextlib.contextmanager

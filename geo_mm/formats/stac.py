@@ -11,7 +11,8 @@ import rasterio
 import shapely
 from pyproj.exceptions import ProjError
 
-from geo_mm.formats.provenance import FileRecord, Provenance, file_sha256
+from geo_mm.formats.file_records import FileRecord, file_sha256
+from geo_mm.formats.provenance import Provenance
 from geo_mm.inputspec import InputSpec
 from geo_mm.raster import Grid
 from geo_mm.raster.projection import LONLAT, moved

@@ -14,7 +14,8 @@ from mmengine.config import Config
 from mmengine.fileio import get_local_path
 
 import geo_mm
-from geo_mm.formats.provenance import FileRecord, Provenance, file_records
+from geo_mm.formats.file_records import FileRecord, file_records
+from geo_mm.formats.provenance import Provenance
 from geo_mm.inference.limits import most_objects
 from geo_mm.inference.model import TrainedModel
 from geo_mm.inference.options import WRITING, PredictOptions

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 
 from geo_mm.detections.settling import METHODS
 from geo_mm.errors import ConfigError
-from geo_mm.formats.parquet import require_pyarrow
+from geo_mm.formats.layers import require_pyarrow
 from geo_mm.inference.blending import BLENDS
 from geo_mm.inference.pixels import PixelOutputs
 from geo_mm.inference.polygons import PolygonOutputs

@@ -1,5 +1,7 @@
 """How the pixels of a file become pixels of a scene."""
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -38,6 +40,16 @@ class Layer(NamedTuple):
         """The layer for scene pixels that are x times as wide and y times as high."""
         return self._replace(
             x=self.x._replace(step=self.x.step * x), y=self.y._replace(step=self.y.step * y)
+        )
+
+    def meets(self, window: Window) -> bool:
+        """Whether the file has pixels under a window of the scene."""
+        x, y = self.x, self.y
+        return (
+            x.start + x.step * window.col_off < x.high
+            and x.start + x.step * window.col_end > x.low
+            and y.start + y.step * window.row_off < y.high
+            and y.start + y.step * window.row_end > y.low
         )
 
     def read(self, window: Window, quick: bool) -> tuple[np.ndarray, np.ndarray | None]:
@@ -111,12 +123,12 @@ def place(source: Source, bands: tuple[int, ...], grid: Grid) -> Layer:
 
     Raises:
         SceneError: If its CRS differs, or its pixels are turned or mirrored
-            against the scene's, or both do not overlap.
+            against the scene's.
     """
     own = source.grid
     if own.crs != grid.crs:
         raise SceneError(
-            f'{source.path}: its CRS ({_crs_text(own.crs)}) is not that of the other files '
+            f'{source.label}: its CRS ({_crs_text(own.crs)}) is not that of the other files '
             f'of the scene ({_crs_text(grid.crs)})',
             'files of one CRS in a scene',
             'warp it to the grid of the others first (gdalwarp or rio warp)',
@@ -127,18 +139,85 @@ def place(source: Source, bands: tuple[int, ...], grid: Grid) -> Layer:
     turn = max(abs(relative.b) * grid.height, abs(relative.d) * grid.width)
     if turn > 0.5 or relative.a <= 0 or relative.e <= 0:
         raise SceneError(
-            f'{source.path}: its pixels are rotated or mirrored against the other files',
+            f'{source.label}: its pixels are rotated or mirrored against the other files',
             'grids that differ by shift and pixel size only',
             'warp it to the grid of the others first (gdalwarp or rio warp)',
         )
     x = _axis(relative.c, relative.a, grid.width, own.width)
     y = _axis(relative.f, relative.e, grid.height, own.height)
-    if x.low >= x.high or y.low >= y.high:
-        raise SceneError(
-            f'{source.path}: does not overlap the other files of the scene',
-            f'something inside {grid.bounds}, found {own.bounds}',
-        )
     return Layer(source, bands, x, y)
+
+
+def part_layers(files: Sequence[Source], bands: tuple[int, ...], grid: Grid) -> list[Layer]:
+    """Place the files of one part of a stack; those beside the scene are left out.
+
+    Raises:
+        SceneError: As :func:`place`, or if none overlaps the scene.
+    """
+    layers = [place(file, bands, grid) for file in files]
+    near = [layer for layer in layers if layer.meets(grid.window)]
+    if not near:
+        raise SceneError(
+            f'{files[0].label}: does not overlap the other files of the scene',
+            f'something inside {grid.bounds}, found {files[0].grid.bounds}',
+        )
+    return near
+
+
+def common_grid(files: Sequence[Source]) -> Grid:
+    """The grid of the first file, so large that it holds all.
+
+    Raises:
+        SceneError: As :func:`place`.
+    """
+    first = files[0].grid
+    left, top, right, bottom = 0.0, 0.0, float(first.width), float(first.height)
+    for file in files[1:]:
+        _, _, x, y = place(file, (), first)
+        left, top = min(left, -x.start / x.step), min(top, -y.start / y.step)
+        right = max(right, (file.grid.width - x.start) / x.step)
+        bottom = max(bottom, (file.grid.height - y.start) / y.step)
+    # A hundredth of a pixel is rounding, not a further pixel.
+    col, row = math.floor(left + _ALIGNED), math.floor(top + _ALIGNED)
+    width, height = math.ceil(right - _ALIGNED) - col, math.ceil(bottom - _ALIGNED) - row
+    window = Window(col, row, width, height)
+    return first if window == first.window else first.crop(window)
+
+
+def read_part(
+    layers: Sequence[Layer], window: Window, quick: bool
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Pixels of the bands that several files hold beside each other.
+
+    Where they overlap, the first that has data counts.
+    """
+    if len(layers) == 1:
+        return layers[0].read(window, quick)
+    shape = (window.height, window.width)
+    dtype = np.result_type(*(layer.source.dtype for layer in layers))
+    data, valid = np.zeros((len(layers[0].bands), *shape), dtype), np.zeros(shape, bool)
+    for layer in layers:
+        if not layer.meets(window):
+            continue
+        pixels, mask = layer.read(window, quick)
+        new = ~valid if mask is None else mask & ~valid
+        np.copyto(data, pixels, where=new)
+        valid |= new
+        if valid.all():
+            break
+    return data, valid
+
+
+def read_part_valid(layers: Sequence[Layer], window: Window, quick: bool) -> np.ndarray | None:
+    """The mask alone of :func:`read_part`; None where all is valid."""
+    if len(layers) == 1:
+        return layers[0].read_valid(window, quick)
+    valid = np.zeros((window.height, window.width), bool)
+    for layer in layers:
+        if layer.meets(window):
+            mask = layer.read_valid(window, quick)
+            valid |= True if mask is None else mask
+    return valid
 
 
 def _axis(start: float, step: float, size: int, own_size: int) -> Axis:

@@ -1,10 +1,9 @@
 """A scene: one georeferenced image, from one file or several."""
 
-import os
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import groupby
 from numbers import Integral
 from typing import Literal
 
@@ -16,8 +15,9 @@ from rasterio.crs import CRS
 from geo_mm.errors import SceneError
 from geo_mm.raster import handles
 from geo_mm.raster.grid import Grid, Window
-from geo_mm.raster.layers import Layer, place
+from geo_mm.raster.layers import Layer, common_grid, part_layers, read_part, read_part_valid
 from geo_mm.raster.sources import Source, as_stored, file_stamp
+from geo_mm.raster.stack import Files, band_names, other_names, parts_of
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,16 @@ class Scene:
 
     **Bands** are numbered from 1 over all files in the given order, and have
     names: the description, else the colour interpretation ('red', 'nir', ...),
-    else 'B' and the number. Names are matched without regard to case; a name
-    that occurs more than once is listed, and selected, as 'file:name'.
+    else 'B' and the number. Names are matched without regard to case. Bands of
+    files with roles are called 'role:name', and the bare name will do where
+    only one band has it. Of several files without roles, a name that occurs
+    more than once is preceded by the file's number, as in '2:red'.
 
-    **Validity.** A pixel is valid where every file has data: it lies inside
+    **Neighbours.** The files of one role hold the same bands of places beside
+    each other. Where they overlap, the first that has data counts; between
+    them there is no data.
+
+    **Validity.** A pixel is valid where every role has data: it lies inside
     the file, the mask band and the alpha band (if any) say so, not all chosen
     bands of the file equal nodata, and no float band is NaN or infinite. An
     alpha band is a mask and no band of the scene, unless it is chosen by
@@ -48,6 +54,7 @@ class Scene:
     Attributes:
         name: Short name, by default the first file's without extension.
         sources: The files, in order.
+        roles: The role of each file; empty if they have none.
         grid: Pixel grid of the scene.
         band_names: Names of the bands.
         dtype: The type of all pixels read, wide enough for every band.
@@ -55,6 +62,7 @@ class Scene:
 
     name: str
     sources: tuple[str, ...]
+    roles: tuple[str, ...]
     grid: Grid
     band_names: tuple[str, ...]
     dtype: np.dtype
@@ -63,7 +71,7 @@ class Scene:
     @classmethod
     def open(
         cls,
-        source: str | os.PathLike | Sequence[str | os.PathLike],
+        source: Files,
         *,
         bands: Sequence[int | str] | None = None,
         gsd: float | None = None,
@@ -73,7 +81,8 @@ class Scene:
         """Describe a scene. Only metadata is read.
 
         Args:
-            source: Anything GDAL opens, or several such files of one CRS. The
+            source: Anything GDAL opens, or several such files of one CRS, or a
+                mapping from roles to a file or several neighbouring ones. The
                 finest gives the grid; the others are resampled to it and need
                 not have the same footprint.
             bands: Band numbers or names, in the order wanted. All but alpha by default.
@@ -87,38 +96,49 @@ class Scene:
             SceneError: If a file is missing, unreadable or not georeferenced by
                 a transform, the files do not fit together, or a band is unknown.
         """
-        paths = [source] if isinstance(source, (str, os.PathLike)) else list(source)
-        if not paths:
-            raise SceneError('a scene without files', 'at least one raster file')
-        files = [Source.inspect(path, nodata) for path in paths]
+        parts = parts_of(source, nodata)
+        files = [file for part in parts for file in part.files]
         if nodata not in ('auto', None):
             _check_nodata(nodata, files)
-        grid = min((file.grid for file in files), key=_pixel_area)
-        numbered = [(i, j) for i, file in enumerate(files) for j in range(len(file.indexes))]
-        names = _unique_names(files)
+        grid = common_grid(min(parts, key=lambda part: _pixel_area(part.first.grid)).files)
+        bands_of = [(i, j) for i, part in enumerate(parts) for j in range(len(part.first.indexes))]
+        names = band_names(parts)
         if bands is None:
-            wanted = [n for n, (i, j) in enumerate(numbered) if j + 1 != files[i].alpha]
-            wanted = wanted or list(range(len(numbered)))
+            wanted = [n for n, (i, j) in enumerate(bands_of) if j + 1 != parts[i].first.alpha]
+            wanted = wanted or list(range(len(bands_of)))
         else:
-            wanted = _find_bands(bands, names, ', '.join(file.path for file in files))
-        layers = tuple(
-            place(
-                file.pick([numbered[n][1] for n in wanted if numbered[n][0] == i]),
-                tuple(k for k, n in enumerate(wanted) if numbered[n][0] == i),
-                grid,
+            others = other_names(
+                (n, file, j) for n, (i, j) in enumerate(bands_of) for file in parts[i].files
             )
-            for i, file in enumerate(files)
-            if any(numbered[n][0] == i for n in wanted)
-        )
+            where = ', '.join(file.path for file in files)
+            wanted = _find_bands(bands, names, others, where)
+        layers: list[Layer] = []
+        for i, part in enumerate(parts):
+            own = [(k, bands_of[n][1]) for k, n in enumerate(wanted) if bands_of[n][0] == i]
+            if own:
+                positions, inner = zip(*own, strict=True)
+                layers += part_layers([file.pick(inner) for file in part.files], positions, grid)
         scene = cls(
             name=name or files[0].stem,
             sources=tuple(file.path for file in files),
+            roles=tuple(file.role for file in files if file.role),
             grid=grid,
             band_names=tuple(names[n] for n in wanted),
             dtype=np.result_type(*(layer.source.dtype for layer in layers)),
-            _layers=layers,
+            _layers=tuple(layers),
         )
         return scene if gsd is None else scene.at_gsd(gsd)
+
+    @property
+    def files(self) -> str | tuple[str, ...] | dict[str, tuple[str, ...]]:
+        """The files as :meth:`open` takes them."""
+        if self.roles:
+            pairs = list(zip(self.roles, self.sources, strict=True))
+            return {
+                role: tuple(path for own, path in pairs if own == role)
+                for role in dict.fromkeys(self.roles)
+            }
+        return self.sources if len(self.sources) > 1 else self.sources[0]
 
     @property
     def crs(self) -> CRS | None:
@@ -226,7 +246,7 @@ class Scene:
         Raises:
             SceneError: If there is no such band.
         """
-        wanted = _find_bands(bands, self.band_names, self.name)
+        wanted = _find_bands(bands, self.band_names, self._other_names(), self.name)
         layers = []
         for source, own, x, y in self._layers:
             chosen = [(k, own.index(n)) for k, n in enumerate(wanted) if n in own]
@@ -238,6 +258,18 @@ class Scene:
             band_names=tuple(self.band_names[n] for n in wanted),
             dtype=np.result_type(*(layer.source.dtype for layer in layers)),
             _layers=tuple(layers),
+        )
+
+    def missing(self, bands: Sequence[str]) -> list[str]:
+        """Those of some names by which :meth:`select` would find no band."""
+        known = {*map(str.lower, self.band_names), *self._other_names()}
+        return [name for name in bands if name.lower() not in known]
+
+    def _other_names(self) -> dict[str, int]:
+        return other_names(
+            (position, layer.source, own)
+            for layer in self._layers
+            for own, position in enumerate(layer.bands)
         )
 
     def read(self, window: Window | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -307,14 +339,15 @@ class Scene:
 
     def _read(self, window: Window, quick: bool = False) -> tuple[np.ndarray, np.ndarray]:
         shape = (window.height, window.width)
-        if len(self._layers) == 1:
-            data, valid = self._layers[0].read(window, quick)
+        parts = _parts(self._layers)
+        if len(parts) == 1:
+            data, valid = read_part(parts[0], window, quick)
             return data, np.ones(shape, bool) if valid is None else valid
         data, valid = np.zeros((self.count, *shape), self.dtype), np.ones(shape, bool)
-        for layer in self._layers:
-            data[list(layer.bands)], part = layer.read(window, quick)
-            if part is not None:
-                valid &= part
+        for layers in parts:
+            data[list(layers[0].bands)], mask = read_part(layers, window, quick)
+            if mask is not None:
+                valid &= mask
         if not valid.all():
             np.copyto(data, 0, where=~valid)
         return data, valid
@@ -334,13 +367,18 @@ class Scene:
 
 
 def _valid_everywhere(layers: Sequence[Layer], window: Window, quick: bool) -> np.ndarray:
-    """(height, width) bool: where every layer is valid."""
+    """(height, width) bool: where every part is valid."""
     valid = np.ones((window.height, window.width), bool)
-    for layer in layers:
-        part = layer.read_valid(window, quick)
-        if part is not None:
-            valid &= part
+    for part in _parts(layers):
+        mask = read_part_valid(part, window, quick)
+        if mask is not None:
+            valid &= mask
     return valid
+
+
+def _parts(layers: Sequence[Layer]) -> list[list[Layer]]:
+    """Layers of the same bands of a scene, which lie beside each other."""
+    return [list(part) for _, part in groupby(layers, key=lambda layer: layer.bands)]
 
 
 def _check_nodata(nodata: float, files: Sequence[Source]) -> None:
@@ -358,38 +396,19 @@ def _pixel_area(grid: Grid) -> float:
     return float(f'{abs(grid.transform.determinant):.6g}')
 
 
-def _unique_names(files: Sequence[Source]) -> list[str]:
-    """One name per band of the stack, in order."""
-    stems = Counter(file.stem for file in files)
-    names, owners = [], []
-    for file in files:
-        # A description that several bands of a file share names none of them.
-        own = Counter(name.lower() for name in file.names)
-        for name in file.names:
-            names.append(name if name and own[name.lower()] == 1 else f'B{len(names) + 1}')
-            owners.append(file.stem if stems[file.stem] == 1 else f'{file.folder}/{file.stem}')
-    for pattern in ('{owner}:{name}', '{name}:{number}'):
-        seen = Counter(name.lower() for name in names)
-        names = [
-            pattern.format(owner=owner, name=name, number=number)
-            if seen[name.lower()] > 1
-            else name
-            for number, (name, owner) in enumerate(zip(names, owners, strict=True), 1)
-        ]
-    return names
-
-
-def _find_bands(bands: Sequence[int | str], names: Sequence[str], where: str) -> list[int]:
-    """0-based positions of bands given by number or name."""
+def _find_bands(
+    bands: Sequence[int | str], names: Sequence[str], others: Mapping[str, int], where: str
+) -> list[int]:
+    """0-based positions of bands given by number or name, or by another of their names."""
     if isinstance(bands, (str, Integral)):
         bands = [bands]
-    lower = [name.lower() for name in names]
+    known = {**others, **{name.lower(): position for position, name in enumerate(names)}}
     found = []
     for band in bands:
         if isinstance(band, Integral) and 1 <= band <= len(names):
             found.append(int(band) - 1)
-        elif isinstance(band, str) and band.lower() in lower:
-            found.append(lower.index(band.lower()))
+        elif isinstance(band, str) and band.lower() in known:
+            found.append(known[band.lower()])
         else:
             raise SceneError(
                 f'{where}: no band {band!r}',

@@ -38,6 +38,7 @@ class Source:
             per band, or nothing.
         overviews: Factors of the overviews, ascending.
         block: (rows, cols) of the stored blocks.
+        role: What the file is of, such as 'before'; '' without roles.
     """
 
     path: str
@@ -51,9 +52,12 @@ class Source:
     mask: Literal['none', 'dataset', 'bands']
     overviews: tuple[int, ...]
     block: tuple[int, int]
+    role: str = ''
 
     @classmethod
-    def inspect(cls, path: str | os.PathLike, nodata: float | Literal['auto'] | None) -> 'Source':
+    def inspect(
+        cls, path: str | os.PathLike, nodata: float | Literal['auto'] | None, role: str = ''
+    ) -> 'Source':
         """Describe all bands of a file, colour and alpha alike.
 
         Raises:
@@ -62,13 +66,13 @@ class Source:
         path = absolute(path)
         try:
             with handles.open_quietly(path) as dataset:
-                _check(path, dataset)
-                return cls._described(path, dataset, nodata)
+                _check(_label(path, role), dataset)
+                return cls._described(path, dataset, nodata, role)
         except RasterioIOError as error:
-            raise _unreadable(path, error) from error
+            raise _unreadable(path, role, error) from error
 
     @classmethod
-    def _described(cls, path: str, dataset: rasterio.DatasetReader, nodata) -> 'Source':
+    def _described(cls, path: str, dataset: rasterio.DatasetReader, nodata, role: str) -> 'Source':
         values = dataset.nodatavals if nodata == 'auto' else (nodata,) * dataset.count
         colors = dataset.colorinterp
         return cls(
@@ -83,7 +87,13 @@ class Source:
             mask=_mask_kind(dataset, nodata),
             overviews=tuple(dataset.overviews(1)),
             block=dataset.block_shapes[0],
+            role=role,
         )
+
+    @property
+    def label(self) -> str:
+        """The file in messages, with its role."""
+        return _label(self.path, self.role)
 
     @property
     def stem(self) -> str:
@@ -171,7 +181,7 @@ class Source:
                 return self._read(self._dataset(level), where)
         except RasterioError as error:
             raise SceneError(
-                f'{self.path}: cannot read the window of {window.width} x {window.height} pixels '
+                f'{self.label}: cannot read the window of {window.width} x {window.height} pixels '
                 f'at column {window.col_off}, row {window.row_off}: {reason(error)}',
                 'a complete file, and for a VRT all of its sources',
                 'copy or download the file again, or remove it from the list of scenes',
@@ -243,15 +253,19 @@ def check_georeference(path: str, dataset: rasterio.DatasetReader) -> None:
             )
 
 
-def _unreadable(path: str, error: RasterioIOError) -> SceneError:
+def _label(path: str, role: str) -> str:
+    return f'role {role}, {path}' if role else path
+
+
+def _unreadable(path: str, role: str, error: RasterioIOError) -> SceneError:
     if is_missing(path):
         return SceneError(
-            f'{path}: no such file',
+            f'{_label(path, role)}: no such file',
             'an existing raster',
             'check the path; relative paths start at the current folder',
         )
     return SceneError(
-        f'{path}: cannot be opened as a raster: {reason(error)}',
+        f'{_label(path, role)}: cannot be opened as a raster: {reason(error)}',
         'a file in a raster format that GDAL reads, complete and with all files it refers to',
         'check it with: rio info FILE',
     )

@@ -101,3 +101,94 @@ def test_a_split_that_does_not_exist_lists_those_that_do(root):
     scenes = [dict(image='a.tif', split='train'), dict(image='b.tif', split='val')]
     with pytest.raises(CatalogError, match=r"(?s)'test'.*train, val"):
         read_catalog(scenes, root=root, split='test')
+
+
+# --- roles ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    for name in ('lyon_2020.tif', 'paris_2020.tif', 'lyon_2024.tif', 'paris_2024.tif'):
+        (tmp_path / name).touch()
+    for name in ('lyon.gpkg', 'paris.gpkg', 'dem_1.tif', 'dem_2.tif'):
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def test_files_with_roles(pairs):
+    image = dict(before='paris_2020.tif', dem=['dem_2.tif', 'dem_1.tif'])
+    (entry,) = read_catalog([dict(image=image)], root=pairs)
+    assert entry.image == {
+        'before': (str(pairs / 'paris_2020.tif'),),
+        'dem': (str(pairs / 'dem_2.tif'), str(pairs / 'dem_1.tif')),
+    }
+    assert entry.name == 'paris_2020'
+
+
+def test_wildcards_stand_for_the_same_text_in_every_role_and_the_labels(pairs):
+    image = dict(before='*_2020.tif', after='*_2024.tif', dem=['dem_?.tif'])
+    lyon, paris = read_catalog(dict(image=image, labels='*.gpkg'), root=pairs)
+    assert lyon.image['before'] == (str(pairs / 'lyon_2020.tif'),)
+    assert lyon.image['after'] == (str(pairs / 'lyon_2024.tif'),)
+    assert lyon.image['dem'] == (str(pairs / 'dem_1.tif'), str(pairs / 'dem_2.tif'))
+    assert lyon.labels == str(pairs / 'lyon.gpkg')
+    assert paris.image['after'] == (str(pairs / 'paris_2024.tif'),)
+    assert paris.labels == str(pairs / 'paris.gpkg')
+
+
+def test_wildcards_of_several_kinds(tmp_path):
+    folder = tmp_path / 'data [1]'
+    for name in ('a/b/x_1.tif', 'a/y_2.tif', 'z_3.tif'):
+        for root in ('image', 'mask'):
+            path = folder / root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    scenes = dict(image='image/**/*_[!9].tif', labels='mask/**/*_*.tif')
+    entries = read_catalog(scenes, root=folder)
+    assert len(entries) == 3
+    for entry in entries:
+        assert entry.labels == entry.image.replace('image', 'mask')
+
+
+def test_a_list_of_patterns_is_one_scene(pairs):
+    (entry,) = read_catalog([dict(image=['paris_*.tif', 'dem_1.tif'])], root=pairs)
+    assert [path[-9:] for path in entry.image] == ['_2020.tif', '_2024.tif', 'dem_1.tif']
+
+
+def test_roles_in_the_columns_of_a_table(pairs):
+    table = pairs / 'catalog.csv'
+    table.write_text(
+        'image:before,image:after,labels\nparis_2020.tif,paris_2024.tif,paris.gpkg\n'
+        'lyon_2020.tif,lyon_2024.tif,\n'
+    )
+    paris, lyon = read_catalog(table)
+    assert list(paris.image) == ['before', 'after']
+    assert lyon.image['after'] == (str(pairs / 'lyon_2024.tif'),)
+
+
+@pytest.mark.parametrize(
+    ('scenes', 'message'),
+    [
+        (dict(image=dict(after='nizza.tif')), 'role after: no such file: .*nizza.tif'),
+        (dict(image=dict(a='*_2020.tif', b='{stem}.tif', c='x/*')), 'role c: no such file'),
+        (dict(image=dict(a='*_2020.tif', b='*_*.tif')), r'role b: 2 wildcards in .*, 1 in \*_2020'),
+        (
+            [dict(image=dict(a='dem_1.tif')), dict(image=dict(b='dem_2.tif'))],
+            'dem_2 has files of the roles b, dem_1 of a',
+        ),
+        (
+            [dict(image='dem_1.tif'), dict(image=dict(b='dem_2.tif'))],
+            r'dem_2 has files of the roles b, dem_1 of \(none\)',
+        ),
+    ],
+)
+def test_mistakes_with_roles(scenes, message, pairs):
+    with pytest.raises(CatalogError, match=message):
+        read_catalog(scenes, root=pairs)
+
+
+def test_an_empty_cell_of_a_role_is_named(pairs):
+    table = pairs / 'catalog.csv'
+    table.write_text('image:before,image:after\nparis_2020.tif,paris_2024.tif\nlyon_2020.tif,\n')
+    with pytest.raises(CatalogError, match='lyon_2020 has files of the roles before, paris_2020'):
+        read_catalog(table)

@@ -99,6 +99,46 @@ def test_a_geopackage_keeps_metadata_by_its_standard(tmp_path):
     assert {name for (name,) in rows} >= {'gpkg_metadata', 'gpkg_rtree_index'}
 
 
+def test_times_in_a_geopackage_have_milliseconds(tmp_path):
+    """GDAL 3.6 warns about others."""
+    path = write(tmp_path / 'a.gpkg', [4])
+    with sqlite3.connect(path) as database:
+        times = database.execute(
+            'select last_change from gpkg_contents union all select timestamp from '
+            'gpkg_metadata_reference union all select update_time from layer_styles'
+        ).fetchall()
+    assert {time for (time,) in times} == {'2026-11-22T06:30:00.000Z'}
+
+
+def test_a_geopackage_is_of_the_version_that_gdal_3_6_reads(tmp_path):
+    path = write(tmp_path / 'a.gpkg', [4])
+    with sqlite3.connect(path) as database:
+        assert database.execute('pragma user_version').fetchone() == (10200,)
+
+
+@pytest.mark.parametrize('clockwise', [True, False])
+@pytest.mark.parametrize('suffix', SUFFIXES)
+def test_outer_rings_run_counterclockwise_in_all_formats(tmp_path, suffix, clockwise):
+    if suffix == '.parquet':
+        pytest.importorskip('pyarrow', reason='GeoParquet needs pyarrow')
+    table = objects(0, 2)
+    holes = shapely.difference(table.geometry.values, table.geometry.values.buffer(-1))
+    table.geometry = shapely.orient_polygons(np.array(holes), exterior_cw=clockwise)
+    with LayerWriter(tmp_path / f'a{suffix}', table.crs, layer='objects') as writer:
+        writer.append(table)
+    for polygon in read(writer.path).geometry:
+        assert polygon.exterior.is_ccw and not polygon.interiors[0].is_ccw
+
+
+def test_geojson_has_bounding_boxes(tmp_path):
+    found = json.loads(write(tmp_path / 'a.geojson', [4]).read_text())
+    layer, first = np.array(found['bbox']), np.array(found['features'][0]['bbox'])
+    assert layer.shape == first.shape == (4,)
+    assert layer[:2] == pytest.approx(first[:2]) and (layer[2:] >= first[2:]).all()
+    outline = shapely.geometry.shape(found['features'][0]['geometry'])
+    assert first == pytest.approx(outline.bounds)
+
+
 def test_a_geopackage_brings_its_style_along(tmp_path):
     path = write(tmp_path / 'a.gpkg', [4])
     with sqlite3.connect(path) as database:
@@ -123,7 +163,7 @@ def test_geoparquet_says_what_it_holds(tmp_path):
     parquet = pytest.importorskip('pyarrow.parquet', reason='GeoParquet needs pyarrow')
     path = write(tmp_path / 'a.parquet', [4])
     metadata = parquet.read_metadata(path).metadata
-    assert metadata[b'GEO_MM_PROVENANCE'].decode() == METADATA['GEO_MM_PROVENANCE']
+    assert json.loads(metadata[b'PANDAS_ATTRS']) == gpd.read_parquet(path).attrs == METADATA
     geo = json.loads(metadata[b'geo'])
     column = geo['columns'][geo['primary_column']]
     assert (geo['version'], column['encoding']) == ('1.1.0', 'WKB')

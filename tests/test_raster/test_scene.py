@@ -445,8 +445,13 @@ def test_repeated_names_are_told_apart_by_file(tmp_path):
         for i, (path, name) in enumerate(names.items())
     ]
     scene = Scene.open(paths)
-    assert scene.band_names == ('VV', 's2/p:B2', 'q:B2')
-    assert (Scene.open(paths, bands=['q:b2']).read()[0] == 2).all()
+    assert scene.band_names == ('VV', '2:B2', '3:B2')
+    assert (Scene.open(paths, bands=['3:b2']).read()[0] == 2).all()
+    # As in configs and checkpoints of geo_mm 0.1.
+    old = Scene.open(paths, bands=['q:b2', 's2/p:B2'])
+    assert old.band_names == ('3:B2', '2:B2')
+    assert old.read()[0][:, 0, 0].tolist() == [2, 1]
+    assert scene.select(['q:b2']).read()[0][:, 0, 0].tolist() == [2]
 
 
 def test_a_description_shared_by_bands_is_no_name(tmp_path):

@@ -1,0 +1,151 @@
+"""Which files make a scene: their roles, and the names of their bands.
+
+A scene is one file, several co-registered files, or files with a role each,
+such as ``{'before': 'a.tif', 'after': 'b.tif'}``. A role tells what a file is
+of whatever it is called, so that a model trained on one pair of files can be
+given another one.
+"""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from geo_mm.errors import SceneError
+from geo_mm.raster.sources import Source
+
+FilePath = str | os.PathLike
+Files = FilePath | Sequence[FilePath] | Mapping[str, FilePath | Sequence[FilePath]]
+"""A file, several, or roles with a file or several neighbouring ones each."""
+
+_ROLE = re.compile(r'\w[\w-]*')
+
+
+class Part(NamedTuple):
+    """Files that hold the same bands: one, or several beside each other.
+
+    Attributes:
+        role: Their role, '' where files have none.
+        files: All bands of each.
+    """
+
+    role: str
+    files: tuple[Source, ...]
+
+    @property
+    def first(self) -> Source:
+        return self.files[0]
+
+
+def parts_of(source: Files, nodata: object) -> list[Part]:
+    """Look into all files of a scene.
+
+    Args:
+        source: The files.
+        nodata: As for :meth:`geo_mm.raster.Scene.open`.
+
+    Raises:
+        SceneError: If there is none, one cannot be opened, a role is not a
+            word, or the files of a role do not hold the same bands.
+    """
+    if isinstance(source, Mapping):
+        parts = [
+            Part(_role(role), _inspected(paths, nodata, role)) for role, paths in source.items()
+        ]
+    else:
+        # Each file is a part of its own: without roles there are no neighbours.
+        parts = [Part('', (file,)) for file in _inspected(source, nodata)]
+    if not parts:
+        raise SceneError('a scene without files', 'at least one raster file')
+    for part in parts:
+        for file in part.files[1:]:
+            _check_alike(part, file)
+    return parts
+
+
+def band_names(parts: Sequence[Part]) -> list[str]:
+    """One name per band of the scene, in order.
+
+    With roles ``role:name``, or ``role:B1`` and so on for bands without one.
+    Without roles the bare name, or 'B' and the number in the scene; a name
+    that occurs in several files is told apart by the file's number, ``2:red``.
+    """
+    names: list[str] = []
+    owners: list[str] = []
+    for number, part in enumerate(parts, 1):
+        start = 0 if part.role else len(names)
+        for position, name in enumerate(_own_names(part.first), 1):
+            name = name or f'B{start + position}'
+            names.append(f'{part.role}:{name}' if part.role else name)
+            owners.append(str(number))
+    for pattern in ('{owner}:{name}', '{name}:{number}'):
+        seen = Counter(name.lower() for name in names)
+        names = [
+            pattern.format(owner=owner, name=name, number=number)
+            if seen[name.lower()] > 1
+            else name
+            for number, (name, owner) in enumerate(zip(names, owners, strict=True), 1)
+        ]
+    return names
+
+
+def other_names(bands: Iterable[tuple[int, Source, int]]) -> dict[str, int]:
+    """Further names by which a band may be asked for, in lower case.
+
+    A bare name, and ``stem:name`` or ``folder/stem:name``, by which geo_mm 0.1
+    told bands of several files apart. Names of more than one band are left out.
+
+    Args:
+        bands: Position in the scene, file and position in the file of each band.
+
+    Returns:
+        Name to position in the scene.
+    """
+    found: dict[str, set[int]] = {}
+    for position, file, own in bands:
+        name = file.names[own]
+        if name:
+            for text in (name, f'{file.stem}:{name}', f'{file.folder}/{file.stem}:{name}'):
+                found.setdefault(text.lower(), set()).add(position)
+    return {name: positions.pop() for name, positions in found.items() if len(positions) == 1}
+
+
+def _role(role: object) -> str:
+    if not isinstance(role, str) or not _ROLE.fullmatch(role):
+        raise SceneError(
+            f'the role {role!r} of files of a scene',
+            'a word of letters, digits, _ and -, such as before, after, s1 or dem',
+        )
+    return role
+
+
+def _inspected(
+    paths: FilePath | Sequence[FilePath], nodata: object, role: str = ''
+) -> tuple[Source, ...]:
+    paths = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    if role and not paths:
+        raise SceneError(f'role {role} without files', 'at least one raster file')
+    return tuple(Source.inspect(path, nodata, role) for path in paths)
+
+
+def _own_names(file: Source) -> list[str]:
+    """Names of a file's bands; '' for a description that several bands share."""
+    own = Counter(name.lower() for name in file.names)
+    return [name if own[name.lower()] == 1 else '' for name in file.names]
+
+
+def _check_alike(part: Part, file: Source) -> None:
+    first, own = (tuple(map(str.lower, each.names)) for each in (part.first, file))
+    if first == own and part.first.alpha == file.alpha:
+        return
+    raise SceneError(
+        f'{file.label}: {len(file.indexes)} bands ({_listed(file)}), but {part.first.path} has '
+        f'{len(part.first.indexes)} ({_listed(part.first)})',
+        'the same bands in all files of a role',
+        'give files with other bands a role of their own',
+    )
+
+
+def _listed(file: Source) -> str:
+    return ', '.join(name or '(unnamed)' for name in file.names)
