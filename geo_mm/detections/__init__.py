@@ -1,7 +1,16 @@
 """Detections of a scene: suppression of duplicates, and joining across tiles."""
 
-from geo_mm.detections.joining import Objects, Pieces, join_pieces
-from geo_mm.detections.settling import settle
-from geo_mm.detections.suppression import nmm, nms, soft_nms
+from geo_mm.detections.detections import Detections
+from geo_mm.detections.joining import join_tiles
+from geo_mm.detections.suppression import METHODS, nmm, nms, soft_nms, suppress, suppressors
 
-__all__ = ['Objects', 'Pieces', 'join_pieces', 'nmm', 'nms', 'settle', 'soft_nms']
+__all__ = [
+    'METHODS',
+    'Detections',
+    'join_tiles',
+    'nmm',
+    'nms',
+    'soft_nms',
+    'suppress',
+    'suppressors',
+]

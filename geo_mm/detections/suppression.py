@@ -1,146 +1,136 @@
-"""Suppressing, fading and merging boxes that a detector gives of one object."""
+"""Suppressing, fading and merging detections of one object, class by class."""
 
+import itertools
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import replace
 
 import numpy as np
 import shapely
 
-from geo_mm.detections.box_index import BoxPairs, Pairs, areas_of
+from geo_mm.detections.box_index import BoxPairs, Pairs
+from geo_mm.detections.detections import Detections
+
+METHODS = ('nms', 'soft-nms', 'nmm', 'none')
 
 CROWD = 16
-"""Candidate pairs per box up to which boxes are settled in one go."""
+"""Candidate pairs per box up to which all boxes are decided at once."""
 
 PROBE = 512
-"""Boxes of which crowding is estimated."""
+"""Boxes from which crowding is estimated."""
 
 
-class _Ranked(NamedTuple):
-    """Boxes and who goes before whom.
-
-    Attributes:
-        boxes: ``(N, 4)`` float64.
-        scores: ``(N,)``.
-        labels: ``(N,)``.
-        outlines: ``(N,)`` polygons, or None.
-        areas: ``(N,)``, of the outlines if there are any.
-        order: ``(N,)`` indices by falling rank.
-        rank: ``(N,)`` place in that order.
-    """
-
-    boxes: np.ndarray
-    scores: np.ndarray
-    labels: np.ndarray
-    outlines: np.ndarray | None
-    areas: np.ndarray
-    order: np.ndarray
-    rank: np.ndarray
-
-
-def nms(
-    boxes: np.ndarray,
-    scores: np.ndarray,
-    labels: np.ndarray,
-    iou: float = 0.5,
-    ios: float | None = None,
-    *,
-    outlines: np.ndarray | None = None,
-) -> np.ndarray:
-    """Class-wise greedy non-maximum suppression, for any number of boxes.
-
-    Boxes are taken by falling score (equal ones by falling area, then by
-    coordinates); a box is kept unless a kept box of its class covers too much
-    of it. The result does not depend on the order of the input. Time grows
-    about in proportion to the number of boxes, crowded or not.
+def suppress(
+    detections: Detections, method: str, *, iou: float = 0.5, score: float = 0.0
+) -> Detections:
+    """Suppresses, fades or merges detections of a class that overlap much.
 
     Args:
-        boxes: ``(N, 4)`` ``x_min, y_min, x_max, y_max``.
-        scores: ``(N,)``.
-        labels: ``(N,)`` integer classes.
+        detections: Of a whole scene.
+        method: ``'nms'`` (:func:`nms`), ``'soft-nms'`` (:func:`soft_nms`),
+            ``'nmm'`` (:func:`nmm`), or ``'none'``, which keeps all.
+        iou: Intersection over union from which ``'nms'`` and ``'nmm'`` act.
+        score: Least confidence after ``'soft-nms'``.
+
+    Returns:
+        By falling confidence.
+
+    Raises:
+        ValueError: If there is no such method.
+    """
+    if method == 'nms':
+        return nms(detections, iou)
+    if method == 'nmm':
+        return nmm(detections, iou)
+    if method == 'soft-nms':
+        return soft_nms(detections, least=score)
+    if method == 'none':
+        return detections.by_confidence()
+    raise ValueError(f'no method {method!r}, only {", ".join(METHODS)}')
+
+
+def nms(detections: Detections, iou: float = 0.5, ios: float | None = None) -> Detections:
+    """Greedy non-maximum suppression of each class, for any number of detections.
+
+    They are taken by falling confidence (equal ones by falling area, then by
+    coordinates); one is kept unless a kept one of its class covers too much
+    of it. The result does not depend on the order of the input. Time grows
+    about in proportion to the number of detections, crowded or not.
+
+    Args:
+        detections: With confidences. Where they have outlines, these are measured.
         iou: Suppress at this intersection over union or more.
         ios: Suppress also at this intersection over the *smaller* area or
             more. None: do not.
-        outlines: ``(N,)`` polygons to measure in place of the boxes, which
-            must be their bounds.
 
     Returns:
-        Indices of the kept boxes, by falling score.
-
-    Raises:
-        ValueError: If the arrays do not fit together or are not finite.
+        The kept ones, by falling confidence.
     """
-    ranked = _ranked(boxes, scores, labels, outlines)
+    ranked = detections[_falling(detections)]
     owner = _claimed(ranked, iou, ios)
-    kept = owner == np.arange(len(owner))
-    return ranked.order[kept[ranked.order]]
+    return ranked[owner == np.arange(len(owner))]
 
 
-def nmm(
-    boxes: np.ndarray,
-    scores: np.ndarray,
-    labels: np.ndarray,
-    iou: float = 0.5,
-    ios: float | None = None,
-    *,
-    outlines: np.ndarray | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Class-wise greedy non-maximum merging: :func:`nms`, but what is suppressed is remembered.
+def nmm(detections: Detections, iou: float = 0.5, ios: float | None = None) -> Detections:
+    """Greedy non-maximum merging: :func:`nms`, but the suppressed ones are merged into the kept.
 
     Args:
-        boxes: As for :func:`nms`.
-        scores: As for :func:`nms`.
-        labels: As for :func:`nms`.
+        detections: As for :func:`nms`.
         iou: As for :func:`nms`.
         ios: As for :func:`nms`.
-        outlines: As for :func:`nms`.
 
     Returns:
-        Indices of the kept boxes, by falling score, and for each box of the
-        input the index of the kept box that it belongs to: the best of those
-        that suppress it, or itself.
-
-    Raises:
-        ValueError: As for :func:`nms`.
+        The kept ones, by falling confidence, each with the union of its box
+        and its outline with those of the ones it has suppressed.
     """
-    ranked = _ranked(boxes, scores, labels, outlines)
+    ranked = detections[_falling(detections)]
     owner = _claimed(ranked, iou, ios)
-    kept = owner == np.arange(len(owner))
-    return ranked.order[kept[ranked.order]], owner
+    boxes = ranked.boxes.copy()
+    np.minimum.at(boxes[:, :2], owner, ranked.boxes[:, :2])
+    np.maximum.at(boxes[:, 2:], owner, ranked.boxes[:, 2:])
+    merged = replace(ranked, boxes=boxes)
+    if ranked.outlines is not None:
+        merged = replace(merged, outlines=_united(ranked.outlines, owner))
+    return merged[owner == np.arange(len(owner))]
+
+
+def suppressors(detections: Detections, iou: float = 0.5, ios: float | None = None) -> np.ndarray:
+    """``(N,)`` index of the kept detection that suppresses each: the most confident one of them.
+
+    Those that :func:`nms` keeps have their own index.
+
+    Args:
+        detections: As for :func:`nms`.
+        iou: As for :func:`nms`.
+        ios: As for :func:`nms`.
+    """
+    order = _falling(detections)
+    found = np.empty_like(order)
+    found[order] = order[_claimed(detections[order], iou, ios)]
+    return found
 
 
 def soft_nms(
-    boxes: np.ndarray,
-    scores: np.ndarray,
-    labels: np.ndarray,
-    *,
-    sigma: float | None = 0.5,
-    iou: float = 0.3,
-    least: float = 0.001,
-    outlines: np.ndarray | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Class-wise soft non-maximum suppression (Bodla et al. 2017, arXiv 1704.04503).
+    detections: Detections, *, sigma: float | None = 0.5, iou: float = 0.3, least: float = 0.001
+) -> Detections:
+    """Soft non-maximum suppression of each class (Bodla et al. 2017, arXiv 1704.04503).
 
-    The best box is taken, the scores of those that overlap it are lowered, and
-    so on. Memory grows with the number of overlapping pairs.
+    The most confident detection is taken, the confidences of those that
+    overlap it are lowered, and so on. Memory grows with the number of
+    overlapping pairs.
 
     Args:
-        boxes: As for :func:`nms`.
-        scores: ``(N,)`` 0..1.
-        labels: As for :func:`nms`.
-        sigma: A score is multiplied by ``exp(-IoU^2 / sigma)``. None: by
+        detections: As for :func:`nms`.
+        sigma: A confidence is multiplied by ``exp(-IoU^2 / sigma)``. None: by
             ``1 - IoU`` where the IoU is at least ``iou``.
         iou: Only for ``sigma=None``.
-        least: Boxes whose score falls below are dropped, and lower no other.
-        outlines: As for :func:`nms`.
+        least: Detections whose confidence falls below are dropped, and lower
+            no other.
 
     Returns:
-        Indices of the kept boxes, by falling new score, and their new scores.
-
-    Raises:
-        ValueError: As for :func:`nms`.
+        The kept ones with their new confidences, by which they fall.
     """
-    ranked = _ranked(boxes, scores, labels, outlines)
-    now = ranked.scores.astype(np.float64)
+    ranked = detections[_falling(detections)]
+    now = ranked.confidences.copy()
     better, worse, factor = _fading(ranked, sigma, iou)
     open_ = now >= least
     kept = np.zeros(len(now), dtype=bool)
@@ -157,35 +147,33 @@ def soft_nms(
             hit = np.flatnonzero(first[winner])
             np.multiply.at(now, loser[hit], factor[hit])
         open_ &= now >= least
-    found = ranked.order[kept[ranked.order]]
-    found = found[np.argsort(-now[found], kind='stable')]
-    return found, now[found]
+    return replace(ranked, confidences=now)[kept].by_confidence()
 
 
-def _ranked(boxes, scores, labels, outlines) -> _Ranked:
-    boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
-    scores, labels = np.asarray(scores), np.asarray(labels)
-    if not len(boxes) == len(scores) == len(labels):
-        raise ValueError(f'{len(boxes)} boxes, {len(scores)} scores and {len(labels)} labels')
-    if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
-        raise ValueError('boxes and scores must be finite')
-    areas = areas_of(boxes) if outlines is None else shapely.area(outlines)
-    order = _falling(scores, areas, boxes, labels)
-    rank = np.empty(len(order), dtype=np.int32)
-    rank[order] = np.arange(len(order), dtype=np.int32)
-    return _Ranked(boxes, scores, labels, outlines, areas, order, rank)
+def _united(outlines: np.ndarray, owner: np.ndarray) -> np.ndarray:
+    """The union of the outlines of each owner, in its place."""
+    united = outlines.copy()
+    order = np.argsort(owner, kind='stable')
+    bounds = np.flatnonzero(np.diff(owner[order], prepend=-1, append=-1))
+    for start, end in itertools.pairwise(bounds):
+        if end - start > 1:
+            group = order[start:end]
+            united[owner[group[0]]] = shapely.union_all(outlines[group])
+    return united
 
 
-def _falling(scores, areas, boxes, labels) -> np.ndarray:
-    """Order by falling score, then area, then coordinates and label."""
-    order = np.argsort(-scores)
-    # Sorting by many keys is slow. Few scores are equal, and fewer areas with them.
-    tied = _repeated(scores[order])
+def _falling(detections: Detections) -> np.ndarray:
+    """Order by falling confidence, then area, then coordinates and class."""
+    confidences, areas = detections.confidences, detections.areas
+    order = np.argsort(-confidences)
+    # Sorting by many keys is slow. Few confidences are equal, and fewer areas with them.
+    tied = _repeated(confidences[order])
     among = order[tied]
-    among = among[np.lexsort((-areas[among], -scores[among]))]
-    again = _repeated(scores[among], areas[among])
+    among = among[np.lexsort((-areas[among], -confidences[among]))]
+    again = _repeated(confidences[among], areas[among])
     rest = among[again]
-    keys = (labels[rest], *boxes[rest].T[::-1], -areas[rest], -scores[rest])
+    columns = detections.boxes[rest].T[::-1]
+    keys = (detections.class_ids[rest], *columns, -areas[rest], -confidences[rest])
     among[again] = rest[np.lexsort(keys)]
     order[tied] = among
     return order
@@ -197,34 +185,34 @@ def _repeated(*values: np.ndarray) -> np.ndarray:
     return np.flatnonzero(np.append(False, equal) | np.append(equal, False))
 
 
-def _claimed(ranked: _Ranked, iou: float, ios: float | None) -> np.ndarray:
-    """For each box the kept one that claims it; itself if it is kept.
+def _claimed(ranked: Detections, iou: float, ios: float | None) -> np.ndarray:
+    """For each detection, given by falling rank, the kept one that claims it; itself if kept.
 
-    As many of the best boxes as have few candidate pairs are settled at once,
+    As many of the best boxes as have few candidate pairs are decided at once,
     and what they suppress is never compared with anything else: in a crowd,
-    few boxes settle most of the others.
+    few boxes decide about most of the others.
     """
     # What is small against the other has a small IoU with it.
     exact = ios is None and ranked.outlines is None
-    pairs = BoxPairs(ranked.boxes, ranked.labels, iou if exact else 0.0)
-    owner = np.arange(len(ranked.order))
+    pairs = BoxPairs(ranked.boxes, ranked.class_ids, iou if exact else 0.0)
+    owner = np.arange(len(ranked))
     undecided = np.ones(len(owner), dtype=bool)
     while undecided.any():
-        block = _block(ranked, pairs, undecided)
+        block = _block(pairs, undecided)
         better, worse = _conflicts(ranked, pairs.among(block), iou, ios)
         kept = _kept(block, better, worse)
-        _claim(ranked, owner, better, worse, kept)
+        _claim(owner, better, worse, kept)
         undecided &= ~block
         if undecided.any():
             better, worse = _conflicts(ranked, pairs.between(kept, undecided), iou, ios)
-            _claim(ranked, owner, better, worse, kept)
+            _claim(owner, better, worse, kept)
             undecided[worse] = False
     return owner
 
 
-def _block(ranked: _Ranked, pairs: BoxPairs, undecided: np.ndarray) -> np.ndarray:
+def _block(pairs: BoxPairs, undecided: np.ndarray) -> np.ndarray:
     """The best of the undecided boxes, about as many as have ``CROWD`` candidates each."""
-    best = ranked.order[undecided[ranked.order]]
+    best = np.flatnonzero(undecided)
     probe = best[:PROBE]
     block = np.zeros_like(undecided)
     block[probe] = True
@@ -239,7 +227,7 @@ def _kept(block: np.ndarray, better: np.ndarray, worse: np.ndarray) -> np.ndarra
 
     An undecided box without an undecided better rival is kept, and its worse
     rivals are suppressed. This decides as going box by box does, but a round
-    settles all independent groups at once.
+    decides about all independent groups at once.
     """
     kept = np.zeros_like(block)
     undecided = block.copy()
@@ -254,15 +242,15 @@ def _kept(block: np.ndarray, better: np.ndarray, worse: np.ndarray) -> np.ndarra
     return kept | undecided
 
 
-def _claim(ranked: _Ranked, owner, better, worse, kept) -> None:
+def _claim(owner: np.ndarray, better: np.ndarray, worse: np.ndarray, kept: np.ndarray) -> None:
     """Gives each suppressed box to the best kept box that suppresses it."""
     claims = np.flatnonzero(kept[better])
     # Of several claims on a box the last one written counts.
-    claims = claims[np.argsort(-ranked.rank[better[claims]], kind='stable')]
+    claims = claims[np.argsort(-better[claims], kind='stable')]
     owner[worse[claims]] = better[claims]
 
 
-def _conflicts(ranked: _Ranked, pairs: Iterator[Pairs], iou: float, ios: float | None):
+def _conflicts(ranked: Detections, pairs: Iterator[Pairs], iou: float, ios: float | None):
     """The better and the worse box of those pairs that cannot both be kept."""
     found = [np.empty((2, 0), np.int32)]
     for one, other, shared in _measured(ranked, pairs):
@@ -270,26 +258,26 @@ def _conflicts(ranked: _Ranked, pairs: Iterator[Pairs], iou: float, ios: float |
         conflict = shared >= iou * (areas[0] + areas[1] - shared)
         if ios is not None:
             conflict |= shared >= ios * np.minimum(*areas)
-        found.append(_by_rank(ranked, one[conflict], other[conflict]))
+        found.append(_by_rank(one[conflict], other[conflict]))
     return np.concatenate(found, axis=1)
 
 
-def _fading(ranked: _Ranked, sigma: float | None, iou: float):
+def _fading(ranked: Detections, sigma: float | None, iou: float):
     """Better and worse box of pairs, and what taking one multiplies the other's score by."""
     found, factors = [np.empty((2, 0), np.int32)], [np.empty(0)]
-    for one, other, shared in _measured(ranked, BoxPairs(ranked.boxes, ranked.labels).among()):
+    for one, other, shared in _measured(ranked, BoxPairs(ranked.boxes, ranked.class_ids).among()):
         overlap = shared / (ranked.areas[one] + ranked.areas[other] - shared)
         if sigma is None:
             fades = overlap >= iou
             one, other, factor = one[fades], other[fades], 1 - overlap[fades]
         else:
             factor = np.exp(-(overlap**2) / sigma)
-        found.append(_by_rank(ranked, one, other))
+        found.append(_by_rank(one, other))
         factors.append(factor)
     return *np.concatenate(found, axis=1), np.concatenate(factors)
 
 
-def _measured(ranked: _Ranked, pairs: Iterator[Pairs]) -> Iterator[Pairs]:
+def _measured(ranked: Detections, pairs: Iterator[Pairs]) -> Iterator[Pairs]:
     """The pairs with the areas that their outlines share, if they have any."""
     for one, other, shared in pairs:
         if ranked.outlines is not None:
@@ -300,7 +288,6 @@ def _measured(ranked: _Ranked, pairs: Iterator[Pairs]) -> Iterator[Pairs]:
         yield Pairs(one, other, shared)
 
 
-def _by_rank(ranked: _Ranked, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+def _by_rank(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """``(2, P)``: the better and the worse of each pair."""
-    swapped = ranked.rank[one] > ranked.rank[other]
-    return np.stack([np.where(swapped, other, one), np.where(swapped, one, other)])
+    return np.stack([np.minimum(one, other), np.maximum(one, other)])

@@ -4,6 +4,7 @@ import itertools
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 
 import geopandas as gpd
 import numpy as np
@@ -11,16 +12,14 @@ import shapely
 import torch
 from mmengine.structures import BaseDataElement
 
-from geo_mm.detections.joining import join_pieces
-from geo_mm.detections.links import EDGE, Pieces
-from geo_mm.detections.settling import METHODS, settle
+from geo_mm.detections import METHODS, Detections, join_tiles, suppress
+from geo_mm.detections.joining import EDGE
 from geo_mm.errors import ConfigError
 from geo_mm.inference.limits import most_objects
 from geo_mm.inference.model import TrainedModel
 from geo_mm.inference.tiles import Predicted, predicted_rows, rows_of
 from geo_mm.inputspec import InputSpec
 from geo_mm.raster import Scene, Tile, Window
-from geo_mm.raster.projection import ground_areas
 from geo_mm.vectorize import mask_to_polygon
 
 LEAST_OVERLAP = 2 * int(EDGE)
@@ -61,17 +60,14 @@ class ObjectRows:
         Masks become polygons tile by tile, so memory does not grow with the scene.
 
         Returns:
-            Of ``N`` reported objects ``boxes`` ``(N, 4)`` float64 in pixels of
-            the scene, ``labels`` ``(N,)`` int64, ``scores`` ``(N,)`` float64;
-            ``on_data`` ``(N,)`` bool, whether the middle has data;
-            ``outlines``, WKB end to end, and ``outline_sizes`` ``(N,)``, their
-            lengths, or no element if the model gives boxes only. Of ``T``
-            tiles ``counts`` ``(T,)``, their objects; ``places`` ``(T, 2)``,
-            row and column; ``windows`` and ``cores`` ``(T, 4)`` as for
-            :func:`geo_mm.detections.joining.join_pieces`. ``full``: number of tiles
+            The reported objects as :meth:`geo_mm.detections.Detections.to_arrays`
+            gives them, with ``on_data`` ``(N,)`` bool, whether the middle has
+            data. Of ``T`` tiles ``counts`` ``(T,)``, their objects; ``places``
+            ``(T, 2)``, row and column; ``windows`` and ``cores`` ``(T, 4)`` as
+            for :func:`geo_mm.detections.join_tiles`. ``full``: number of tiles
             that show the most objects that the model reports.
         """
-        parts, places, windows, cores, full = [_nothing()], [], [], [], 0
+        parts, places, windows, cores, full = [_NOTHING], [], [], [], 0
         for tile, prediction, valid in tiles:
             parts.append(_reported(prediction, tile, valid, self._scene, self._score))
             places.append((tile.row, tile.col))
@@ -80,13 +76,9 @@ class ObjectRows:
             scores = prediction.pred_instances.scores
             kept = int((scores >= self._score).sum())
             full += self._limit is not None and kept >= self._limit
-        joined = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-        wkb = joined.pop('outlines')
         return {
-            **joined,
-            'outlines': np.frombuffer(b''.join(wkb), np.uint8),
-            'outline_sizes': np.array([len(item) for item in wkb], np.int64),
-            'counts': np.array([len(part['scores']) for part in parts[1:]], np.int64),
+            **Detections.concatenate(parts).to_arrays(),
+            'counts': np.array([len(part) for part in parts[1:]], np.int64),
             'places': np.array(places, np.int64).reshape(-1, 2),
             'windows': np.array(windows, np.float64).reshape(-1, 4),
             'cores': np.array(cores, np.float64).reshape(-1, 4),
@@ -106,19 +98,20 @@ def merge_rows(
     """The objects of a scene, as if one tile had shown all of it.
 
     What tiles report of one object is joined first, whatever its length
-    (:func:`geo_mm.detections.joining.join_pieces`). Then objects of one class that
-    overlap much are settled as detectors do in a single image.
+    (:func:`geo_mm.detections.join_tiles`). Then objects of one class that
+    overlap much are suppressed as detectors do in a single image.
 
     Args:
         rows: What :meth:`ObjectRows.finish` gave of every row.
         scene: The scene as the model must see it.
-        spec: Names of the classes.
-        method: What is done with overlapping objects of a class: ``'nms'``
-            keeps the surest, ``'soft-nms'`` lowers the scores of the others,
+        spec: The classes.
+        method: What is done with overlapping objects of a class, one of
+            :data:`geo_mm.detections.METHODS`: ``'nms'`` keeps the most
+            confident, ``'soft-nms'`` lowers the confidences of the others,
             ``'nmm'`` merges them into it, ``'none'`` keeps all.
         iou: Intersection over union of outlines from which that is done; for
-            ``'soft-nms'`` it has no meaning, scores fall with any overlap.
-        score: Least score after ``'soft-nms'``.
+            ``'soft-nms'`` it has no meaning, confidences fall with any overlap.
+        score: Least confidence after ``'soft-nms'``.
 
     Returns:
         One row per object in the scene's CRS, best first: ``class``,
@@ -132,24 +125,12 @@ def merge_rows(
     """
     if method not in METHODS:
         raise ConfigError(f'merging {method!r}', f'one of {", ".join(METHODS)}')
-    found = _stacked(list(rows))
-    tiles = np.repeat(np.arange(len(found['counts'])), found['counts'])
-    pieces = Pieces(found['boxes'], found['labels'], found['scores'], tiles, found['outlines'])
-    joined = join_pieces(pieces, found['windows'], found['cores'])
-    objects = settle(joined.at(found['on_data'][joined.sources]), method, iou=iou, score=score)
-    outlines = shapely.box(*objects.boxes.T) if objects.outlines is None else objects.outlines
-    geometry = gpd.GeoSeries(
-        _to_map(_of_one_type(outlines), scene), crs=scene.crs.to_wkt() if scene.crs else None
-    )
-    places = found['places'][tiles[objects.sources]]
-    table = {
-        'class': np.array([spec.classes.names[label] for label in objects.labels], dtype=object),
-        'class_id': objects.labels,
-        'score': objects.scores.round(4),
-        'area_m2': ground_areas(geometry.array, geometry.crs),
-        'tile': np.array([f'{row}/{col}' for row, col in places.tolist()], dtype=object),
-    }
-    return gpd.GeoDataFrame(table, geometry=geometry)
+    reported, tiles = _stacked(list(rows))
+    joined = join_tiles(reported, tiles['windows'], tiles['cores'])
+    objects = suppress(joined[joined.data['on_data']], method, iou=iou, score=score)
+    places = tiles['places'][objects.tiles].tolist()
+    shown = np.array([f'{row}/{col}' for row, col in places], dtype=object)
+    return replace(objects, data={'tile': shown}).to_geodataframe(spec.classes, scene.grid)
 
 
 def warn_of_full_tiles(
@@ -226,46 +207,36 @@ def predict_objects(
 
 def _reported(
     prediction: BaseDataElement, tile: Tile, valid: np.ndarray, scene: Scene, score: float
-) -> dict[str, np.ndarray]:
+) -> Detections:
     """What a tile reports, as far as it has data."""
     instances = prediction.pred_instances
     scores = instances.scores.double().cpu().numpy()
     chosen = np.flatnonzero(scores >= score)
-    boxes = instances.bboxes.double().cpu().numpy().reshape(-1, 4)[chosen]
-    middle = (boxes[:, :2] + boxes[:, 2:]) / 2
-    cols, rows = np.clip(middle, 0, np.array(valid.shape[::-1]) - 1).astype(int).T
-    window = tile.window
-    low = np.maximum([window.col_off, window.row_off] * 2, 0)
-    high = np.minimum([window.col_end, window.row_end] * 2, [scene.width, scene.height] * 2)
-    boxes = np.clip(boxes + [window.col_off, window.row_off] * 2, low, high)
-    wkb, on_data = np.empty(0, object), valid[rows, cols]
+    given = instances.labels.cpu().numpy()[chosen], scores[chosen]
     if 'masks' in instances:
         outlines = [_outline(instances.masks[index], valid, tile) for index in chosen]
-        outlines = np.array([*outlines, None], dtype=object)[:-1]
-        boxes = np.nan_to_num(shapely.bounds(outlines).reshape(-1, 4))
-        wkb, on_data = shapely.to_wkb(outlines), np.ones(len(boxes), bool)
-    seen = (boxes[:, :2] < boxes[:, 2:]).all(axis=1)
-    return {
-        'boxes': boxes[seen],
-        'labels': instances.labels.cpu().numpy().astype(np.int64)[chosen][seen],
-        'scores': scores[chosen][seen],
-        'on_data': on_data[seen],
-        'outlines': wkb[seen] if len(wkb) else wkb,
-    }
+        data = {'on_data': np.ones(len(chosen), bool)}
+        found = Detections.from_outlines(outlines, *given, data=data)
+    else:
+        boxes = instances.bboxes.double().cpu().numpy().reshape(-1, 4)[chosen]
+        middle = (boxes[:, :2] + boxes[:, 2:]) / 2
+        cols, rows = np.clip(middle, 0, np.array(valid.shape[::-1]) - 1).astype(int).T
+        window = tile.window
+        low = np.maximum([window.col_off, window.row_off] * 2, 0)
+        high = np.minimum([window.col_end, window.row_end] * 2, [scene.width, scene.height] * 2)
+        boxes = np.clip(boxes + [window.col_off, window.row_off] * 2, low, high)
+        # A network that has gone astray may report NaN.
+        finite = np.isfinite(boxes).all(axis=1)
+        data = {'on_data': valid[rows, cols]}
+        found = Detections(np.where(finite[:, None], boxes, 0), *given, data=data)
+    return found[(found.boxes[:, :2] < found.boxes[:, 2:]).all(axis=1)]
 
 
 def _outline(mask: torch.Tensor, valid: np.ndarray, tile: Tile) -> shapely.Geometry:
     return mask_to_polygon(mask.cpu().numpy().astype(bool) & valid, tile.window)
 
 
-def _nothing() -> dict[str, np.ndarray]:
-    return {
-        'boxes': np.empty((0, 4)),
-        'labels': np.empty(0, np.int64),
-        'scores': np.empty(0),
-        'on_data': np.empty(0, bool),
-        'outlines': np.empty(0, object),
-    }
+_NOTHING = Detections(np.empty((0, 4)), [], [], data={'on_data': np.empty(0, bool)})
 
 
 def _corners(window: Window) -> tuple[float, float, float, float]:
@@ -283,25 +254,15 @@ def _sight(tile: Tile, scene: Scene) -> tuple[float, float, float, float]:
     )
 
 
-def _stacked(rows: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray | None]:
-    """The arrays of all rows, outlines as polygons; None if the objects are boxes."""
-    stacked = {key: np.concatenate([row[key] for row in rows]) for key in rows[0] if key != 'full'}
-    blob, sizes = stacked['outlines'].tobytes(), stacked.pop('outline_sizes')
-    ends = np.cumsum(sizes).tolist()
-    wkb = [blob[start:end] for start, end in itertools.pairwise([0, *ends])]
-    outlines = shapely.from_wkb(np.array(wkb, dtype=object)) if wkb else None
-    return {**stacked, 'outlines': outlines}
-
-
-def _of_one_type(outlines: np.ndarray) -> np.ndarray:
-    """All MultiPolygons if one is: GIS programs want one type of geometry per layer."""
-    if not (shapely.get_type_id(outlines) == shapely.GeometryType.MULTIPOLYGON).any():
-        return outlines
-    multi = [shapely.MultiPolygon(shapely.get_parts(item).tolist()) for item in outlines]
-    return np.array(multi, dtype=object)
-
-
-def _to_map(outlines: np.ndarray, scene: Scene) -> np.ndarray:
-    a, b, c, d, e, f = tuple(scene.transform)[:6]
-    matrix, offset = np.array([[a, d], [b, e]]), np.array([c, f])
-    return shapely.transform(outlines, lambda xy: xy @ matrix + offset)
+def _stacked(
+    rows: Sequence[Mapping[str, np.ndarray]],
+) -> tuple[Detections, dict[str, np.ndarray]]:
+    """What all rows report, and the tiles of all rows."""
+    rows = [{key: values for key, values in row.items() if key != 'full'} for row in rows]
+    tiles = {
+        key: np.concatenate([row.pop(key) for row in rows])
+        for key in ('counts', 'places', 'windows', 'cores')
+    }
+    reported = Detections.concatenate([Detections.from_arrays(row) for row in rows])
+    numbers = np.repeat(np.arange(len(tiles['counts'])), tiles['counts'])
+    return replace(reported, tiles=numbers), tiles

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
-from geo_mm.detections.settling import METHODS
+from geo_mm.detections import METHODS
 from geo_mm.errors import ConfigError
 from geo_mm.formats.layers import require_pyarrow
 from geo_mm.inference.blending import BLENDS

@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from geo_mm.detections import nmm, nms, soft_nms
+from geo_mm.detections import Detections, nms, soft_nms, suppressors
 
 GROWTH = (10_000, 100_000, 1_000_000)
 
@@ -60,15 +60,19 @@ def _rows(corners: np.ndarray, sides: np.ndarray, scores: np.ndarray) -> np.ndar
     return rows.astype(np.float32)
 
 
+def detections(rows: np.ndarray) -> Detections:
+    return Detections(rows[:, :4], rows[:, 5], rows[:, 4])
+
+
 def methods(rows: np.ndarray, by: str, least: float) -> dict[str, Callable[[], int]]:
     """What is timed; each gives the number of boxes that it keeps."""
-    boxes, scores = rows[:, :4].astype(np.float64), rows[:, 4]
-    labels = rows[:, 5].astype(np.int64)
+    given = detections(rows)
     limits = (least, None) if by == 'IOU' else (2.0, least)
     ours = {
-        'nms': lambda: len(nms(boxes, scores, labels, *limits)),
-        'nmm': lambda: len(nmm(boxes, scores, labels, *limits)[0]),
-        'soft-nms': lambda: len(soft_nms(boxes, scores, labels, least=0.05)[0]),
+        'nms': lambda: len(nms(given, *limits)),
+        # As SAHI does: which are merged with which, without the merged boxes.
+        'nmm': lambda: len(np.unique(suppressors(given, *limits))),
+        'soft-nms': lambda: len(soft_nms(given, least=0.05)),
     }
     try:
         from sahi.postprocess._numpy_backend import greedy_nmm_numpy, nmm_numpy, nms_numpy
@@ -131,10 +135,9 @@ def compare(repeats: int) -> Table:
 def grow(repeats: int) -> Table:
     methods = {}
     for count in GROWTH:
-        rows = scattered(count)
-        given = rows[:, :4].astype(float), rows[:, 4], rows[:, 5].astype(int)
+        given = detections(scattered(count))
         methods['nms', count] = partial(_count, nms, given)
-        methods['nmm', count] = partial(_count, nmm, given)
+        methods['nmm', count] = partial(_count, suppressors, given)
     best = best_of(methods, repeats)
     table = Table('boxes', 'nms, ms', 'per box', 'nmm, ms', 'per box')
     for count in GROWTH:
@@ -148,9 +151,8 @@ def grow(repeats: int) -> Table:
     return table
 
 
-def _count(method: Callable, given: tuple[np.ndarray, ...]) -> int:
-    found = method(*given)
-    return len(found[0] if isinstance(found, tuple) else found)
+def _count(method: Callable, given: Detections) -> int:
+    return len(method(given))
 
 
 def main() -> None:
