@@ -36,6 +36,7 @@ from rich.table import Table
 from scipy import ndimage
 
 from geo_mm.classes import ClassSet
+from geo_mm.classes import ClassSet
 from geo_mm.inference.objects import predict_objects
 from geo_mm.inputspec import InputSpec
 from geo_mm.labels import SceneLabels
@@ -144,7 +145,6 @@ class Oracle:
             mean=(0.0,),
             std=(1.0,),
             chip_size=(256, 256),
-            background=None,
         )
         self.config = Config({'model': {}})
         self.sizes, self.masks, self.jitter = sizes, masks, jitter
