@@ -13,7 +13,7 @@ from affine import Affine
 from geo_mm.classes import ClassSet
 from geo_mm.detections.box_index import areas_of
 from geo_mm.raster import Grid
-from geo_mm.raster.crs import ground_areas
+from geo_mm.raster.projection import ground_areas
 
 _OWN = ('boxes', 'class_ids', 'confidences', 'outlines', 'tiles')
 
