@@ -122,14 +122,19 @@ class BoxPairs:
 
 def areas_of(boxes: np.ndarray) -> np.ndarray:
     """Areas ``(N,)`` of boxes ``(N, 4)``; 0 where a side is negative."""
-    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
-    return sides[:, 0] * sides[:, 1]
+    return _products(boxes[:, 2:] - boxes[:, :2])
 
 
 def intersections(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Areas ``(N,)`` that boxes ``(N, 4)`` share with others, one by one."""
-    low, high = np.maximum(boxes[:, :2], others[:, :2]), np.minimum(boxes[:, 2:], others[:, 2:])
-    return areas_of(np.hstack([low, high]))
+    sides = np.minimum(boxes[:, 2:], others[:, 2:])
+    sides -= np.maximum(boxes[:, :2], others[:, :2])
+    return _products(sides)
+
+
+def _products(sides: np.ndarray) -> np.ndarray:
+    np.maximum(sides, 0, out=sides)
+    return sides[:, 0] * sides[:, 1]
 
 
 class _Strips(NamedTuple):

@@ -102,7 +102,14 @@ class Detections:
         return len(self.boxes)
 
     def __getitem__(self, chosen: np.ndarray | slice) -> 'Detections':
-        return self._of({name: values[chosen] for name, values in self._columns().items()})
+        if isinstance(chosen, slice):
+            chosen = np.arange(len(self))[chosen]
+        chosen = np.asarray(chosen)
+        if chosen.dtype == bool:
+            chosen = np.flatnonzero(chosen)
+        # Rows of boxes are taken several times as fast as they are indexed.
+        taken = {name: values.take(chosen, axis=0) for name, values in self._columns().items()}
+        return self._of(taken)
 
     def by_confidence(self) -> 'Detections':
         """The most confident first; equal ones keep their order."""
