@@ -36,7 +36,6 @@ from rich.table import Table
 from scipy import ndimage
 
 from geo_mm.classes import ClassSet
-from geo_mm.classes import ClassSet
 from geo_mm.inference.objects import predict_objects
 from geo_mm.inputspec import InputSpec
 from geo_mm.labels import SceneLabels
