@@ -4,21 +4,34 @@ import difflib
 import hashlib
 import inspect
 import logging
-from collections.abc import Mapping, Sequence, Sized
+import time
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Protocol
 
 from mmengine.dataset import ClassBalancedDataset
+from mmengine.dist import is_main_process
 from mmengine.fileio import list_from_file
+from mmengine.logging import print_log
 from torch.utils.data import Subset
 
-from geo_mm.catalog import LabelledScene, LabelOptions, SceneOptions, open_labelled, read_catalog
+from geo_mm.catalog import (
+    CatalogEntry,
+    LabelledScene,
+    LabelOptions,
+    SceneOptions,
+    open_labelled,
+    read_catalog,
+)
 from geo_mm.classes import ClassSet
 from geo_mm.datasets.chip_space import ChipSpace
 from geo_mm.errors import ConfigError
 from geo_mm.raster import Scene, Window
 
 logger = logging.getLogger(__name__)
+
+_SECONDS = 5.0
+"""Between two messages while scenes are opened."""
 
 # Arguments of the libraries' datasets that have no meaning for chips.
 _NOT_FOR_CHIPS = {
@@ -111,10 +124,10 @@ class ChipDataset:
         entries = read_catalog(self.scenes, root=self.data_root or '', split=self.split)
         self.labelled: list[LabelledScene] = [
             open_labelled(entry, classes, self.scene_options, self.label_options)
-            for entry in entries
+            for entry in _announced(entries)
         ]
         self._check_bands()
-        self._crs = [item.scene.crs.to_wkt() if item.scene.crs else None for item in self.labelled]
+        self._crs = [item.scene.crs.wkt if item.scene.crs else None for item in self.labelled]
         sizes = [(item.scene.width, item.scene.height) for item in self.labelled]
         self.chip_space = ChipSpace(sizes, self.chip_size, self.stride)
         return []
@@ -161,6 +174,19 @@ class ChipDataset:
 
     def get_subset_(self, indices: Sequence[int] | int) -> None:
         raise NotImplementedError('a chip dataset has no subset: use a sampler with num_chips')
+
+
+def _announced(entries: Sequence[CatalogEntry]) -> Iterator[CatalogEntry]:
+    """Entries one by one; where that takes long, a line of log says how far it is."""
+    start = last = time.monotonic()
+    for number, entry in enumerate(entries):
+        now = time.monotonic()
+        if now - last >= _SECONDS and is_main_process():
+            last = now
+            print_log(
+                f'opened {number} of {len(entries)} scenes in {now - start:.0f} s', logger='current'
+            )
+        yield entry
 
 
 def _coloured(metainfo: Mapping | None) -> dict:

@@ -7,7 +7,7 @@ from affine import Affine
 from geo_mm.datasets import GeoDetDataset, chip_datasets
 from geo_mm.errors import CatalogError, ConfigError, GeoMMError, LabelError
 from geo_mm.raster import Scene
-from tests.data.chips import build_dataset
+from tests.data.chips import build_dataset, fresh_mmengine
 from tests.data.labels import box, write_labels
 from tests.data.rasters import TRANSFORM, noise, write_raster
 
@@ -204,3 +204,11 @@ def test_classes_in_a_chip_for_class_balancing(tmp_path):
 def test_only_chip_datasets_hold_chips():
     with pytest.raises(ConfigError, match=r'chip samplers need a geo_mm dataset, got list'):
         chip_datasets([1, 2, 3])
+
+
+def test_opening_many_scenes_tells_how_far_it_is(scene, monkeypatch, capsys):
+    for seconds, told in ((0.0, True), (60.0, False)):
+        monkeypatch.setattr('geo_mm.datasets.chips._SECONDS', seconds)
+        with fresh_mmengine():
+            build_dataset('det', [scene, scene, scene])
+        assert ('opened 2 of 3 scenes' in capsys.readouterr().out) == told
