@@ -1,10 +1,12 @@
 """Names of files and folders: which are local, and how files are written."""
 
 import contextlib
+import hashlib
 import os
 import re
+import unicodedata
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from geo_mm.errors import OutputError
@@ -14,6 +16,9 @@ from geo_mm.errors import OutputError
 # connection's prefix, such as NETCDF:"file.nc":red or PG:dbname=gis. A single
 # letter before the colon is a drive of Windows.
 _VIRTUAL = re.compile(r'\s*<|/vsi|\w[\w+.-]*://|[A-Za-z][A-Za-z0-9_]+:')
+
+_LONGEST = 150
+"""Bytes of a scene's name in file names: systems take 255 with all suffixes."""
 
 _BESIDE = ('.aux.xml', '.ovr', '.ovr.tmp', '.msk.ovr.tmp', '-journal', '-wal', '-shm')
 """Suffixes of what GDAL and SQLite put beside a file, also while they are at work."""
@@ -46,6 +51,34 @@ def absolute(path: str | os.PathLike, root: str | os.PathLike = '') -> str:
     if not is_local(text):
         return text
     return os.path.abspath(os.path.join(root, os.path.expanduser(text)))
+
+
+def file_name(name: str) -> str:
+    """A name of a scene as a name of files, the same on every system.
+
+    What separates folders, what no system or only some take in names, and
+    control characters become ``_``, as do leading dots, which hide files. A
+    name too long to be followed by a suffix ends in a part of its hash.
+    """
+    safe = re.sub(r'[\x00-\x1f\x7f-\x9f\ud800-\udfff/\\<>:"|?*]', '_', name)
+    safe = re.sub(r'^\.+', lambda dots: '_' * len(dots[0]), safe.strip()).rstrip('. ')
+    if len(safe.encode()) > _LONGEST:
+        digest = hashlib.sha256(safe.encode()).hexdigest()[:8]
+        safe = safe.encode()[: _LONGEST - 9].decode(errors='ignore') + f'-{digest}'
+    return safe or '_'
+
+
+def same_file_name(names: Iterable[str]) -> tuple[int, int] | None:
+    """Positions of the first two names whose files would be the same on some system.
+
+    Windows and macOS do not tell upper from lower case.
+    """
+    seen: dict[str, int] = {}
+    for number, name in enumerate(names):
+        key = unicodedata.normalize('NFC', file_name(name)).casefold()
+        if (first := seen.setdefault(key, number)) != number:
+            return first, number
+    return None
 
 
 @contextlib.contextmanager

@@ -120,3 +120,41 @@ def test_text_is_written_as_it_is(tmp_path):
     assert path.read_bytes() == b'\xc3\xa4\n'
     with pytest.raises(OutputError, match='cannot be written'):
         paths.write_text(tmp_path / 'none' / 'a.txt', '')
+
+
+@pytest.mark.parametrize(
+    ('name', 'expected'),
+    [
+        ('town_5', 'town_5'),
+        ('Ürümqi 2023 (north).v2', 'Ürümqi 2023 (north).v2'),
+        ('[red]', '[red]'),
+        ('2023/north', '2023_north'),
+        ('..\\up', '___up'),
+        ('.', '_'),
+        ('..', '__'),
+        ('.hidden', '_hidden'),
+        ('', '_'),
+        ('a\0b\nc', 'a_b_c'),
+        ('a:b*?', 'a_b__'),
+        ('ends in dots. .', 'ends in dots'),
+        ('undecodable \udcff', 'undecodable _'),
+    ],
+)
+def test_names_of_scenes_become_names_of_files(tmp_path, name, expected):
+    assert paths.file_name(name) == expected
+    (tmp_path / f'{expected}.tif').touch()
+    assert os.listdir(tmp_path) == [f'{expected}.tif']
+
+
+def test_long_names_stay_apart_and_leave_room_for_suffixes(tmp_path):
+    names = [paths.file_name('é' * 300 + end) for end in 'ab']
+    assert names[0] != names[1]
+    assert all(len(name.encode()) <= 150 for name in names)
+    assert names[0] == paths.file_name(names[0])
+
+
+def test_names_that_some_system_takes_for_the_same():
+    assert paths.same_file_name(['a', 'b', 'A']) == (0, 2)
+    assert paths.same_file_name(['x', '2023/a', '2023_a']) == (1, 2)
+    assert paths.same_file_name(['e\u0301', '\u00e9']) == (0, 1)
+    assert paths.same_file_name(['a', 'b', 'a_b']) is None

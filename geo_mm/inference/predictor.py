@@ -42,6 +42,7 @@ from geo_mm.inference.sources import Area, open_area, scene_of_array
 from geo_mm.inference.tiles import tile_side
 from geo_mm.inference.voting import PixelVoters
 from geo_mm.inputspec import InputSpec
+from geo_mm.paths import file_name
 from geo_mm.raster import Grid, Scene, Tile, tile_plan
 
 logger = logging.getLogger(__name__)
@@ -224,7 +225,7 @@ class Predictor:
                 force=options.force,
             )
         )
-        name = name or area.native.name
+        name = file_name(name or area.native.name)
         check_place(area, options)
         plan = tile_plan(area.scene.width, area.scene.height, options.tile, int(options.overlap))
         facts = run_facts(

@@ -10,6 +10,7 @@ from urllib.parse import urljoin, urlparse
 
 from geo_mm.catalog import read_catalog
 from geo_mm.errors import SceneError
+from geo_mm.paths import file_name, same_file_name
 
 _TABLES = ('.csv', '.gpkg')
 _ITEMS = ('.json', '.geojson')
@@ -45,7 +46,8 @@ def find_scenes(
         split: Of catalogs: only the scenes of this split.
 
     Raises:
-        SceneError: If a pattern has no match or an item no images.
+        SceneError: If a pattern has no match, an item no images, or the results
+            of two scenes would have the same names.
         CatalogError: If a catalog cannot be read.
     """
     sources = _matched(given)
@@ -114,14 +116,31 @@ def _named(scenes: list[SceneToPredict]) -> list[SceneToPredict]:
     """Names for scenes of the same file name, as in ``2023/rgb.tif`` and ``2024/rgb.tif``.
 
     They are told apart by their folders: ``2023_rgb`` and ``2024_rgb``.
+
+    Raises:
+        SceneError: If that is not enough.
     """
     paths = [_first(scene) for scene in scenes]
     names = [scene.name or path.stem for scene, path in zip(scenes, paths, strict=True)]
     times = Counter(names)
-    return [
+    named = [
         scene if times[name] == 1 else replace(scene, name=f'{path.parent.name}_{name}')
         for scene, path, name in zip(scenes, paths, names, strict=True)
     ]
+    names = [scene.name or path.stem for scene, path in zip(named, paths, strict=True)]
+    if (same := same_file_name(names)) is not None:
+        first, second = (_text(scenes[number]) for number in same)
+        raise SceneError(
+            f'the results of {first} and {second} would both be called {file_name(names[same[1]])}',
+            'names that differ in more than case and signs that file names cannot have',
+            'predict them into two folders, or name them in the column `name` of a catalog',
+        )
+    return named
+
+
+def _text(scene: SceneToPredict) -> str:
+    source = scene.source if isinstance(scene.source, str) else scene.source[0]
+    return source if scene.name is None else f'{source} ({scene.name})'
 
 
 def _first(scene: SceneToPredict) -> Path:

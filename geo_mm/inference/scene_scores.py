@@ -11,6 +11,7 @@ from geo_mm.evaluation import ObjectEvaluation, PixelEvaluation
 from geo_mm.evaluation.catalog_scenes import CatalogScene, evaluate_catalog
 from geo_mm.inference.options import PredictOptions
 from geo_mm.inference.predictor import Predictor
+from geo_mm.paths import file_name
 
 
 def scenes_of(dataset: Sized) -> list[CatalogScene]:
@@ -20,13 +21,15 @@ def scenes_of(dataset: Sized) -> list[CatalogScene]:
         for _, chips in chip_datasets(dataset)
         for entry in read_catalog(chips.scenes, root=chips.data_root or '', split=chips.split)
     ]
-    times = Counter(entry.name for entry, *_ in found)
+    times = Counter(file_name(entry.name).casefold() for entry, *_ in found)
     return [
-        CatalogScene(
-            entry.name if times[entry.name] == 1 else f'{entry.name}_{number}', entry, *labels
-        )
+        CatalogScene(_alone(entry.name, number, times), entry, *labels)
         for number, (entry, *labels) in enumerate(found)
     ]
+
+
+def _alone(name: str, number: int, times: Counter) -> str:
+    return name if times[file_name(name).casefold()] == 1 else f'{name}_{number}'
 
 
 def score_scenes(

@@ -453,6 +453,19 @@ def test_name_for_the_results(tmp_path, pixel_model, image):
     assert [path.name for path in result.files] == ['north.tif', 'north.png', 'north.json']
 
 
+@pytest.mark.parametrize(
+    ('name', 'stem'), [('2023/north', '2023_north'), ('..', '__'), ('.', '_'), ('a\0b', 'a_b')]
+)
+def test_names_that_are_no_file_names(tmp_path, pixel_model, image, name, stem):
+    scene = write_scene(tmp_path / 'in' / 's.tif', image)
+    for _ in range(2):
+        result = predictor(pixel_model).predict(scene, tmp_path / 'out', name=name)
+        assert result.files[0] == str(tmp_path / 'out' / f'{stem}.tif')
+        np.testing.assert_array_equal(read(result.files[0]), expected_classes(image))
+    files = [path.name for path in (tmp_path / 'out').iterdir()]
+    assert all(file.startswith(f'{stem}.') for file in files), files
+
+
 def test_same_scene_again_replaces_the_results(tmp_path, pixel_model, image):
     scene = write_scene(tmp_path / 'in' / 's.tif', image)
     ours = predictor(pixel_model)

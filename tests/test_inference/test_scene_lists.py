@@ -65,3 +65,30 @@ def test_stac_item(tmp_path):
 def test_stac_item_without_images(tmp_path):
     with pytest.raises(SceneError, match='no image'):
         find_scenes([item(tmp_path / 'item.json', {'x': {'href': 'a.txt', 'type': 'text/plain'}})])
+
+
+@pytest.mark.parametrize(
+    'pair',
+    [
+        ('a.tif', 'a.tiff'),
+        ('A.tif', 'a.tif'),
+        ('B\N{LATIN SMALL LETTER E WITH ACUTE}.tif', 'be\N{COMBINING ACUTE ACCENT}.tif'),
+    ],
+)
+def test_scenes_whose_results_would_overwrite_each_other(tmp_path, pair):
+    paths = [str(tmp_path / name) for name in pair]
+    with pytest.raises(SceneError, match=r'(?s)would both be called.*into two folders'):
+        find_scenes(paths)
+
+
+def test_names_in_a_catalog_that_are_no_file_names(tmp_path):
+    for name in ('one.tif', 'two.tif', 'three.tif'):
+        (tmp_path / name).touch()
+    table = tmp_path / 'catalog.csv'
+    table.write_text('image,name\none.tif,2023/north\ntwo.tif,2023/south\n')
+    assert len(find_scenes([str(table)])) == 2
+    table.write_text('image,name\none.tif,2023/north\ntwo.tif,2023_north\n')
+    with pytest.raises(
+        SceneError, match=r'one\.tif \(2023/north\) and .*both be called 2023_north'
+    ):
+        find_scenes([str(table)])
