@@ -17,6 +17,7 @@ from geo_mm.errors import SceneError
 from geo_mm.paths import absolute, is_missing, reason
 from geo_mm.raster import handles
 from geo_mm.raster.grid import Grid, Window
+from geo_mm.raster.vrt import check_vrt
 
 _NAMELESS = {ColorInterp.undefined, ColorInterp.gray, ColorInterp.palette}
 
@@ -192,13 +193,10 @@ class Source:
     ) -> tuple[np.ndarray, np.ndarray | None]:
         indexes = self.indexes if self.alpha is None else (*self.indexes, self.alpha)
         shape = where.pop('out_shape', None)
-        if shape is not None:
-            data = dataset.read(indexes, out_shape=(len(indexes), *shape), **where)
-        else:
-            data = dataset.read(indexes, **where)
+        data = _read_bands(dataset, indexes, shape, where)
         masks = []
         if self.alpha is not None:
-            data, alpha = data[:-1], data[-1]
+            data, alpha = data[:-1].astype(self.dtype, copy=False), data[-1]
             masks.append(alpha > 0)
         if self.mask == 'dataset':
             masks.append(dataset.read_masks(1, out_shape=shape, **where) > 0)
@@ -220,6 +218,17 @@ class Source:
         return handles.dataset(self.path, self.stamp, level)
 
 
+def _read_bands(
+    dataset: rasterio.DatasetReader, indexes: Sequence[int], shape: tuple | None, where: dict
+) -> np.ndarray:
+    """``(bands, rows, cols)`` in a type that holds all of them; rasterio reads one type at once."""
+    if len({dataset.dtypes[index - 1] for index in indexes}) > 1:
+        return np.stack([_read_bands(dataset, [index], shape, where)[0] for index in indexes])
+    if shape is None:
+        return dataset.read(indexes, **where)
+    return dataset.read(indexes, out_shape=(len(indexes), *shape), **where)
+
+
 def _check(path: str, dataset: rasterio.DatasetReader) -> None:
     """Refuse what has no pixels or cannot be placed on the Earth by a transform."""
     if dataset.count == 0:
@@ -229,6 +238,14 @@ def _check(path: str, dataset: rasterio.DatasetReader) -> None:
             'a raster with at least one band',
             f'open one of its subdatasets: {inner}' if inner else 'give another file',
         )
+    if any(dtype == 'complex_int16' for dtype in dataset.dtypes):
+        raise SceneError(
+            f'{path}: pixels of the type complex_int16',
+            'pixels that are whole or floating-point numbers',
+            'make an image of its amplitude or phase first',
+        )
+    if dataset.driver == 'VRT':
+        check_vrt(path, dataset)
     check_georeference(path, dataset)
 
 
@@ -238,7 +255,14 @@ def check_georeference(path: str, dataset: rasterio.DatasetReader) -> None:
     Raises:
         SceneError: With the command that rectifies it.
     """
-    if not dataset.transform.is_identity:
+    transform = dataset.transform
+    if not np.isfinite(transform[:6]).all() or not transform.determinant:
+        raise SceneError(
+            f'{path}: a geotransform of {transform.to_gdal()}',
+            'finite numbers and pixels of some size',
+            'set it anew: gdal_edit.py -a_ullr LEFT TOP RIGHT BOTTOM FILE',
+        )
+    if not transform.is_identity:
         return
     for kind, found, option in (
         ('ground control points', dataset.gcps[0], ''),

@@ -670,3 +670,18 @@ def test_wavelengths_are_those_that_files_declare(tmp_path):
     scene = Scene.open(paths)
     assert scene.wavelengths == (None, None, None, 0.842)
     assert scene.select([4, 1]).wavelengths == (0.842, None)
+
+
+def test_integers_that_are_complex(tmp_path):
+    profile = dict(driver='GTiff', width=8, height=8, count=1, dtype='complex_int16')
+    with rasterio.open(tmp_path / 's.tif', 'w', transform=TRANSFORM, **profile):
+        pass
+    with pytest.raises(SceneError, match=r'(?s)complex_int16.*amplitude'):
+        Scene.open(tmp_path / 's.tif')
+
+
+@pytest.mark.parametrize('values', [(np.nan,) * 6, (0.0, 0.0, 5.0, 0.0, 0.0, 5.0)])
+def test_a_geotransform_that_places_nothing(tmp_path, values):
+    path = write_raster(tmp_path / 's.tif', noise((1, 8, 8)), transform=Affine(*values))
+    with pytest.raises(SceneError, match='a geotransform of'):
+        Scene.open(path)
