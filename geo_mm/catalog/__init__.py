@@ -4,7 +4,6 @@ from geo_mm.catalog.coverage import Coverage
 from geo_mm.catalog.entries import CatalogEntry, read_catalog
 from geo_mm.catalog.labelled_scene import (
     LabelledScene,
-    LabelOptions,
     SceneOptions,
     area_window,
     open_labelled,
@@ -14,7 +13,6 @@ from geo_mm.catalog.labelled_scene import (
 __all__ = [
     'CatalogEntry',
     'Coverage',
-    'LabelOptions',
     'LabelledScene',
     'SceneOptions',
     'area_window',

@@ -18,7 +18,6 @@ from torch.utils.data import Subset
 from geo_mm.catalog import (
     CatalogEntry,
     LabelledScene,
-    LabelOptions,
     SceneOptions,
     open_labelled,
     read_catalog,
@@ -26,6 +25,7 @@ from geo_mm.catalog import (
 from geo_mm.classes import ClassSet
 from geo_mm.datasets.chip_space import ChipSpace
 from geo_mm.errors import ConfigError
+from geo_mm.labels import LabelOptions
 from geo_mm.raster import Scene, Window
 
 logger = logging.getLogger(__name__)
@@ -66,11 +66,14 @@ class ChipDataset:
         fill: Value given to invalid pixels, one or one per band. The mean that
             the model's preprocessor subtracts makes them 0 there.
         label_cfg: How labels become classes: the fields of
-            :class:`geo_mm.catalog.LabelOptions`.
+            :class:`geo_mm.labels.LabelOptions`.
         metainfo: ``classes``, and ``palette`` with a colour (r, g, b) for each
             if they shall not be our own.
         **kwargs: Of the library's dataset: ``data_root``, ``pipeline``, ``test_mode``.
     """
+
+    objects = False
+    """Whether single objects are needed from the labels, not only classes of pixels."""
 
     def __init__(
         self,
@@ -123,7 +126,9 @@ class ChipDataset:
         self._check_classes(classes)
         entries = read_catalog(self.scenes, root=self.data_root or '', split=self.split)
         self.labelled: list[LabelledScene] = [
-            open_labelled(entry, classes, self.scene_options, self.label_options)
+            open_labelled(
+                entry, classes, self.scene_options, self.label_options, objects=self.objects
+            )
             for entry in _announced(entries)
         ]
         self._check_bands()

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from geo_mm.classes import IGNORE
 from geo_mm.datasets.chip_space import ChipSpace
 from geo_mm.datasets.chips import ChipDataset, chip_datasets
 from geo_mm.datasets.seg import GeoSegDataset
 from geo_mm.errors import ConfigError
-from geo_mm.labels import IGNORED
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,6 @@ def _places(chips: ChipDataset) -> list[tuple]:
 
 
 def _count(labelled, window) -> np.ndarray:
-    classes = labelled.labels.rasterise(window)
-    classes[~labelled.read(window)[1]] = IGNORED
-    return np.bincount(classes.ravel(), minlength=IGNORED + 1)
+    classes = labelled.labels.classes(window)
+    classes[~labelled.read(window)[1]] = IGNORE
+    return np.bincount(classes.ravel(), minlength=IGNORE + 1)

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from mmdet.datasets import BaseDetDataset
 
 from geo_mm.datasets.chips import ChipDataset
-from geo_mm.errors import ConfigError, LabelError
-from geo_mm.labels import LabelRaster
+from geo_mm.errors import ConfigError
 from geo_mm.registry import DATASETS
 
 
@@ -18,6 +17,8 @@ class GeoDetDataset(ChipDataset, BaseDetDataset):
     ``metainfo`` are kinds of objects; there is no background class.
     """
 
+    objects = True
+
     def _check_classes(self, classes: Sequence[str]) -> None:
         background = self.label_options.background
         if background in classes:
@@ -27,20 +28,9 @@ class GeoDetDataset(ChipDataset, BaseDetDataset):
                 'remove it from metainfo.classes, and from num_classes of the model',
             )
 
-    def load_data_list(self) -> list:
-        chips = super().load_data_list()
-        for item in self.labelled:
-            if isinstance(item.labels, LabelRaster):
-                raise LabelError(
-                    f'{item.labels.path}: a label raster has no single objects',
-                    'a vector layer',
-                    'polygonise it, or use geo_mm.GeoSegDataset',
-                )
-        return chips
-
     def get_cat_ids(self, idx: int) -> Sequence[int]:
         """Classes of the objects in a chip, for ClassBalancedDataset."""
         info = self.get_data_info(idx)
         labels = info['labelled_scene'].labels
-        found = labels.labels[labels.query(info['window'])] if labels else []
+        found = [] if labels is None else labels.objects(info['window']).labels
         return [int(label) for label in found if label >= 0]

@@ -78,7 +78,7 @@ class SceneGround:
         Returns:
             Pixel positions ``(N, 2)`` as (x, y), and class indices ``(N,)``.
         """
-        points, labels = self.labelled.anchors()
+        points, labels = self.labelled.points()
         height, width = self.chips.chip_size
         keep = (labels >= 0) & self.coverage.at(points)
         keep &= self.usable_at(points - (width / 2, height / 2))

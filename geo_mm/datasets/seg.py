@@ -1,14 +1,12 @@
 """Chips for pixel classification."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from mmseg.datasets import BaseSegDataset
 
 from geo_mm.classes import IGNORE
 from geo_mm.datasets.chips import ChipDataset
 from geo_mm.errors import ConfigError
-from geo_mm.labels import BurntLabels, SceneLabels
 from geo_mm.registry import DATASETS
 
 
@@ -30,23 +28,3 @@ class GeoSegDataset(ChipDataset, BaseSegDataset):
         # The default is no class where all labels are rasters.
         background = self.label_options.background
         return background if background in self._metainfo['classes'] else None
-
-    def load_data_list(self) -> list:
-        chips = super().load_data_list()
-        background = self.label_options.background
-        classes = self.classes.names
-        for number, item in enumerate(self.labelled):
-            if isinstance(item.labels, SceneLabels):
-                self._check_background(background, classes)
-                burnt = BurntLabels.of(item.labels, classes, background)
-                self.labelled[number] = replace(item, labels=burnt)
-        return chips
-
-    @staticmethod
-    def _check_background(background: str | None, classes: Sequence[str]) -> None:
-        if background is not None and background not in classes:
-            raise ConfigError(
-                f'the background class {background!r} is not one of {", ".join(classes)}',
-                'a class for pixels that no feature covers',
-                'name it in label_cfg.background, or set that to None to ignore such pixels',
-            )

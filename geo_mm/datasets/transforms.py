@@ -14,8 +14,9 @@ from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.structures.mask import BitmapMasks
 from pycocotools import mask as coco_mask
 
+from geo_mm.classes import IGNORE
 from geo_mm.errors import ConfigError
-from geo_mm.labels import IGNORED, BurntLabels, ClippedLabels, LabelRaster, SceneLabels
+from geo_mm.labels import ClippedObjects, Labels
 from geo_mm.registry import TRANSFORMS
 
 META_KEYS = (
@@ -128,8 +129,8 @@ class LoadChipObjects(BaseTransform):
     def transform(self, results: dict) -> dict:
         labels = _labels_of(results, type(self).__name__)
         valid = results.pop('valid')
-        clipped = labels.clip(results['window'])
-        masks = labels.masks(clipped) if self.with_mask else None
+        clipped = labels.objects(results['window'])
+        masks = clipped.masks() if self.with_mask else None
         ignored = self._ignored(clipped, valid)
         if masks is not None:
             # A sliver between pixel centres has a box, but nothing to learn from.
@@ -141,11 +142,11 @@ class LoadChipObjects(BaseTransform):
         results['gt_ignore_flags'] = ignored
         if masks is not None:
             results['gt_masks'] = BitmapMasks(masks, *valid.shape)
-        results['gt_seg_map'] = np.where(valid, 0, IGNORED).astype(np.uint8)
+        results['gt_seg_map'] = np.where(valid, 0, IGNORE).astype(np.uint8)
         results['instances'] = _instances(boxes, targets, ignored, masks)
         return results
 
-    def _ignored(self, clipped: ClippedLabels, valid: np.ndarray) -> np.ndarray:
+    def _ignored(self, clipped: ClippedObjects, valid: np.ndarray) -> np.ndarray:
         boxes = clipped.boxes
         sizes = boxes[:, 2:] - boxes[:, :2]
         # An object whose box's middle has no data cannot be seen.
@@ -166,7 +167,7 @@ class LoadChipObjects(BaseTransform):
         )
 
 
-def _labels_of(results: dict, step: str) -> SceneLabels | BurntLabels | LabelRaster:
+def _labels_of(results: dict, step: str) -> Labels:
     labels = results['labelled_scene'].labels
     if labels is None:
         raise ConfigError(
@@ -205,8 +206,8 @@ class LoadChipClasses(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         labels = _labels_of(results, type(self).__name__)
-        classes = labels.rasterise(results['window'])
-        classes[~results.pop('valid')] = IGNORED
+        classes = labels.classes(results['window'])
+        classes[~results.pop('valid')] = IGNORE
         results['gt_seg_map'] = classes
         results['seg_fields'] = ['gt_seg_map']
         return results

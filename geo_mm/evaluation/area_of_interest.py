@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import geopandas as gpd
 import numpy as np
@@ -17,7 +17,7 @@ from geo_mm.errors import LabelError, SceneError
 from geo_mm.evaluation.places import check_both_crs, in_crs
 from geo_mm.evaluation.records import Record
 from geo_mm.labels import LabelLayer, SceneLabels
-from geo_mm.labels.reading import layer_name, read_layer
+from geo_mm.labels.reading import layer_name
 from geo_mm.raster import Grid, Scene, Window
 
 Source = str | os.PathLike | gpd.GeoDataFrame
@@ -31,11 +31,11 @@ class Area:
 
     Attributes:
         name: Name of its source, for messages.
-        gdf: Its polygons.
+        layer: Its polygons.
     """
 
     name: str
-    gdf: gpd.GeoDataFrame
+    layer: LabelLayer
 
     @classmethod
     def read(cls, source: Source) -> 'Area':
@@ -47,11 +47,7 @@ class Area:
         name = layer_name(source)
         if not isinstance(source, gpd.GeoDataFrame) and is_raster(source):
             return cls.footprint(name, Scene.open(source).grid)
-        gdf = read_layer(source)
-        gdf = gdf[shapely.get_dimensions(np.asarray(gdf.geometry.array)) == 2]
-        if gdf.empty:
-            raise LabelError(f'{name}: the area of interest has no polygon', 'polygons')
-        return cls(name, gdf.reset_index(drop=True))
+        return cls(name, LabelLayer.read_area(source))
 
     @classmethod
     def footprint(cls, name: str, grid: Grid) -> 'Area':
@@ -60,7 +56,8 @@ class Area:
         outline = shapely.Polygon([grid.transform @ corner for corner in corners])
         outline = shapely.segmentize(outline, outline.length / 4 / _PIECES)
         crs = grid.crs.to_wkt() if grid.crs else None
-        return cls(name, gpd.GeoDataFrame({'fid': [0]}, geometry=[outline], crs=crs))
+        layer = LabelLayer.read_area(gpd.GeoDataFrame(geometry=[outline], crs=crs))
+        return cls(name, replace(layer, source=name))
 
     def holds(self, geometries: np.ndarray, crs: object) -> np.ndarray:
         """(N,) bool, geometries whose centroid lies inside or on the edge.
@@ -82,8 +79,8 @@ class Area:
         Raises:
             LabelError: If only one of the two has a CRS.
         """
-        check_both_crs('the objects', crs, self.name, self.gdf.crs)
-        return in_crs(np.asarray(self.gdf.geometry.array), self.gdf.crs, crs)
+        check_both_crs('the objects', crs, self.name, self.layer.crs)
+        return in_crs(self.layer.geometries, self.layer.crs, crs)
 
     def onto(self, scene: Scene) -> SceneLabels:
         """Its polygons in the pixels of a scene.
@@ -91,9 +88,7 @@ class Area:
         Raises:
             LabelError: If they lie elsewhere, or only one side has a CRS.
         """
-        labels = np.zeros(len(self.gdf), np.int64)
-        layer = LabelLayer(self.gdf, labels, ('area of interest',), self.name)
-        return layer.onto(scene.grid, scene=scene.name)
+        return self.layer.onto(scene.grid, scene=scene.name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,6 +228,15 @@ def predicted_scene(prediction: Source) -> Scene:
             f'the scene named in {record.path}',
             f'call this where the scene is found under that name, or {fix}',
         ) from error
+
+
+def predicted_grid(prediction: Source) -> Grid | None:
+    """The pixels of the scene of which a prediction is, if that can be opened."""
+    record = Record.of(prediction)
+    try:
+        return None if record is None else Scene.open(record.scene).grid
+    except SceneError:
+        return None
 
 
 def window_of(areas: Iterable[SceneLabels], grid: Grid) -> Window:

@@ -2,19 +2,20 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import geopandas as gpd
 import numpy as np
+import shapely
 
-from geo_mm.catalog import CatalogEntry, LabelOptions, SceneOptions, open_labelled
+from geo_mm.catalog import CatalogEntry, SceneOptions, open_labelled
 from geo_mm.errors import CatalogError
 from geo_mm.evaluation.area_of_interest import ScoredPart
 from geo_mm.evaluation.objects import ObjectEvaluation, ObjectSettings, evaluate_objects
 from geo_mm.evaluation.pixel_truth import LabelTruth
 from geo_mm.evaluation.pixels import PixelEvaluation, evaluate_pixels
-from geo_mm.labels import BurntLabels, LabelLayer, SceneLabels
-from geo_mm.labels.layer import IGNORE
+from geo_mm.labels import LabelOptions
+from geo_mm.labels.classification import IGNORED_NAME
 from geo_mm.labels.reading import layer_name
 
 
@@ -59,7 +60,7 @@ def evaluate_catalog(
         progress: Called with the name of each scene before it is read.
 
     Raises:
-        CatalogError: If a scene has no labels, or points are not of one size.
+        CatalogError: If a scene has no labels.
         LabelError: If the labels cannot be used, or do not fit the prediction.
     """
     for scene in scenes:
@@ -72,39 +73,33 @@ def evaluate_catalog(
         pairs = [(s.name, predictions[s.name], _pixels(s, predictions[s.name])) for s in scenes]
         return evaluate_pixels(pairs, parts=parts, progress=progress)
     pairs = [(s.name, predictions[s.name], _objects(s)) for s in scenes]
-    sizes = {scene.options.point_size for scene in scenes}
-    if len(sizes) > 1:
-        raise CatalogError(f'points of different sizes: {sizes}', 'one point_size in all label_cfg')
-    settings = ObjectSettings(coco=True, min_score=min_score, boxes=boxes, point_size=sizes.pop())
+    settings = ObjectSettings(coco=True, min_score=min_score, boxes=boxes)
     return evaluate_objects(pairs, settings, parts=parts, progress=progress)
 
 
 def _pixels(scene: CatalogScene, prediction: str | os.PathLike) -> LabelTruth:
     """The labels in the pixels of the prediction."""
-    entry = CatalogEntry(
-        os.fspath(prediction), scene.entry.labels, layer=scene.entry.layer, name=scene.name
-    )
+    entry = replace(_whole(scene), image=os.fspath(prediction))
     labels = open_labelled(entry, scene.classes, SceneOptions(), scene.options).labels
-    if isinstance(labels, SceneLabels):
-        labels = BurntLabels.of(labels, scene.classes, scene.options.background)
     return LabelTruth(labels, layer_name(scene.entry.labels))
 
 
 def _objects(scene: CatalogScene) -> gpd.GeoDataFrame:
-    """The labels with their classes by name."""
-    options, path = scene.options, scene.entry.labels
-    layer = LabelLayer.read(
-        path,
-        [name for name in scene.classes if name != options.background],
-        class_column=options.class_column,
-        class_map=options.class_map,
-        layer=scene.entry.layer or options.layer,
-        where=options.where,
-        point_size=options.point_size,
-        line_width=options.line_width,
+    """The objects that the labels have on the scene, with their classes by name."""
+    opened = open_labelled(
+        _whole(scene), scene.classes, SceneOptions(), scene.options, objects=True
     )
-    names = np.array([*layer.classes, IGNORE], dtype=object)[layer.labels]  # -1 is the last
+    labels, grid = opened.labels, opened.scene.grid
+    names = np.array([*scene.classes, IGNORED_NAME], dtype=object)[labels.labels]  # -1: the last
+    outlines = shapely.transform(
+        labels.geometries, lambda xy: np.column_stack(grid.transform @ (xy[:, 0], xy[:, 1]))
+    )
     # The parts of a feature stay one object.
     return gpd.GeoDataFrame(
-        {'class': names}, geometry=layer.gdf.geometry.array, index=layer.gdf['fid']
+        {'class': names}, geometry=outlines, index=labels.fids, crs=grid.crs and grid.crs.to_wkt()
     )
+
+
+def _whole(scene: CatalogScene) -> CatalogEntry:
+    """The entry without its limits, within which results are counted later."""
+    return replace(scene.entry, name=scene.name, area=None, aoi=None)

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from geo_mm.classes import IGNORE
 from geo_mm.errors import LabelError
 from geo_mm.raster import Scene, Window
 
-IGNORED = 255
 _WINDOW_PIXELS = 1 << 21  # bounds the memory, whatever the scene's size
 _WINDOW_WIDTH = 2048
 
@@ -62,22 +62,22 @@ def as_classes(values: np.ndarray, valid: np.ndarray, name: str) -> np.ndarray:
         LabelError: If a valid value is no class number.
     """
     if values.dtype == np.uint8:
-        return np.where(valid, values, IGNORED).astype(np.uint8)
+        return np.where(valid, values, IGNORE).astype(np.uint8)
     used = values[valid]
-    wrong = (used > IGNORED) | (used < -1) | (used != np.floor(used))
+    wrong = (used > IGNORE) | (used < -1) | (used != np.floor(used))
     if wrong.any():
         raise LabelError(
             f'{name}: holds the value {used[wrong][0]}',
             'class numbers 0 to 254, and 255 or -1 for pixels without a class',
         )
     # -1 is how some label rasters mark what is unlabelled.
-    return np.where(valid & (values >= 0), values, IGNORED).astype(np.uint8)
+    return np.where(valid & (values >= 0), values, IGNORE).astype(np.uint8)
 
 
 def classes_in(scene: Scene) -> list[int]:
     """The class numbers that occur in a raster, which is read as a whole."""
-    found = np.zeros(IGNORED + 1, bool)
+    found = np.zeros(IGNORE + 1, bool)
     for window in read_windows(scene):
         data, valid = scene.read(window)
         found[np.unique(as_classes(data[0], valid, scene.name))] = True
-    return np.flatnonzero(found[:IGNORED]).tolist()
+    return np.flatnonzero(found[:IGNORE]).tolist()

@@ -8,18 +8,20 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import shapely
+from affine import Affine
 
 from geo_mm.errors import LabelError
 from geo_mm.evaluation.places import (
     areas_of,
     check_both_crs,
     in_crs,
-    metres_per_unit,
     no_common_area,
     touch,
 )
-from geo_mm.labels.layer import IGNORE, attribute_text
+from geo_mm.labels.classification import IGNORED_NAME, attribute_text
+from geo_mm.labels.placing import squares
 from geo_mm.labels.reading import layer_name, read_layer
+from geo_mm.raster.grid import Grid
 
 ONE_CLASS = 'object'
 
@@ -73,6 +75,7 @@ def read_objects(
     score_column: str | None = None,
     class_map: Mapping[str, str] | None = None,
     point_size: float | None = None,
+    pixels: Grid | None = None,
 ) -> ObjectTable:
     """Read the objects of a layer.
 
@@ -84,6 +87,8 @@ def read_objects(
             ``scores`` of the result is None.
         class_map: Class name for an attribute value; ``'ignore'`` marks areas.
         point_size: Side in metres of the squares that stand for points.
+        pixels: Grid that the squares are parallel to, as those of training are
+            to the pixels of their scene; the axes of the layer's CRS by default.
 
     Raises:
         LabelError: If the layer cannot be read, holds lines, holds points and
@@ -92,7 +97,9 @@ def read_objects(
     gdf = read_layer(source)
     name = layer_name(source)
     columns = [str(column) for column in gdf.columns if column != gdf.geometry.name]
-    geometries, first = _whole_features(_areal(gdf, name, point_size), gdf['fid'].to_numpy())
+    geometries, first = _whole_features(
+        _areal(gdf, name, point_size, pixels), gdf['fid'].to_numpy()
+    )
     rows = gdf.iloc[first]
     classes = True if class_column in columns else None
     names = (
@@ -112,7 +119,7 @@ def read_objects(
         geometries,
         names,
         classes,
-        names == IGNORE,
+        names == IGNORED_NAME,
         areas_of(geometries, gdf.crs),
         scores,
         rows['fid'].to_numpy(np.int64),
@@ -151,7 +158,9 @@ def check_common_area(pred: ObjectTable, truth: ObjectTable) -> None:
     raise no_common_area(pred.name, ours, truth.name, theirs, pred.crs, hint)
 
 
-def _areal(gdf: gpd.GeoDataFrame, name: str, point_size: float | None) -> np.ndarray:
+def _areal(
+    gdf: gpd.GeoDataFrame, name: str, point_size: float | None, pixels: Grid | None
+) -> np.ndarray:
     geometries = np.asarray(gdf.geometry.array).copy()
     dimensions = shapely.get_dimensions(geometries)
     if (dimensions == 1).any():
@@ -170,11 +179,18 @@ def _areal(gdf: gpd.GeoDataFrame, name: str, point_size: float | None) -> np.nda
                 'give the side of the squares that stand for them, in metres: point_size '
                 '(--point-size)',
             )
-        x, y = shapely.get_coordinates(geometries[points]).T
-        scale_x, scale_y = metres_per_unit(x, y, gdf.crs)
-        half_x, half_y = point_size / scale_x / 2, point_size / scale_y / 2
-        geometries[points] = shapely.box(x - half_x, y - half_y, x + half_x, y + half_y)
+        geometries[points] = _squares(geometries[points], gdf.crs, point_size, pixels)
     return geometries
+
+
+def _squares(points: np.ndarray, crs: object, side: float, pixels: Grid | None) -> np.ndarray:
+    if pixels is None or (pixels.crs is None) != (crs is None):
+        pixels = Grid(Affine.identity(), 1, 1, crs)
+    transform = pixels.transform
+    x, y = shapely.get_coordinates(in_crs(points, crs, pixels.crs)).T
+    drawn = squares(np.column_stack(~transform @ (x, y)), pixels, side)
+    on_map = shapely.transform(drawn, lambda xy: np.column_stack(transform @ (xy[:, 0], xy[:, 1])))
+    return in_crs(on_map, pixels.crs, crs)
 
 
 def _whole_features(parts: np.ndarray, fids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+from affine import Affine
 
 from geo_mm.errors import LabelError
-from geo_mm.evaluation.area_of_interest import Area, ScoredPart, ScoredParts
+from geo_mm.evaluation.area_of_interest import Area, ScoredPart, ScoredParts, predicted_grid
 from geo_mm.evaluation.matching import ObjectSet
 from geo_mm.evaluation.object_scores import (
     ObjectScores,
@@ -29,6 +30,7 @@ from geo_mm.evaluation.object_table import (
 )
 from geo_mm.evaluation.only_class import only_class, said_so
 from geo_mm.evaluation.records import Record
+from geo_mm.raster import Grid
 
 Source = str | os.PathLike | gpd.GeoDataFrame
 
@@ -61,7 +63,8 @@ class ObjectSettings:
         min_score: Least confidence of predictions that are counted.
         boxes: Whether to compare bounding boxes instead of outlines.
         size_limits: Limits between size classes, in m2 on the ground.
-        point_size: Side in metres of the squares that stand for points.
+        point_size: Side in metres of the squares that stand for points, parallel to
+            the pixels of the scene if the record of the prediction tells it.
     """
 
     iou: float = 0.5
@@ -232,14 +235,22 @@ def _read_pair(
     pred: Source, truth: Source, settings: ObjectSettings, notes: list[str]
 ) -> tuple[ObjectTable, ObjectTable]:
     column = None if settings.one_class else settings.class_column
+    pixels = None if settings.point_size is None else predicted_grid(pred)
     predicted = read_objects(
-        pred, column, score_column=settings.score_column, point_size=settings.point_size
+        pred,
+        column,
+        score_column=settings.score_column,
+        point_size=settings.point_size,
+        pixels=pixels,
     )
+    if pixels is None and predicted.crs is not None:
+        pixels = Grid(Affine.identity(), 1, 1, predicted.crs)
     true = read_objects(
         truth,
         column and (settings.truth_class_column or column),
         class_map=settings.class_map,
         point_size=settings.point_size,
+        pixels=pixels,
     )
     predicted, true = _agree_on_classes(predicted, true, pred, settings, notes)
     if settings.score_column is not None and predicted.scores is None and len(predicted):

@@ -12,14 +12,13 @@ import rasterio
 from pyogrio.errors import DataLayerError, DataSourceError
 from rasterio.warp import transform_bounds
 
+from geo_mm.classes import IGNORE
 from geo_mm.errors import LabelError
 from geo_mm.evaluation.class_raster import classes_in
 from geo_mm.evaluation.only_class import only_class, said_so
 from geo_mm.evaluation.places import no_common_area
-from geo_mm.labels import BurntLabels, LabelRaster
-from geo_mm.labels.layer import LabelLayer
-from geo_mm.labels.reading import layer_name, read_layer
-from geo_mm.labels.scene_labels import IGNORE_VALUE, SceneLabels
+from geo_mm.labels import LabelLayer, LabelOptions, Labels, read_layer
+from geo_mm.labels.reading import layer_name
 from geo_mm.raster import Scene, Window, read_onto
 
 Source = str | os.PathLike | gpd.GeoDataFrame
@@ -72,33 +71,12 @@ class LabelTruth:
     Args:
         labels: Class numbers of the prediction by window.
         name: Name of their source, for messages.
+        notes: What the reader should know about them.
     """
 
-    notes: tuple[str, ...] = ()
-
-    def __init__(self, labels: BurntLabels | LabelRaster, name: str) -> None:
+    def __init__(self, labels: Labels, name: str, notes: tuple[str, ...] = ()) -> None:
         self.labels = labels
         self.name = name
-
-    def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
-        """Class numbers and whether there are any, (height, width) each."""
-        values = self.labels.rasterise(window)
-        return values, values != IGNORE_VALUE
-
-    def nothing_in_common(self, sources: tuple[str, str]) -> LabelError:
-        """Why no pixel could be compared."""
-        return _no_valid_pixel(sources)
-
-
-class VectorTruth:
-    """Polygons, drawn into the pixels of the scene."""
-
-    def __init__(
-        self, labels: SceneLabels, values: list[int], background: int, notes: tuple[str, ...] = ()
-    ) -> None:
-        self.labels = labels
-        self.values = values
-        self.background = background
         self.notes = notes
 
     @classmethod
@@ -112,7 +90,7 @@ class VectorTruth:
         class_map: Mapping[str, str] | None,
         background: int,
         ignore: Sequence[int] = (),
-    ) -> 'VectorTruth':
+    ) -> 'LabelTruth':
         """Read a layer whose classes are named, or numbered, as in the prediction.
 
         Where features overlap, the class with the larger number is on top.
@@ -136,7 +114,7 @@ class VectorTruth:
         if column == 'class' and column not in _columns(source):
             column = None
         if column is None:
-            numbers = _candidates(names, scene, (background, IGNORE_VALUE, *ignore))
+            numbers = _candidates(names, scene, (background, IGNORE, *ignore))
             text = only_class(name, _columns(source), numbers, _FIX)
             numbers = {text: numbers[text]}
             notes.append(said_so(name, text))
@@ -144,18 +122,15 @@ class VectorTruth:
             numbers = {text: value for value, text in sorted(names.items())}
         else:
             numbers = _numbers_in(source, column, name)
-        labels = LabelLayer.read(
-            source,
-            tuple(numbers),
-            class_column=column,
-            class_map=class_map if column else None,
-        ).onto(scene.grid, scene=scene.name)
-        return cls(labels, list(numbers.values()), background, tuple(notes))
+        options = LabelOptions(class_column=column, class_map=class_map if column else None)
+        layer = LabelLayer.read(source, numbers, options)
+        labels = layer.onto(scene.grid, scene=scene.name, background=background)
+        return cls(labels, name, tuple(notes))
 
     def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
         """Class numbers and whether there are any, (height, width) each."""
-        values = self.labels.rasterise(window, self.background, self.values)
-        return values, values != IGNORE_VALUE
+        values = self.labels.classes(window)
+        return values, values != IGNORE
 
     def nothing_in_common(self, sources: tuple[str, str]) -> LabelError:
         """Why no pixel could be compared."""

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import geopandas as gpd
 import numpy as np
 
+from geo_mm.classes import IGNORE
 from geo_mm.evaluation.area_of_interest import Area, ScoredPart, ScoredParts, is_raster, window_of
 from geo_mm.evaluation.class_names import class_names_of, common_classes
-from geo_mm.evaluation.class_raster import IGNORED, as_classes, open_class_raster, read_windows
+from geo_mm.evaluation.class_raster import as_classes, open_class_raster, read_windows
 from geo_mm.evaluation.confusion import Confusion
 from geo_mm.evaluation.pixel_map import MapSketch
-from geo_mm.evaluation.pixel_truth import LabelTruth, RasterTruth, VectorTruth
+from geo_mm.evaluation.pixel_truth import LabelTruth, RasterTruth
 from geo_mm.evaluation.records import Record
 from geo_mm.raster import Window
 
@@ -178,7 +179,7 @@ class _Scene:
         gsd = self.scene.gsd
         self.pixel_area = gsd[0] * gsd[1] if gsd else None
         self.ignore = np.zeros(256, bool)
-        self.ignore[[IGNORED, *(value for value in settings.ignore if 0 <= value < IGNORED)]] = True
+        self.ignore[[IGNORE, *(value for value in settings.ignore if 0 <= value < IGNORE)]] = True
         own = settings.class_names or class_names_of(pred) or _recorded_names(pred)
         if is_read:
             self.pred_names = self.truth_names = dict(own)
@@ -189,7 +190,7 @@ class _Scene:
             self.truth = RasterTruth(truth, self.scene)
         else:
             self.pred_names = self.truth_names = dict(own)
-            self.truth = VectorTruth.from_layer(
+            self.truth = LabelTruth.from_layer(
                 truth,
                 self.scene,
                 own,
@@ -223,7 +224,7 @@ class _Scene:
         truth = as_classes(truth, known, self.sources[1])
         valid = valid & known & ~self.ignore[pred] & ~self.ignore[truth]
         for area in self.areas:
-            valid &= area.rasterise(window) == 1
+            valid &= area.covers(window)
         return pred, truth, valid
 
     def named(self) -> Iterator[tuple[str, str, int]]:

@@ -1,12 +1,12 @@
 """Where layers lie: common CRS, common ground, ground areas."""
 
 import numpy as np
-import pyproj
 import shapely
 from pyproj.exceptions import ProjError
 
 from geo_mm.errors import LabelError
-from geo_mm.raster.projection import bounds_in, ground_areas
+from geo_mm.raster.projection import bounds_in, ground_areas, proj_crs, same
+from geo_mm.raster.projection import moved as projected
 
 
 def areas_of(geometries: np.ndarray, crs: object) -> np.ndarray:
@@ -19,7 +19,7 @@ def areas_of(geometries: np.ndarray, crs: object) -> np.ndarray:
         return shapely.area(geometries).astype(np.float64)
     areas = ground_areas(geometries, crs)
     if np.isnan(areas).any():
-        name = pyproj.CRS.from_user_input(crs).name
+        name = proj_crs(crs).name
         raise LabelError(
             f'coordinates {extent(shapely.total_bounds(geometries), None)} have no place on Earth '
             f'in {name}',
@@ -27,22 +27,6 @@ def areas_of(geometries: np.ndarray, crs: object) -> np.ndarray:
             'check whether the CRS of the layer is right',
         )
     return areas
-
-
-def metres_per_unit(x: np.ndarray, y: np.ndarray, crs: object) -> tuple[np.ndarray, np.ndarray]:
-    """Ground metres per map unit along x and y, at points; 1 without a CRS."""
-    if crs is None:
-        return np.ones(len(x)), np.ones(len(x))
-    crs = pyproj.CRS.from_user_input(crs)
-    step = 1e-5 if crs.is_geographic else 1.0
-    to_lonlat = pyproj.Transformer.from_crs(crs, 'EPSG:4326', always_xy=True)
-    geod = pyproj.Geod(ellps='WGS84')
-    # Lists: pyproj takes an array of one element for a number, which numpy deprecates.
-    here, right, up = (
-        to_lonlat.transform(there_x.tolist(), there_y.tolist())
-        for there_x, there_y in ((x, y), (x + step, y), (x, y + step))
-    )
-    return tuple(np.array(geod.inv(*here, *there)[2]) / step for there in (right, up))
 
 
 def check_both_crs(pred_name: str, pred_crs: object, truth_name: str, truth_crs: object) -> None:
@@ -66,14 +50,13 @@ def in_crs(geometries: np.ndarray, source: object, target: object) -> np.ndarray
     """
     if source is None or target is None:
         return geometries
-    source, target = pyproj.CRS.from_user_input(source), pyproj.CRS.from_user_input(target)
-    if source.equals(target, ignore_axis_order=True):
+    if same(source, target):
         return geometries
+    source, target = proj_crs(source), proj_crs(target)
     try:
-        transformer = pyproj.Transformer.from_crs(source, target, always_xy=True)
+        moved = shapely.transform(geometries, lambda xy: projected(xy, source, target))
     except ProjError as error:
         raise LabelError(f'no transformation leads from {source.name} to {target.name}') from error
-    moved = _transformed(geometries, transformer)
     lost = ~np.isfinite(shapely.bounds(moved)).all(axis=-1)
     if lost.any():
         raise LabelError(
@@ -109,9 +92,3 @@ def extent(bounds, crs: object) -> str:
 def touch(a, b) -> bool:
     """Whether two bounds share a point."""
     return a[0] <= b[2] and b[0] <= a[2] and a[1] <= b[3] and b[1] <= a[3]
-
-
-def _transformed(geometries: np.ndarray, transformer: pyproj.Transformer) -> np.ndarray:
-    return shapely.transform(
-        geometries, lambda xy: np.column_stack(transformer.transform(xy[:, 0], xy[:, 1]))
-    )

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from geo_mm.classes import IGNORE
 from geo_mm.inference.blending import StripBlender
 from geo_mm.inference.regrid import StripRegrid
 from geo_mm.inference.tiles import Predicted
 from geo_mm.inputspec import InputSpec
-from geo_mm.labels import IGNORED
 from geo_mm.raster import Grid, RasterWriter, Tile
 
 SHARE_STEPS = 250
@@ -114,12 +114,12 @@ class PixelRows:
     ) -> None:
         weighed = likelihood if self._decision is None else likelihood * self._decision
         best = weighed.argmax(0)
-        arrays['classes'][:] = np.where(valid, best, IGNORED)
+        arrays['classes'][:] = np.where(valid, best, IGNORE)
         if 'confidence' in arrays:
             found = np.take_along_axis(likelihood, best[None], 0)[0]
-            arrays['confidence'][:] = np.where(valid, _as_steps(found), IGNORED)
+            arrays['confidence'][:] = np.where(valid, _as_steps(found), IGNORE)
         if self._outputs.probabilities == 'uint8':
-            arrays['probabilities'][:] = np.where(valid, _as_steps(likelihood), IGNORED)
+            arrays['probabilities'][:] = np.where(valid, _as_steps(likelihood), IGNORE)
         elif self._outputs.probabilities:
             arrays['probabilities'][:] = np.where(valid, likelihood, np.nan)
 
@@ -183,7 +183,7 @@ def _writers(
             grid,
             count=1,
             dtype='uint8',
-            nodata=IGNORED,
+            nodata=IGNORE,
             colors=dict(enumerate(spec.classes.colours)),
             class_names=dict(enumerate(spec.classes.names)),
             band_names=['class'],
@@ -197,7 +197,7 @@ def _writers(
             grid,
             count=1,
             dtype='uint8',
-            nodata=IGNORED,
+            nodata=IGNORE,
             band_names=['confidence'],
             tags={**tags, **steps},
         )
@@ -207,7 +207,7 @@ def _writers(
             grid,
             count=len(spec.classes),
             dtype=kind,
-            nodata=IGNORED if kind == 'uint8' else float('nan'),
+            nodata=IGNORE if kind == 'uint8' else float('nan'),
             band_names=spec.classes.names,
             tags={**tags, **steps} if kind == 'uint8' else tags,
         )

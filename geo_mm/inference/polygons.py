@@ -13,10 +13,10 @@ import rasterio
 import shapely
 from rasterio.windows import Window
 
+from geo_mm.classes import IGNORE
 from geo_mm.formats import LayerWriter
 from geo_mm.formats.provenance import Provenance
 from geo_mm.inputspec import InputSpec
-from geo_mm.labels import IGNORED
 from geo_mm.raster import Grid
 from geo_mm.vectorize import Regions, StripPolygonizer, region_table, regularize, simplify
 
@@ -99,7 +99,7 @@ def _regions(dataset: rasterio.DatasetReader, spec: InputSpec) -> Iterator[Regio
     """Those of all classes but the background, in pixels."""
     shown = spec.classes.foreground
     skip = [number for number in range(len(spec.classes)) if number not in shown]
-    polygonizer = StripPolygonizer(dataset.width, skip=[*skip, IGNORED])
+    polygonizer = StripPolygonizer(dataset.width, skip=[*skip, IGNORE])
     for row in range(0, dataset.height, _ROWS):
         rows = min(_ROWS, dataset.height - row)
         yield polygonizer.add(dataset.read(1, window=Window(0, row, dataset.width, rows)))

@@ -1,23 +1,21 @@
 """Label rasters: one class value per pixel, in a grid of their own."""
 
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
-from rasterio.errors import CRSError
-from rasterio.warp import transform_bounds
 
+from geo_mm.classes import IGNORE
 from geo_mm.errors import LabelError
 from geo_mm.raster import Grid, Scene, Window, read_onto
+from geo_mm.raster.projection import bounds_in, same
 
-IGNORED = 255
-"""Class index of pixels that take no part in loss and metrics."""
-
-_UNKNOWN = 1 << 30  # stands for no class; wider than any raster of classes
+_OUTSIDE = 1 << 30  # stands for no value; wider than any raster of classes
 _MAX_SAMPLED = 1024  # pixels along a side
 _STRIP = 2048  # rows read at once
+_LOOKED_AT = 512  # pixels along a side that are checked on opening
 
 
 @dataclass(frozen=True)
@@ -26,8 +24,8 @@ class LabelRaster:
 
     Attributes:
         path: The raster; its first band holds class values.
-        values: Class value in the file to class index; values that are left
-            out or mapped to 255 are ignored. The raster's nodata is ignored.
+        values: Class value in the file to class number, 255 for ignored. The
+            raster's nodata is ignored, too.
         grid: The scene's grid.
     """
 
@@ -43,56 +41,81 @@ class LabelRaster:
         grid: Grid,
         class_map: Mapping[int, str | None] | None = None,
     ) -> 'LabelRaster':
-        """Opens a label raster and checks every value in it.
+        """Opens a label raster and checks the values in the middle of the scene.
+
+        To check all pixels of thousands of rasters would take minutes, so those
+        elsewhere are checked as they are read.
 
         Args:
             path: Any raster that GDAL opens.
-            classes: Class names; the position is the class index.
+            classes: Class names; the position is the class number.
             grid: The scene's grid.
             class_map: Value in the file to class name, or to None or
                 ``'ignore'`` for pixels to ignore. Without it values are class
-                indices.
+                numbers.
 
         Raises:
-            LabelError: If the raster holds a value under the scene that is not
-                mapped, is not integer, does not touch the scene, or declares a
-                value as nodata that has a class.
+            LabelError: If the raster holds a value that is not mapped, is not
+                integer, does not touch the scene, or declares a value as nodata
+                that has a class.
         """
-        values = _class_indices(path, classes, class_map)
-        labels = _opened(path, grid)
-        if values.get(labels.nodata, IGNORED) != IGNORED:
+        values = _class_numbers(path, classes, class_map)
+        raster = _opened(path, grid)
+        if values.get(raster.nodata, IGNORE) != IGNORE:
             raise LabelError(
-                f'{path}: the value {labels.nodata:g} has a class, and the file declares it as '
+                f'{path}: the value {raster.nodata:g} has a class, and the file declares it as '
                 'nodata, which is ignored',
                 'a value that is either',
-                f'map {labels.nodata:g} to None in label_cfg.class_map, or take the declaration '
+                f'map {raster.nodata:g} to None in label_cfg.class_map, or take the declaration '
                 'out of the file with: rio edit-info --unset-nodata FILE',
             )
-        found = _found_values(labels, grid)
-        unknown = {value: share for value, share in found.items() if value not in values}
-        if unknown:
-            listed = ', '.join(f'{v} ({share:.1%} of pixels)' for v, share in found.items())
+        labels = cls(os.fspath(path), tuple(sorted(values.items())), grid)
+        under = _under(raster.grid, grid)
+        if not under.area:
             raise LabelError(
-                f'{path}: values {", ".join(map(str, unknown))} have no class; '
-                f'found in the raster: {listed}',
-                f'values of class_map: {", ".join(map(str, values))}',
-                'map them to a class or to None (ignored) in label_cfg.class_map',
+                f'{path}: the label raster does not touch the scene\n'
+                f'  labels: {_extent(raster.grid)}\n'
+                f'  scene:  {_extent(grid)}',
+                'labels that lie on the scene',
+                'check that labels and image belong together and that both CRSs are right',
             )
-        return cls(os.fspath(path), tuple(sorted(values.items())), grid)
+        data, valid = raster.read(_middle(under))
+        if not np.isin(data[0][valid], list(values)).all():
+            labels._refuse()
+        return labels
 
-    def rasterise(self, window: Window) -> np.ndarray:
-        """Class indices ``(h, w)`` uint8 under ``window``; 255 where unknown."""
-        found = read_onto(self.path, self.grid, window, fill=_UNKNOWN)
-        classes = np.full(found.shape, IGNORED, np.uint8)
-        for value, index in self.values:
-            classes[found == value] = index
+    def objects(self, window: Window) -> NoReturn:
+        """There are none.
+
+        Raises:
+            LabelError: Always.
+        """
+        raise LabelError(
+            f'{self.path}: a label raster has no single objects', 'a vector layer', 'polygonise it'
+        )
+
+    def classes(self, window: Window) -> np.ndarray:
+        """Class numbers ``(h, w)`` uint8 under ``window``; 255 where ignored or outside.
+
+        Raises:
+            LabelError: If there is a value without a class.
+        """
+        found = read_onto(self.path, self.grid, window, fill=_OUTSIDE)
+        classes = np.full(found.shape, IGNORE, np.uint8)
+        known = found == _OUTSIDE
+        for value, number in self.values:
+            here = found == value
+            classes[here] = number
+            known |= here
+        if not known.all():
+            self._refuse()
         return classes
 
-    def anchors(self) -> tuple[np.ndarray, np.ndarray]:
-        """Points to centre chips on: pixels of a regular sample of the raster.
+    def points(self) -> tuple[np.ndarray, np.ndarray]:
+        """Labelled pixels of a regular sample of the raster.
 
         Returns:
-            Pixel coordinates ``(N, 2)`` as (x, y), and class indices ``(N,)``.
+            Pixel coordinates ``(N, 2)`` as (x, y), and class numbers ``(N,)``.
         """
         step = max(1, max(self.grid.width, self.grid.height) // _MAX_SAMPLED)
         coarse = Grid(
@@ -101,21 +124,34 @@ class LabelRaster:
             max(self.grid.height // step, 1),
             self.grid.crs,
         )
-        classes = LabelRaster(self.path, self.values, coarse).rasterise(coarse.window)
-        rows, cols = np.nonzero(classes != IGNORED)
+        classes = LabelRaster(self.path, self.values, coarse).classes(coarse.window)
+        rows, cols = np.nonzero(classes != IGNORE)
         points = (np.stack([cols, rows], axis=1) + 0.5) * step
         return points, classes[rows, cols].astype(np.int64)
+
+    def _refuse(self) -> NoReturn:
+        """Raises the error that lists the values without a class."""
+        values, raster = dict(self.values), _opened(self.path, self.grid)
+        found = _found_values(raster, _under(raster.grid, self.grid))
+        unknown = [str(value) for value in found if value not in values]
+        listed = ', '.join(f'{value} ({share:.1%} of pixels)' for value, share in found.items())
+        raise LabelError(
+            f'{self.path}: values {", ".join(unknown)} have no class; '
+            f'found in the raster: {listed}',
+            f'values of class_map: {", ".join(map(str, values))}',
+            'map them to a class or to None (ignored) in label_cfg.class_map',
+        )
 
     def __deepcopy__(self, memo: dict) -> 'LabelRaster':
         return self
 
 
-def _class_indices(
+def _class_numbers(
     path: str | os.PathLike, classes: Sequence[str], class_map: Mapping[int, str | None] | None
 ) -> dict[int, int]:
-    """Class index of each value in the file."""
+    """Class number of each value in the file."""
     indices = {name: index for index, name in enumerate(classes)}
-    indices.update({None: IGNORED, 'ignore': IGNORED})
+    indices.update({None: IGNORE, 'ignore': IGNORE})
     if class_map is None:
         return {index: index for index in range(len(classes))}
     values = {}
@@ -147,42 +183,32 @@ def _opened(path: str | os.PathLike, grid: Grid) -> Scene:
     return labels
 
 
-def _found_values(labels: Scene, grid: Grid) -> dict[int, float]:
-    """Share of the pixels under a grid that hold each value."""
-    under = _under(labels.grid, grid)
-    if not under.area:
-        raise LabelError(
-            f'{labels.sources[0]}: the label raster does not touch the scene\n'
-            f'  labels: {_extent(labels.grid)}\n'
-            f'  scene:  {_extent(grid)}',
-            'labels that lie on the scene',
-            'check that labels and image belong together and that both CRSs are right',
-        )
+def _found_values(raster: Scene, window: Window) -> dict[int, float]:
+    """Share of the pixels of a window that hold each value."""
     found: dict[int, int] = {}
-    for row in range(under.row_off, under.row_end, _STRIP):
-        rows = min(_STRIP, under.row_end - row)
-        data, valid = labels.read(Window(under.col_off, row, under.width, rows))
+    for row in range(window.row_off, window.row_end, _STRIP):
+        rows = min(_STRIP, window.row_end - row)
+        data, valid = raster.read(Window(window.col_off, row, window.width, rows))
         for value, count in zip(*np.unique(data[0][valid], return_counts=True), strict=True):
             found[int(value)] = found.get(int(value), 0) + int(count)
-    return {value: found[value] / under.area for value in sorted(found)}
+    return {value: found[value] / window.area for value in sorted(found)}
 
 
 def _under(labels: Grid, grid: Grid) -> Window:
     """The pixels of ``labels`` under the box around ``grid``; all if that cannot be told."""
     bounds = grid.bounds
-    if labels.crs != grid.crs:
-        try:
-            bounds = transform_bounds(grid.crs, labels.crs, *bounds, densify_pts=21)
-        except CRSError:
-            return labels.window
-    west, south, east, north = bounds
-    if not np.isfinite(bounds).all() or west > east:
+    if labels.crs is not None and not same(labels.crs, grid.crs):
+        bounds = bounds_in(bounds, grid.crs, labels.crs)
+    if bounds is None or bounds[0] > bounds[2]:
         return labels.window
-    corners = [~labels.transform @ (x, y) for x in (west, east) for y in (south, north)]
-    cols, rows = zip(*corners, strict=True)
-    left, top = math.floor(min(cols)), math.floor(min(rows))
-    box = Window(left, top, math.ceil(max(cols)) - left, math.ceil(max(rows)) - top)
-    return box.intersection(labels.window)
+    return labels.window_of(bounds).intersection(labels.window)
+
+
+def _middle(window: Window) -> Window:
+    """At most so many pixels in the middle of a window as are checked on opening."""
+    width, height = (min(side, _LOOKED_AT) for side in (window.width, window.height))
+    col, row = (window.width - width) // 2, (window.height - height) // 2
+    return Window(window.col_off + col, window.row_off + row, width, height)
 
 
 def _extent(grid: Grid) -> str:

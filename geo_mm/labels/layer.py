@@ -1,278 +1,334 @@
 """Label layers: features of a vector file with the classes they stand for."""
 
+import logging
+import os
 import warnings
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from os import PathLike
+from typing import NamedTuple
 
 import geopandas as gpd
 import numpy as np
-import pandas as pd
+import pyogrio
 import pyproj
 import shapely
+from pyogrio.errors import DataLayerError, DataSourceError
+from shapely import STRtree
 
+from geo_mm.classes import IGNORE
 from geo_mm.errors import LabelError
-from geo_mm.labels.placing import inside_box, place
+from geo_mm.labels.classification import LabelOptions, check_sizes, checked_classes, classify
+from geo_mm.labels.placing import as_polygons, inside_box, near_boxes, place
 from geo_mm.labels.reading import layer_name, read_layer, single_parts
-from geo_mm.labels.scene_labels import IGNORE_LABEL, SceneLabels
+from geo_mm.labels.scene_labels import SceneLabels
 from geo_mm.raster.grid import Grid
-from geo_mm.raster.projection import bounds_in
+from geo_mm.raster.projection import bounds_in, proj_crs
 
-NULL = '<null>'
-IGNORE = 'ignore'
-LISTED = 40  # values shown in a message
+logger = logging.getLogger(__name__)
+
+KEPT = 8  # layers that stay in memory
+LARGE = 500_000  # features from which only what is near a scene is read
 
 
 @dataclass(frozen=True, eq=False)
 class LabelLayer:
-    """Features with class labels, in their own CRS.
+    """Features with class numbers, in their own CRS.
 
     Attributes:
-        gdf: The features, see :func:`geo_mm.labels.read_layer`.
-        labels: (N,) int64 index into ``classes`` of each, -1 for ignored.
-        classes: Class names.
+        geometries: (N,) valid Points, LineStrings and Polygons.
+        labels: (N,) int64 class number of each, -1 for ignored.
+        fids: (N,) int64 feature ids in the source, equal for parts of one feature.
+        crs: Their CRS, or None.
         source: Name of the source, for messages.
-        point_size: Side of the square that stands for a point, in metres.
-        line_width: Width of the strip that stands for a line, in metres.
+        options: How large points and lines are.
+        extent: Number and bounds of all features of the source, of which those
+            here may be a part.
+        is_area: Whether the polygons are an area of interest, not labels.
     """
 
-    gdf: gpd.GeoDataFrame
+    geometries: np.ndarray
     labels: np.ndarray
-    classes: tuple[str, ...]
+    fids: np.ndarray
+    crs: pyproj.CRS | None
     source: str
-    point_size: float | None = None
-    line_width: float | None = None
+    options: LabelOptions
+    extent: 'Extent'
+    is_area: bool = False
 
     @classmethod
     def read(
         cls,
         source: str | PathLike | gpd.GeoDataFrame,
-        classes: Sequence[str],
+        classes: Sequence[str] | Mapping[str, int],
+        options: LabelOptions | None = None,
         *,
-        class_column: str | None = None,
-        class_map: Mapping[str, str | None] | None = None,
-        layer: str | None = None,
-        where: str | None = None,
-        point_size: float | None = None,
-        line_width: float | None = None,
+        near: Grid | None = None,
     ) -> 'LabelLayer':
         """Read features and give each its class.
 
+        Layers are kept in memory while their files do not change, so scenes that
+        share one do not read it again.
+
         Args:
             source: Vector file or GeoDataFrame.
-            classes: Names of the classes, in the order of their labels.
-            class_column: Attribute that tells the class. None: there is one
-                class, and all features are of it.
-            class_map: Class name for an attribute value, compared as text
-                (``'<null>'`` for features without a value). None drops the
-                features, ``'ignore'`` labels them -1: neither object nor
-                background. Values that are class names need no entry.
-            layer: Layer name, if the file has several.
-            where: Filter in OGR SQL.
-            point_size: Ground size in metres of the squares drawn around
-                points; needed if there are points.
-            line_width: Ground width in metres of the strips drawn along lines;
-                needed if there are lines.
+            classes: Names of the classes in the order of their numbers, or their
+                numbers by name.
+            options: How features become classes.
+            near: Of layers of more than half a million features, only what is
+                near this grid is read.
 
         Raises:
             LabelError: If the source cannot be read, the column is missing,
                 a value has no class, or points or lines have no ground size.
         """
-        gdf = read_layer(source, layer=layer, where=where)
+        options = options or LabelOptions()
         name = layer_name(source)
-        classes = _checked_classes(classes, class_column, class_map, name)
-        if gdf.empty:
-            warnings.warn(f'{name}: the label layer has no features', stacklevel=2)
-        _check_sizes(gdf, name, point_size, line_width)
-        if class_column is None or gdf.empty:
-            labels = np.zeros(len(gdf), dtype=np.int64)
-        else:
-            gdf, labels = _classify(gdf, classes, class_column, class_map or {}, name)
-        return cls(gdf, labels, classes, name, point_size, line_width)
+        numbers = checked_classes(classes, options, name)
 
-    def onto(self, grid: Grid, *, scene: str = 'the scene', must_touch: bool = True) -> SceneLabels:
+        def made(frame: gpd.GeoDataFrame) -> LabelLayer:
+            if frame.empty:
+                warnings.warn(f'{name}: the label layer has no features', stacklevel=4)
+            check_sizes(frame, name, options)
+            frame, labels = classify(frame, numbers, options, name)
+            return cls._of(frame, labels, name, options)
+
+        return _opened(source, made, (*numbers.items(), repr(options)), options, near)
+
+    @classmethod
+    def read_area(cls, source: str | PathLike | gpd.GeoDataFrame) -> 'LabelLayer':
+        """Read the polygons of an area of interest.
+
+        Raises:
+            LabelError: If the source cannot be read or holds no polygon.
+        """
+        name = layer_name(source)
+
+        def made(frame: gpd.GeoDataFrame) -> LabelLayer:
+            frame = frame[shapely.get_dimensions(np.asarray(frame.geometry.array)) == 2]
+            if frame.empty:
+                raise LabelError(
+                    f'{name}: the area of interest has no polygon',
+                    'at least one polygon',
+                    'to use all of a scene, give no area of interest',
+                )
+            layer = cls._of(frame, np.zeros(len(frame), np.int64), name, LabelOptions())
+            return replace(layer, is_area=True)
+
+        return _opened(source, made, 'area', None, None)
+
+    @classmethod
+    def _of(cls, frame, labels, name: str, options: LabelOptions) -> 'LabelLayer':
+        geometries = np.asarray(frame.geometry.array)
+        bounds = shapely.total_bounds(geometries) if len(geometries) else np.full(4, np.nan)
+        extent = Extent(len(geometries), bounds)
+        fids = frame['fid'].to_numpy(np.int64)
+        return cls(geometries, labels, fids, frame.crs, name, options, extent)
+
+    @cached_property
+    def tree(self) -> STRtree:
+        """Spatial index of the geometries."""
+        return STRtree(self.geometries)
+
+    def onto(
+        self,
+        grid: Grid,
+        *,
+        scene: str = 'the scene',
+        whole: Grid | None = None,
+        background: int = IGNORE,
+    ) -> SceneLabels:
         """Bring the features that touch a grid into its pixel coordinates.
 
-        Points become squares and lines become strips here, so that a square is
-        parallel to the pixels.
+        Points become squares here, parallel to the pixels, and lines strips.
+
+        Labels of a picture without a CRS may also be given as QGIS shows them,
+        with rows counted downwards from 0: y = -row.
 
         Args:
-            grid: Grid of the scene.
+            grid: Grid of the scene, or of a part of it.
             scene: Name of the scene, for messages.
-            must_touch: Whether it is an error that features exist but none
-                touches the grid. A crop of a scene may well be empty.
+            whole: The grid of the whole scene, of which a part may well be empty.
+            background: Class number of pixels under no feature.
 
         Raises:
             LabelError: If only one of layer and grid has a CRS, if they cannot
-                be related, or if nothing touches the grid.
+                be related, or if the layer lies elsewhere. An area of interest
+                must touch the scene; labels may surround one without objects.
         """
         self._check_crs(grid, scene)
-        scale = self._metres_per_pixel(grid, scene)
-        size = max(self.point_size or 0, self.line_width or 0)
-        geometries = np.asarray(self.gdf.geometry.array)
-        placed, chosen = place(geometries, self.gdf.crs, grid, margin=size / min(scale))
-        shapes = _as_polygons(placed, scale, self.point_size, self.line_width)
+        layer = self._mirrored if self._counts_down and _counts_rows(grid) else self
+        placed, chosen = place(
+            layer.geometries, layer.tree, self.crs, grid, self._margin(grid, scene)
+        )
+        shapes = as_polygons(placed, grid, self.options.point_size, self.options.line_width)
         polygons, owner = _valid_polygons(shapes)
         inside = shapely.intersects(polygons, inside_box(grid.width, grid.height))
         polygons, chosen = polygons[inside], chosen[owner[inside]]
-        if must_touch and len(geometries) and not len(polygons):
-            raise self._disjoint(grid, scene)
-        fids = self.gdf['fid'].to_numpy()
-        return SceneLabels(polygons, self.labels[chosen], fids[chosen], grid)
+        if not len(polygons):
+            layer._check_touch(grid, whole or grid, scene)
+        return SceneLabels(polygons, self.labels[chosen], self.fids[chosen], grid, background)
+
+    def _margin(self, grid: Grid, scene: str) -> float:
+        """How many pixels points and lines can reach further than they lie."""
+        if not (shapely.get_dimensions(self.geometries) < 2).any():
+            return 0.0
+        size = max(self.options.point_size or 0, self.options.line_width or 0)
+        if grid.gsd is None:
+            raise LabelError(
+                f'{scene} has no CRS on a globe, so a size in metres has no meaning in it',
+                fix=f'draw the objects of {self.source} as polygons',
+            )
+        return size / min(grid.gsd)
+
+    @cached_property
+    def _counts_down(self) -> bool:
+        """Whether there is no CRS, and y is negative but for slips of the hand."""
+        if self.crs is not None or not len(self.geometries):
+            return False
+        _, low, _, high = shapely.bounds(self.geometries).T
+        if np.median(low + high) >= 0:
+            return False
+        logger.warning(
+            '%s: y is negative, as QGIS counts the rows of a picture without a CRS: taken as -row',
+            self.source,
+        )
+        return True
+
+    @cached_property
+    def _mirrored(self) -> 'LabelLayer':
+        geometries = shapely.transform(self.geometries, lambda xy: xy * (1, -1))
+        min_x, min_y, max_x, max_y = self.extent.bounds
+        extent = Extent(self.extent.count, np.array([min_x, -max_y, max_x, -min_y]))
+        return replace(self, geometries=geometries, extent=extent)
 
     def _check_crs(self, grid: Grid, scene: str) -> None:
-        if self.gdf.empty or (self.gdf.crs is None) == (grid.crs is None):
+        if not self.extent.count or (self.crs is None) == (grid.crs is None):
             return
-        if self.gdf.crs is None:
+        what = 'an area of interest' if self.is_area else 'a label layer'
+        if self.crs is None:
             raise LabelError(
                 f'{self.source}: has no CRS, so it cannot be placed on {scene}',
-                f'a label layer with a CRS, as the scene has ({grid.crs.to_string()})',
+                f'{what} with a CRS, as the scene has ({grid.crs.to_string()})',
                 'set its CRS in a GIS (a Shapefile needs its .prj beside it)',
             )
         raise LabelError(
-            f'{scene} has no CRS, but {self.source} has one ({self.gdf.crs.name})',
-            'both with a CRS, or labels without a CRS in pixel coordinates',
-            'georeference the image, or save the labels without a CRS (not as GeoJSON, '
+            f'{scene} has no CRS, but {self.source} has one ({self.crs.name})',
+            f'both with a CRS, or {what} without one in pixel coordinates',
+            f'georeference the image, or save {self.source} without a CRS (not as GeoJSON, '
             'which is always WGS 84)',
         )
 
-    def _metres_per_pixel(self, grid: Grid, scene: str) -> tuple[float, float]:
-        if self.point_size is None and self.line_width is None:
-            return 1.0, 1.0
-        gsd = grid.gsd
-        if gsd is None:
-            raise LabelError(
-                f'{scene} has no CRS, so a size in metres has no meaning in it',
-                fix=f'draw the objects of {self.source} as polygons',
-            )
-        return gsd
+    def _check_touch(self, grid: Grid, whole: Grid, scene: str) -> None:
+        """Raises LabelError if a scene that no feature touches is the wrong one."""
+        if not self.extent.count:
+            return
+        if self.is_area and whole is not grid:
+            touches = len(place(self.geometries, self.tree, self.crs, whole)[0]) > 0
+        elif self.is_area:
+            touches = False
+        else:
+            boxes = near_boxes(self.crs, whole, pad=(0, 0))
+            extent = shapely.box(*self.extent.bounds)
+            touches = boxes is not None and bool(shapely.intersects(boxes, extent).any())
+        if not touches:
+            raise self._disjoint(whole, scene)
+        logger.info('%s: none of its features touches %s', self.source, scene)
 
     def _disjoint(self, grid: Grid, scene: str) -> LabelError:
-        bounds = self.gdf.total_bounds
-        hint = 'check that labels and image belong together and that both CRSs are right'
-        if self.gdf.crs is not None:
-            place_of_scene = bounds_in(grid.bounds, grid.crs.to_wkt())
-            swapped = bounds_in(bounds[[1, 0, 3, 2]], self.gdf.crs)
+        bounds = self.extent.bounds
+        what = 'area' if self.is_area else 'labels'
+        hint = f'check that {what} and image belong together and that both CRSs are right'
+        if self.crs is not None:
+            place_of_scene = bounds_in(grid.bounds, grid.crs)
+            swapped = bounds_in(bounds[[1, 0, 3, 2]], self.crs)
             if place_of_scene and swapped and _overlap(place_of_scene, swapped):
-                hint = 'x and y of the labels look swapped: exchange them (QGIS: Swap X and Y)'
-        scene_crs = grid.crs and grid.crs.to_wkt()
+                hint = f'x and y of the {what} look swapped: exchange them (QGIS: Swap X and Y)'
         return LabelError(
-            f'{self.source}: none of its {len(self.gdf)} features touches {scene}\n'
-            f'  labels: {_extent(bounds, self.gdf.crs)}\n'
-            f'  scene:  {_extent(grid.bounds, scene_crs)}',
-            'labels that lie on the scene',
+            f'{self.source}: none of its {self.extent.count} features touches {scene}\n'
+            f'  {what + ":":<7} {_extent(bounds, self.crs)}\n'
+            f'  scene:  {_extent(grid.bounds, grid.crs)}',
+            f'{"an area of interest" if self.is_area else "labels"} on the scene',
             hint,
         )
 
 
-def _checked_classes(classes, class_column, class_map, name: str) -> tuple[str, ...]:
-    if isinstance(classes, str):
-        raise LabelError(
-            f'{name}: classes is the text {classes!r}', f'a list of names, such as [{classes!r}]'
-        )
-    classes = tuple(classes)
-    if not classes or len(set(classes)) != len(classes) or IGNORE in classes:
-        raise LabelError(
-            f'{name}: the classes are {list(classes)}',
-            f'at least one name, each once, none called {IGNORE!r}',
-        )
-    if class_column is None:
-        if len(classes) > 1:
-            raise LabelError(
-                f'{name}: {len(classes)} classes are given, but no class_column',
-                'an attribute that tells the classes apart',
-                'set class_column=...',
-            )
-        if class_map:
-            raise LabelError(
-                f'{name}: a class_map is given, but no class_column',
-                fix='set class_column=..., or leave class_map out',
-            )
-    for value, target in (class_map or {}).items():
-        if target is not None and target != IGNORE and target not in classes:
-            raise LabelError(
-                f'{name}: class_map sends {value!r} to {target!r}, which is no class',
-                f'one of {list(classes)}, None (drop) or {IGNORE!r}',
-            )
-    return classes
+class Extent(NamedTuple):
+    """How many features a source has, and their bounds."""
+
+    count: int
+    bounds: np.ndarray
 
 
-def _check_sizes(gdf, name: str, point_size: float | None, line_width: float | None) -> None:
-    dimensions = shapely.get_dimensions(np.asarray(gdf.geometry.array))
-    needs = ((0, 'points', 'point_size', point_size), (1, 'lines', 'line_width', line_width))
-    for dimension, what, argument, size in needs:
-        if size is not None and not 0 < size < np.inf:
-            raise LabelError(f'{name}: {argument} is {size}', 'a positive number of metres')
-        count = int((dimensions == dimension).sum())
-        if count and size is None:
-            raise LabelError(
-                f'{name}: {count} of {len(gdf)} features are {what}, which have no area',
-                'polygons',
-                f'set {argument}=... (metres on the ground), or leave them out with where=...',
-            )
+_layers: 'OrderedDict[tuple, LabelLayer | Extent]' = OrderedDict()
+"""Layers that were read, and the extents of those that are too large to be kept."""
 
 
-def _classify(gdf, classes, class_column, class_map, name: str):
-    """Features of the classes asked for, and their labels."""
-    if class_column not in gdf.columns or class_column == gdf.geometry.name:
-        columns = [column for column in gdf.columns if column != gdf.geometry.name]
-        raise LabelError(
-            f'{name}: has no column {class_column!r}',
-            f'one of {columns}',
-            'correct class_column=...',
-        )
-    values = [attribute_text(value) for value in gdf[class_column]]
-    targets = {name: name for name in classes}
-    targets.update({attribute_text(value): target for value, target in class_map.items()})
-    unknown = Counter(value for value in values if value not in targets)
-    if unknown:
-        raise LabelError(
-            f'{name}: column {class_column!r} has {len(unknown)} values without a class: '
-            f'{_counts(unknown)}\n  all values found: {_counts(Counter(values))}',
-            f'one of {list(classes)}',
-            "name a class for each in class_map, as {'value': 'class'}; None drops the features, "
-            f'{IGNORE!r} excludes their area',
-        )
-    label_of = {name: label for label, name in enumerate(classes)}
-    label_of[IGNORE] = IGNORE_LABEL
-    kept = np.array([targets[value] is not None for value in values], dtype=bool)
-    found = [targets[value] for value in values if targets[value] is not None]
-    labels = np.array([label_of[target] for target in found], dtype=np.int64)
-    return gdf[kept].reset_index(drop=True), labels
+def _opened(
+    source: str | PathLike | gpd.GeoDataFrame,
+    made: Callable[[gpd.GeoDataFrame], LabelLayer],
+    kind: Hashable,
+    options: LabelOptions | None,
+    near: Grid | None,
+) -> LabelLayer:
+    """A layer from memory or from its file, whole or what is near a grid."""
+    layer, where = (options.layer, options.where) if options else (None, None)
+    choose = 'name it with layer=...' if options else 'save that layer as a file of its own'
+    if isinstance(source, gpd.GeoDataFrame):
+        return made(read_layer(source, layer=layer, where=where))
+    key = (os.path.abspath(source), stamp := _stamp(source), kind)
+    found = _layers.get(key) or _extent_if_large(source, layer)
+    if found is None or (isinstance(found, Extent) and near is None):
+        found = made(read_layer(source, layer=layer, where=where, choose=choose))
+    if stamp is not None:
+        _layers[key] = found
+        while len(_layers) > KEPT:
+            _layers.popitem(last=False)
+    if isinstance(found, LabelLayer):
+        return found
+    crs = pyogrio.read_info(source, layer=layer)['crs']
+    pad = max(options.point_size or 0, options.line_width or 0) / min(near.gsd or (1,))
+    boxes = near_boxes(crs and proj_crs(crs), near, margin=pad)
+    bbox = tuple(shapely.bounds(boxes)[0]) if boxes is not None and len(boxes) == 1 else None
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', message='.*the label layer has no features')
+        part = made(read_layer(source, layer=layer, where=where, bbox=bbox))
+    return replace(part, extent=found)
 
 
-def attribute_text(value: object) -> str:
-    """An attribute value as the text that class names are compared with."""
-    if pd.isna(value):
-        return NULL
-    # A column of integers with nulls arrives as floats.
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value)
+def _extent_if_large(source: str | PathLike, layer: str | None) -> Extent | None:
+    """The extent of a layer from its header, if only parts of it are to be read."""
+    try:
+        info = pyogrio.read_info(source, layer=layer)
+        if info['features'] <= LARGE or not info['capabilities']['fast_spatial_filter']:
+            return None
+        bounds = pyogrio.read_info(source, layer=layer, force_total_bounds=True)['total_bounds']
+    except (DataSourceError, DataLayerError, ValueError):
+        return None  # read_layer says what is wrong
+    return Extent(info['features'], np.array(bounds))
 
 
-def _counts(counter: Counter) -> str:
-    most = counter.most_common(LISTED)
-    more = len(counter) - len(most)
-    text = ', '.join(f'{value} ({count})' for value, count in most)
-    return text + (f' and {more} more' if more else '')
+def _stamp(source: str | PathLike) -> tuple | None:
+    """What changes when a file is written, or those beside it that belong to it."""
+    path, stem = os.fspath(source), os.path.splitext(os.fspath(source))[0]
+    parts = (path, f'{path}-wal', f'{stem}.dbf', f'{stem}.shx', f'{stem}.prj', f'{stem}.cpg')
+    if os.path.isdir(path):
+        parts = tuple(entry.path for entry in os.scandir(path))
+    found = []
+    for part in parts:
+        try:
+            status = os.stat(part)
+        except (OSError, ValueError):
+            continue
+        found.append((part, status.st_mtime_ns, status.st_size))
+    return tuple(sorted(found)) or None
 
 
-def _as_polygons(geometries, scale, point_size, line_width) -> np.ndarray:
-    """Points as squares and lines as strips; ``scale`` is metres per pixel (x, y)."""
-    shapes = geometries.copy()
-    dimensions = shapely.get_dimensions(shapes)
-    points, lines = dimensions == 0, dimensions == 1
-    if points.any():
-        x, y = shapely.get_coordinates(shapes[points]).T
-        half_x, half_y = point_size / scale[0] / 2, point_size / scale[1] / 2
-        shapes[points] = shapely.box(x - half_x, y - half_y, x + half_x, y + half_y)
-    if lines.any():
-        metres = shapely.transform(shapes[lines], lambda xy: xy * scale)
-        strips = shapely.buffer(metres, line_width / 2, cap_style='flat')
-        shapes[lines] = shapely.transform(strips, lambda xy: xy / scale)
-    return shapes
+def _counts_rows(grid: Grid) -> bool:
+    """Whether map coordinates are those of a picture: y is the row."""
+    return grid.crs is None and grid.transform.e > 0
 
 
 def _valid_polygons(shapes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -296,7 +352,7 @@ def _extent(bounds, crs: object) -> str:
     """Bounds in degrees, or in map units where they have no place on Earth."""
     name = 'no CRS'
     if crs is not None:
-        crs = pyproj.CRS.from_user_input(crs)
+        crs = proj_crs(crs)
         name = ':'.join(crs.to_authority() or [crs.name])
         lonlat = bounds_in(bounds, crs)
         if lonlat:

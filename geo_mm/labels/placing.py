@@ -8,11 +8,19 @@ import numpy as np
 import pyproj
 import shapely
 from pyproj.exceptions import ProjError
+from shapely import STRtree
 
 from geo_mm.errors import LabelError
 from geo_mm.labels.reading import single_parts
-from geo_mm.raster.grid import Grid, Window
-from geo_mm.raster.projection import same, transformer
+from geo_mm.raster.grid import Grid
+from geo_mm.raster.projection import (
+    bounds_in,
+    ground_distances,
+    moved,
+    proj_crs,
+    same,
+    transformer,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +29,11 @@ EDGE = 1e-6  # pixels; objects that only touch an edge are not inside
 
 
 def place(
-    geometries: np.ndarray, crs: pyproj.CRS | None, grid: Grid, margin: float = 0.0
+    geometries: np.ndarray,
+    tree: STRtree,
+    crs: pyproj.CRS | None,
+    grid: Grid,
+    margin: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Bring the geometries near a grid into its pixel coordinates.
 
@@ -34,6 +46,7 @@ def place(
 
     Args:
         geometries: (N,) single-part geometries with finite coordinates.
+        tree: Spatial index of them.
         crs: Their CRS, or None if they are in the grid's map coordinates.
         grid: Where they go.
         margin: Pixels around the grid that count as near at least.
@@ -45,9 +58,14 @@ def place(
     Raises:
         LabelError: If no transformation exists between the two systems.
     """
-    to_grid = _to_grid(crs, grid)
-    near, owner = _cut_out(geometries, _surroundings(grid, to_grid, margin))
-    to_pixels = _to_pixels(to_grid, grid)
+    _check_related(crs, grid)
+    near, owner = _cut_out(geometries, tree, near_boxes(crs, grid, margin))
+
+    def to_pixels(xy: np.ndarray) -> np.ndarray:
+        xy = xy if crs is None else moved(xy, crs, grid.crs)
+        x, y = np.where(np.isfinite(xy), xy, np.nan).T
+        return np.column_stack(~grid.transform @ (x, y))
+
     placed = shapely.transform(_densify(near, to_pixels), to_pixels)
     xy, found = shapely.get_coordinates(placed, return_index=True)
     lost = np.unique(found[~np.isfinite(xy).all(axis=1)])
@@ -61,49 +79,120 @@ def inside_box(width: float, height: float, x: float = 0.0, y: float = 0.0) -> s
     return shapely.box(x + EDGE, y + EDGE, x + width - EDGE, y + height - EDGE)
 
 
-def _to_grid(crs: pyproj.CRS | None, grid: Grid) -> pyproj.Transformer | None:
-    """From a layer's CRS to that of a grid; None if they are the same or there is none."""
-    if crs is None:
-        return None
-    try:
-        return None if same(crs, grid.crs) else transformer(crs, grid.crs)
-    except ProjError as error:
-        name = pyproj.CRS.from_user_input(grid.crs.to_wkt()).name
-        raise LabelError(
-            f'no transformation leads from {crs.name} (labels) to {name} (scene): {error}',
-            'labels and scene in systems that PROJ can relate',
-        ) from error
-
-
-def _surroundings(
-    grid: Grid, to_grid: pyproj.Transformer | None, margin: float
+def near_boxes(
+    crs: object, grid: Grid, margin: float = 0.0, pad: tuple[int, int] | None = None
 ) -> np.ndarray | None:
-    """Boxes in the layer's CRS around all that is near the grid.
+    """Boxes in a layer's CRS around all that is near a grid.
 
-    One box, or two if the grid lies across the antimeridian of a geographic
-    CRS; None if the grid's extent cannot be told in it.
+    Args:
+        crs: CRS of the layer, or None if it is in map coordinates of the grid.
+        grid: The grid.
+        margin: Pixels around it that count as near at least.
+        pad: Columns and rows around it instead of its own size.
+
+    Returns:
+        One box, or two if the grid lies across the antimeridian of a geographic
+        CRS; None if the grid's extent cannot be told in ``crs``.
     """
-    pad_x, pad_y = (max(side, math.ceil(margin)) for side in (grid.width, grid.height))
-    window = Window(-pad_x, -pad_y, grid.width + 2 * pad_x, grid.height + 2 * pad_y)
-    bounds = grid.crop(window).bounds
-    if to_grid is not None:
-        try:
-            bounds = to_grid.transform_bounds(*bounds, direction='INVERSE')
-        except ProjError:
-            return None
-    west, south, east, north = bounds
-    if not np.isfinite(bounds).all():
+    if pad is None:
+        pad = tuple(max(side, math.ceil(margin)) for side in (grid.width, grid.height))
+    bounds = grid.pad(*pad).bounds
+    if crs is not None and not same(crs, grid.crs):
+        bounds = bounds_in(bounds, grid.crs, crs)
+    if bounds is None or not np.isfinite(bounds).all():
         return None
+    west, south, east, north = bounds
     if west > east:
         return shapely.box([west, -180], south, [180, east], north)
     return shapely.box([west], south, [east], north)
 
 
-def _cut_out(geometries: np.ndarray, areas: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+def squares(points: np.ndarray, grid: Grid, side: float) -> np.ndarray:
+    """Squares of ground around points, parallel to the pixels of a grid.
+
+    The one way in which points become objects, for training and for scores.
+
+    Args:
+        points: (N, 2) pixel coordinates.
+        grid: The grid, which may be rotated; ``side`` is in map units if it is on no globe.
+        side: Metres on the ground, at each point.
+
+    Returns:
+        (N,) Polygons in pixel coordinates.
+
+    Raises:
+        LabelError: If a point is nowhere on the globe.
+    """
+    transform = grid.transform
+    sizes = np.array([math.hypot(transform.a, transform.d), math.hypot(transform.b, transform.e)])
+    metres = sizes
+    if grid.gsd is not None:
+        # A short way along both axes: map units of degrees can change from pixel to pixel.
+        steps = (1e-5 if proj_crs(grid.crs).is_geographic else 1.0) / sizes
+        here = _to_map(points, grid)
+        ends = [_to_map(points + step, grid) for step in np.diag(steps)]
+        metres = np.column_stack([ground_distances(here, end, grid.crs) for end in ends]) / steps
+        lost = np.isnan(metres).any(axis=1)
+        if lost.any():
+            x, y = here[lost][0]
+            raise LabelError(
+                f'{lost.sum()} of {len(lost)} points are nowhere on the globe, such as '
+                f'x {x:.6g}, y {y:.6g} in {proj_crs(grid.crs).name}',
+                'longitudes and latitudes within their ranges, or coordinates that fit the CRS',
+                'check the coordinates, and whether x and y are swapped',
+            )
+    half_x, half_y = (side / metres / 2 * np.ones((len(points), 1))).T
+    x, y = points.T
+    return shapely.box(x - half_x, y - half_y, x + half_x, y + half_y)
+
+
+def as_polygons(
+    geometries: np.ndarray, grid: Grid, point_size: float | None, line_width: float | None
+) -> np.ndarray:
+    """Points as squares and lines as strips, in pixel coordinates.
+
+    Args:
+        geometries: (N,) Points, LineStrings and Polygons.
+        grid: The grid.
+        point_size: Metres on the ground.
+        line_width: Metres on the ground, at the middle of the grid.
+    """
+    shapes = geometries.copy()
+    dimensions = shapely.get_dimensions(shapes)
+    points, lines = dimensions == 0, dimensions == 1
+    if points.any():
+        shapes[points] = squares(shapely.get_coordinates(shapes[points]), grid, point_size)
+    if lines.any():
+        scale = grid.gsd
+        metres = shapely.transform(shapes[lines], lambda xy: xy * scale)
+        strips = shapely.buffer(metres, line_width / 2, cap_style='flat')
+        shapes[lines] = shapely.transform(strips, lambda xy: xy / scale)
+    return shapes
+
+
+def _check_related(crs: pyproj.CRS | None, grid: Grid) -> None:
+    if crs is None:
+        return
+    try:
+        same(crs, grid.crs) or transformer(crs, grid.crs)
+    except ProjError as error:
+        raise LabelError(
+            f'no transformation leads from {crs.name} (labels) to {proj_crs(grid.crs).name} '
+            f'(scene): {error}',
+            'labels and scene in systems that PROJ can relate',
+        ) from error
+
+
+def _to_map(points: np.ndarray, grid: Grid) -> np.ndarray:
+    return np.column_stack(grid.transform @ (points[:, 0], points[:, 1]))
+
+
+def _cut_out(
+    geometries: np.ndarray, tree: STRtree, areas: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
     """The single parts of the geometries inside the areas, and their indices."""
     if areas is None:
         return geometries, np.arange(len(geometries))
-    tree = shapely.STRtree(geometries)
     index, area = np.unique(tree.query(areas)[::-1], axis=1)
     parts = geometries[index]
     left, bottom, right, top = shapely.bounds(parts).reshape(-1, 4).T
@@ -115,21 +204,6 @@ def _cut_out(geometries: np.ndarray, areas: np.ndarray | None) -> tuple[np.ndarr
     # Not the lines and points at which a polygon merely touches the cut.
     whole = shapely.get_dimensions(parts) == shapely.get_dimensions(geometries[index])
     return parts[whole], index[whole]
-
-
-def _to_pixels(
-    to_grid: pyproj.Transformer | None, grid: Grid
-) -> Callable[[np.ndarray], np.ndarray]:
-    inverse = ~grid.transform
-
-    def to_pixels(xy: np.ndarray) -> np.ndarray:
-        x, y = xy[:, 0], xy[:, 1]
-        if to_grid is not None:
-            x, y = to_grid.transform(x, y)
-            x, y = (np.where(np.isfinite(v), v, np.nan) for v in (x, y))
-        return np.column_stack(inverse @ (x, y))
-
-    return to_pixels
 
 
 def _densify(geometries: np.ndarray, to_pixels: Callable) -> np.ndarray:

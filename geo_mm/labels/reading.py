@@ -2,21 +2,21 @@
 
 import logging
 import os
-import re
 import warnings
 from os import PathLike
 from pathlib import Path
+from typing import NamedTuple
 
 import geopandas as gpd
 import numpy as np
 import pyogrio
-import pyproj
 import shapely
 from pyogrio.errors import DataLayerError, DataSourceError
-from pyproj.exceptions import ProjError
 from shapely.errors import GEOSException
 
 from geo_mm.errors import LabelError
+from geo_mm.paths import is_missing
+from geo_mm.raster.projection import bounds_in
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +31,7 @@ def read_layer(
     where: str | None = None,
     bbox: tuple[float, float, float, float] | None = None,
     bbox_crs: object = None,
+    choose: str = 'name it with layer=...',
 ) -> gpd.GeoDataFrame:
     """Read a vector layer and make its geometries fit for computing.
 
@@ -46,6 +47,7 @@ def read_layer(
         where: Filter in OGR SQL, such as ``"height > 3"``. Files only.
         bbox: ``(min_x, min_y, max_x, max_y)``; only features that intersect it.
         bbox_crs: CRS of ``bbox``; that of the layer by default.
+        choose: What to do if there are several layers, for the message.
 
     Returns:
         Features with Point, LineString or Polygon geometries, a fresh index,
@@ -71,7 +73,7 @@ def read_layer(
         if path.lower().endswith(('.parquet', '.geoparquet')):
             frame = _read_parquet(path, name, where)
         else:
-            frame = _read_file(path, name, layer, where, bbox, bbox_crs)
+            frame = _read_file(path, name, layer, where, _Box(bbox, bbox_crs), choose)
     if bbox is not None:
         box = shapely.box(*_bbox_in(frame.crs, bbox, bbox_crs, name))
         frame = frame[frame.geometry.intersects(box)]
@@ -87,27 +89,31 @@ def layer_name(source: str | PathLike | gpd.GeoDataFrame) -> str:
 
 def _existing(source: str | PathLike, name: str) -> str:
     path = os.fspath(source)
-    # 'https://...', '/vsicurl/...' and 'PG:...' are for GDAL to judge; a single
-    # letter before the colon is a Windows drive.
-    is_local = not path.startswith('/vsi') and not re.match(r'\w{2,}:', path)
-    if is_local and not Path(path).exists():
+    if is_missing(path):
         raise LabelError(
             f'{name}: label file not found ({Path(path).absolute()})',
             'an existing vector file',
             'check the path; relative paths start at the current folder or at the catalog',
         )
+    if '!' in path and os.path.exists(path):
+        raise LabelError(
+            f"{name}: the '!' in {path} stands for a file inside an archive",
+            "a path without '!'",
+            'rename the file or its folder',
+        )
     return path
 
 
-def _read_file(path, name, layer, where, bbox, bbox_crs) -> gpd.GeoDataFrame:
+def _read_file(path, name, layer, where, box, choose) -> gpd.GeoDataFrame:
     # GDAL's remarks arrive as Python warnings, some of them for each call.
     with warnings.catch_warnings(record=True) as remarks:
         warnings.simplefilter('always')
         try:
-            layer = _choose_layer(path, name, layer)
+            layer = _choose_layer(path, name, layer, choose)
+            bbox = box.bounds
             if bbox is not None:
                 crs = pyogrio.read_info(path, layer=layer)['crs']
-                bbox = _bbox_in(crs, bbox, bbox_crs, name)
+                bbox = _bbox_in(crs, *box, name)
         except DataSourceError as error:
             raise _unreadable(name, error) from error
         try:
@@ -137,6 +143,14 @@ def _read_features(path: str, **options) -> gpd.GeoDataFrame:
 
 
 def _unreadable(name: str, error: Exception) -> LabelError:
+    if name.lower().endswith('.xml'):
+        return LabelError(
+            f'{name}: boxes of one chip in Pascal VOC format, as ArcGIS exports training data '
+            '(Export Training Data For Deep Learning)',
+            'a vector layer with a CRS, such as a GeoPackage',
+            'give the layer that the chips were exported from; the importer for whole ArcGIS '
+            'exports, which reads these files, is not there yet',
+        )
     return LabelError(
         f'{name}: cannot be read as a vector layer: {error}',
         'a file that GDAL reads, such as GeoPackage, GeoJSON, FlatGeobuf or Shapefile',
@@ -144,7 +158,7 @@ def _unreadable(name: str, error: Exception) -> LabelError:
     )
 
 
-def _choose_layer(path: str, name: str, layer: str | None) -> str:
+def _choose_layer(path: str, name: str, layer: str | None, choose: str) -> str:
     layers = pyogrio.list_layers(path)
     names = [str(found) for found, _ in layers]
     if layer is not None:
@@ -158,8 +172,8 @@ def _choose_layer(path: str, name: str, layer: str | None) -> str:
     if len(spatial) > 1:
         raise LabelError(
             f'{name}: has {len(spatial)} layers: {spatial}',
-            'one layer of labels',
-            'name it with layer=...',
+            'one layer',
+            choose,
         )
     return spatial[0]
 
@@ -187,16 +201,20 @@ def _read_parquet(path: str, name: str, where: str | None) -> gpd.GeoDataFrame:
         raise LabelError(f'{name}: cannot be read as GeoParquet: {error}') from error
 
 
+class _Box(NamedTuple):
+    bounds: tuple[float, float, float, float] | None
+    crs: object
+
+
 def _bbox_in(crs, bbox, bbox_crs, name: str) -> tuple[float, float, float, float]:
     if bbox_crs is None:
         return bbox
     if crs is None:
         raise LabelError(f'{name}: has no CRS, so a bbox in {bbox_crs} cannot be placed in it')
-    try:
-        transformer = pyproj.Transformer.from_crs(bbox_crs, crs, always_xy=True)
-        return transformer.transform_bounds(*bbox)
-    except ProjError as error:
-        raise LabelError(f'{name}: the bbox cannot be brought to its CRS: {error}') from error
+    found = bounds_in(bbox, bbox_crs, crs)
+    if found is None:
+        raise LabelError(f'{name}: the bbox {bbox} in {bbox_crs} has no place in its CRS')
+    return found
 
 
 def _clean(frame: gpd.GeoDataFrame, name: str) -> gpd.GeoDataFrame:

@@ -1,32 +1,29 @@
-"""The labels of one scene, in its pixel coordinates, indexed for cutting chips."""
+"""The labelled objects of one scene, in its pixel coordinates, indexed for cutting chips."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 import shapely
-from rasterio.features import rasterize
 from shapely import STRtree
 
+from geo_mm.classes import IGNORE
 from geo_mm.labels.placing import inside_box
 from geo_mm.labels.rasterize import filled_blocks
 from geo_mm.raster.grid import Grid, Window
 
-IGNORE_LABEL = -1
-IGNORE_VALUE = 255
-
 
 @dataclass(frozen=True, eq=False)
-class ClippedLabels:
+class ClippedObjects:
     """The objects of one chip, in chip pixel coordinates (window corner = 0, 0).
 
     Attributes:
         geometries: (N,) Polygons or MultiPolygons, clipped to the window.
-        labels: (N,) int64 class indices, -1 for ignored objects.
+        labels: (N,) int64 class numbers, -1 for ignored objects.
         indices: (N,) positions in the :class:`SceneLabels`, ascending.
         visible: (N,) float64, share of each object's area inside the window.
         boxes: (N, 4) float32 ``x_min, y_min, x_max, y_max`` of the geometries.
+        outlines: (N,) the whole objects, in scene pixel coordinates.
         window: The window in the scene.
     """
 
@@ -35,10 +32,22 @@ class ClippedLabels:
     indices: np.ndarray
     visible: np.ndarray
     boxes: np.ndarray
+    outlines: np.ndarray
     window: Window
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def masks(self) -> np.ndarray:
+        """One mask per object; holes are empty.
+
+        Returns:
+            (N, height, width) uint8, 1 inside.
+        """
+        masks = np.zeros((len(self), self.window.height, self.window.width), dtype=np.uint8)
+        for index, rows, cols, block in filled_blocks(self.outlines, self.window):
+            masks[index, rows, cols] = block.view(np.uint8)
+        return masks
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,9 +59,10 @@ class SceneLabels:
 
     Attributes:
         geometries: (N,) valid Polygons, pixel coordinates ``(x, y)``.
-        labels: (N,) int64 class indices, -1 for ignored objects.
+        labels: (N,) int64 class numbers, -1 for ignored objects.
         fids: (N,) int64 feature ids in the source of the labels.
         grid: The grid of the scene.
+        background: Class number of pixels without an object; 255 ignores them.
         tree: Spatial index of the geometries.
     """
 
@@ -60,6 +70,7 @@ class SceneLabels:
     labels: np.ndarray
     fids: np.ndarray
     grid: Grid
+    background: int = IGNORE
     tree: STRtree = field(init=False, repr=False)
     _bounds: np.ndarray = field(init=False, repr=False)
     _areas: np.ndarray = field(init=False, repr=False)
@@ -90,7 +101,7 @@ class SceneLabels:
         return self
 
     def __reduce__(self) -> tuple:
-        return SceneLabels, (self.geometries, self.labels, self.fids, self.grid)
+        return SceneLabels, (self.geometries, self.labels, self.fids, self.grid, self.background)
 
     def query(self, window: Window) -> np.ndarray:
         """Ascending indices of the objects that share area with ``window``."""
@@ -99,8 +110,8 @@ class SceneLabels:
         box = inside_box(window.width, window.height, window.col_off, window.row_off)
         return np.sort(self.tree.query(box, predicate='intersects'))
 
-    def clip(self, window: Window) -> ClippedLabels:
-        """Cut the objects at the edges of ``window``."""
+    def objects(self, window: Window) -> ClippedObjects:
+        """The objects under ``window``, cut at its edges."""
         indices = self.query(window)
         low, high = (window.col_off, window.row_off), (window.col_end, window.row_end)
         bounds = self._bounds[indices]
@@ -117,61 +128,41 @@ class SceneLabels:
             geometries, indices, visible = geometries[kept], indices[kept], visible[kept]
         geometries = shapely.transform(geometries, lambda xy: xy - low)
         boxes = shapely.bounds(geometries).reshape(-1, 4).astype(np.float32)
-        return ClippedLabels(geometries, self.labels[indices], indices, visible, boxes, window)
+        labels, outlines = self.labels[indices], self.geometries[indices]
+        return ClippedObjects(geometries, labels, indices, visible, boxes, outlines, window)
 
-    def rasterise(
-        self,
-        window: Window,
-        background: int = 0,
-        values: Sequence[int] | None = None,
-        all_touched: bool = False,
-    ) -> np.ndarray:
+    def classes(self, window: Window) -> np.ndarray:
         """Draw the objects as a map of classes.
 
-        Where objects overlap, the class with the larger label is on top (list
+        Where objects overlap, the class with the larger number is on top (list
         the classes from the ground up: water, road, building, tree), and
         ignored objects are on top of all.
 
         Args:
             window: What to draw; it may hang over the scene.
-            background: Value of pixels without an object.
-            values: Value for each label, ``label + 1`` by default.
-            all_touched: Fill every pixel that is touched, instead of those
-                whose centre is inside.
 
         Returns:
             (height, width) uint8, 255 under ignored objects.
-
-        Raises:
-            ValueError: If a value is not in 0 ... 254.
         """
-        canvas = np.full((window.height, window.width), background, dtype=np.uint8)
+        canvas = np.full((window.height, window.width), self.background, dtype=np.uint8)
         indices = self.query(window)
-        labels = self.labels[indices]
-        painted = _painted_values(labels, values)
-        order = np.lexsort((indices, np.where(labels == IGNORE_LABEL, np.inf, labels)))
-        geometries, painted = self.geometries[indices][order], painted[order]
-        if all_touched:
-            return _draw_touched(geometries, painted, window, canvas)
-        for index, rows, cols, block in filled_blocks(geometries, window):
-            canvas[rows, cols][block] = painted[index]
+        labels = np.where(self.labels[indices] < 0, IGNORE, self.labels[indices])
+        order = np.lexsort((indices, labels))
+        labels = labels[order]
+        for index, rows, cols, block in filled_blocks(self.geometries[indices[order]], window):
+            canvas[rows, cols][block] = labels[index]
         return canvas
 
-    def masks(self, clipped: ClippedLabels) -> np.ndarray:
-        """One mask per clipped object; holes are empty.
+    def covers(self, window: Window) -> np.ndarray:
+        """Which pixels have their centre in an object, (height, width) bool."""
+        canvas = np.zeros((window.height, window.width), dtype=bool)
+        for _, rows, cols, block in filled_blocks(self.geometries[self.query(window)], window):
+            canvas[rows, cols] |= block
+        return canvas
 
-        Returns:
-            (N, height, width) uint8, 1 inside.
-        """
-        window = clipped.window
-        masks = np.zeros((len(clipped), window.height, window.width), dtype=np.uint8)
-        for index, rows, cols, block in filled_blocks(self.geometries[clipped.indices], window):
-            masks[index, rows, cols] = block.view(np.uint8)
-        return masks
-
-    def centres(self) -> np.ndarray:
-        """(N, 2) pixel coordinates of a point inside each object."""
-        return self._centres
+    def points(self) -> tuple[np.ndarray, np.ndarray]:
+        """A point inside each object, (N, 2) pixel coordinates, and its class number."""
+        return self._centres, self.labels
 
     @cached_property
     def _centres(self) -> np.ndarray:
@@ -180,31 +171,9 @@ class SceneLabels:
         return points
 
 
-def _painted_values(labels: np.ndarray, values: Sequence[int] | None) -> np.ndarray:
-    ignored = labels == IGNORE_LABEL
-    if values is None:
-        painted = labels + 1
-    else:
-        if labels.size and labels.max() >= len(values):
-            raise ValueError(f'label {labels.max()} has no entry in values={list(values)}')
-        painted = np.asarray(values, dtype=np.int64)[np.where(ignored, 0, labels)]
-    if ((painted < 0) | (painted >= IGNORE_VALUE))[~ignored].any():
-        raise ValueError(f'class values must lie in 0 ... 254, got {np.unique(painted[~ignored])}')
-    return np.where(ignored, IGNORE_VALUE, painted)
-
-
 def _polygons_only(geometries: np.ndarray) -> np.ndarray:
     """Drop the lines and points at which an object merely touches the edge."""
     for i in np.flatnonzero(shapely.get_type_id(geometries) == 7):
         parts = shapely.get_parts(geometries[i])
         geometries[i] = shapely.union_all(parts[shapely.get_dimensions(parts) == 2])
     return geometries
-
-
-def _draw_touched(geometries, painted, window: Window, canvas: np.ndarray) -> np.ndarray:
-    if len(geometries):
-        low = (window.col_off, window.row_off)
-        shifted = shapely.transform(geometries, lambda xy: xy - low)
-        shapes = zip(shifted, painted.tolist(), strict=True)
-        rasterize(shapes, out=canvas, all_touched=True)
-    return canvas

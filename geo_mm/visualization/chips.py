@@ -6,8 +6,8 @@ import numpy as np
 from mmengine.structures import BaseDataElement
 from PIL import Image, ImageDraw
 
+from geo_mm.classes import IGNORE
 from geo_mm.inputspec import InputSpec
-from geo_mm.labels import IGNORED
 from geo_mm.visualization.quicklook import overlay
 from geo_mm.visualization.rgb import INVALID_COLOUR, to_rgb
 
@@ -28,14 +28,14 @@ def draw_chip(inputs: np.ndarray, sample: BaseDataElement, spec: InputSpec) -> I
     if 'gt_instances' in sample:
         return _draw_objects(inputs, sample, spec)
     classes = sample.gt_sem_seg.data.squeeze(0).numpy().astype(np.uint8)
-    valid = classes != IGNORED
+    valid = classes != IGNORE
     return Image.fromarray(overlay(to_rgb(inputs, valid, spec.bands), classes, spec))
 
 
 def _draw_objects(inputs: np.ndarray, sample: BaseDataElement, spec: InputSpec) -> Image.Image:
     valid = np.ones(inputs.shape[1:], bool)
     if 'gt_sem_seg' in sample:
-        valid = sample.gt_sem_seg.sem_seg.squeeze(0).numpy() != IGNORED
+        valid = sample.gt_sem_seg.sem_seg.squeeze(0).numpy() != IGNORE
     picture = to_rgb(inputs, valid, spec.bands)
     objects = sample.gt_instances
     if 'masks' in objects:

@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geo_mm.catalog import CatalogEntry, Coverage, LabelOptions, SceneOptions, open_labelled
+from geo_mm.catalog import CatalogEntry, Coverage, SceneOptions, open_labelled
+from geo_mm.labels import LabelOptions
 from geo_mm.raster import Window
 from tests.data.labels import box, write_labels
 from tests.data.rasters import noise, write_raster

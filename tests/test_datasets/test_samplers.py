@@ -85,7 +85,7 @@ class TestRandomChipSampler:
         def positive(window):
             return any(
                 window.col_off <= x < window.col_end and window.row_off <= y < window.row_end
-                for x, y in dataset.labelled[0].labels.centres()
+                for x, y in dataset.labelled[0].labels.points()[0]
             )
 
         always = draws(dataset, 400, positive_share=1.0)

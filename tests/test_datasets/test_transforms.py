@@ -4,9 +4,10 @@ import shapely
 from mmcv.transforms import Compose
 from mmengine.registry import TRANSFORMS
 
-from geo_mm.catalog import CatalogEntry, LabelOptions, SceneOptions, open_labelled
+from geo_mm.catalog import CatalogEntry, SceneOptions, open_labelled
 from geo_mm.datasets import LoadChip, LoadChipClasses, LoadChipObjects
 from geo_mm.errors import ConfigError
+from geo_mm.labels import LabelOptions
 from geo_mm.raster import Window
 from tests.data.chips import build_dataset, scope
 from tests.data.labels import box, write_labels
@@ -14,11 +15,20 @@ from tests.data.rasters import noise, write_raster
 
 
 def loaded(
-    image, window, labels=None, *, fill=0.0, nodata='auto', classes=('building',), **options
+    image,
+    window,
+    labels=None,
+    *,
+    fill=0.0,
+    nodata='auto',
+    classes=('building',),
+    objects=False,
+    **options,
 ):
     """Results as after LoadChip."""
     entry = CatalogEntry(str(image), labels=labels and str(labels))
-    item = open_labelled(entry, classes, SceneOptions(nodata=nodata), LabelOptions(**options))
+    scene_options, label_options = SceneOptions(nodata=nodata), LabelOptions(**options)
+    item = open_labelled(entry, classes, scene_options, label_options, objects=objects)
     results = dict(labelled_scene=item, window=Window(*window), fill=fill, scene_id='a')
     return LoadChip()(results)
 
@@ -82,7 +92,7 @@ class TestLoadChipObjects:
         names = ('building', 'tree') if classes else ('building',)
         if classes and 'unsure' in classes:
             options['class_map'] = {'unsure': 'ignore'}
-        results = loaded(image, window, labels, classes=names, **options)
+        results = loaded(image, window, labels, classes=names, objects=True, **options)
         return LoadChipObjects(**kwargs)(results)
 
     def test_known_corners_give_the_exact_box(self, tmp_path, image):
@@ -95,7 +105,7 @@ class TestLoadChipObjects:
 
     def test_labels_in_another_crs_lie_at_the_same_pixels(self, tmp_path, image):
         labels = write_labels(tmp_path / 'l.geojson', [box(23, 14, 30.5, 20.25)], to_crs=4326)
-        results = LoadChipObjects()(loaded(image, (20, 10, 32, 32), labels))
+        results = LoadChipObjects()(loaded(image, (20, 10, 32, 32), labels, objects=True))
         np.testing.assert_allclose(results['gt_bboxes'].numpy(), [[3, 4, 10.5, 10.25]], atol=0.01)
 
     @pytest.mark.parametrize(
@@ -197,7 +207,9 @@ class TestLoadChipObjects:
 
     def test_a_point_is_a_square_of_ground_size(self, tmp_path, image):
         labels = write_labels(tmp_path / 'l.gpkg', [shapely.Point(30, 20)])
-        results = LoadChipObjects()(loaded(image, (20, 10, 32, 32), labels, point_size=3.0))
+        results = LoadChipObjects()(
+            loaded(image, (20, 10, 32, 32), labels, objects=True, point_size=3.0)
+        )
         # 3 m are 6 pixels of 0.5 m; a metre on the ground is not quite one of UTM's.
         np.testing.assert_allclose(results['gt_bboxes'].numpy(), [[7, 7, 13, 13]], atol=0.01)
 

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from affine import Affine
 
+from geo_mm.classes import IGNORE
 from geo_mm.errors import LabelError
-from geo_mm.labels import IGNORED, LabelRaster
+from geo_mm.labels import LabelRaster
 from geo_mm.raster import Scene, Window
 from tests.data.rasters import TRANSFORM, write_raster
 
@@ -20,7 +21,7 @@ def test_without_a_map_values_are_class_indices(tmp_path, grid):
     values = np.arange(17 * 21).reshape(17, 21) % 3
     path = write_raster(tmp_path / 'labels.tif', values.astype('uint8'))
     labels = LabelRaster.read(path, CLASSES, grid)
-    np.testing.assert_array_equal(labels.rasterise(grid.window), values)
+    np.testing.assert_array_equal(labels.classes(grid.window), values)
 
 
 def test_mapped_values_in_a_coarser_grid(tmp_path, grid):
@@ -28,8 +29,8 @@ def test_mapped_values_in_a_coarser_grid(tmp_path, grid):
     coarse = TRANSFORM @ Affine.scale(10)
     path = write_raster(tmp_path / 'labels.tif', values, transform=coarse)
     class_map = {10: 'roof', 20: 'water', 30: 'ground', -1: None}
-    found = LabelRaster.read(path, CLASSES, grid, class_map).rasterise(grid.window)
-    expected = np.full((17, 21), IGNORED)
+    found = LabelRaster.read(path, CLASSES, grid, class_map).classes(grid.window)
+    expected = np.full((17, 21), IGNORE)
     expected[:10, :10], expected[:10, 10:20] = 1, 2
     expected[10:, 10:20] = 0  # column 20 lies beyond the label raster, and -1 is ignored
     np.testing.assert_array_equal(found, expected)
@@ -48,7 +49,7 @@ def test_another_crs(tmp_path, grid):
         crs='EPSG:4326',
         transform=Affine(step, 0, lon, 0, -step, lat),
     )
-    found = LabelRaster.read(path, CLASSES, grid).rasterise(grid.window)
+    found = LabelRaster.read(path, CLASSES, grid).classes(grid.window)
     metres = step * 111_320 * np.cos(np.radians(lat))
     expected = values[0][((np.arange(21) + 0.5) * 0.5 / metres).astype(int)]
     np.testing.assert_array_equal(found[8], expected)
@@ -58,8 +59,8 @@ def test_declared_nodata_is_ignored(tmp_path, grid):
     values = np.ones((17, 21), 'uint8')
     values[3, 4] = 99
     path = write_raster(tmp_path / 'labels.tif', values, nodata=99)
-    found = LabelRaster.read(path, CLASSES, grid).rasterise(Window(0, 0, 21, 17))
-    assert found[3, 4] == IGNORED
+    found = LabelRaster.read(path, CLASSES, grid).classes(Window(0, 0, 21, 17))
+    assert found[3, 4] == IGNORE
     assert (found == 1).sum() == 17 * 21 - 1
 
 
@@ -68,7 +69,7 @@ def test_a_class_that_the_file_calls_nodata_is_an_error(tmp_path, grid):
     with pytest.raises(LabelError, match=r'(?s)value 0 has a class.*unset-nodata'):
         LabelRaster.read(path, CLASSES, grid)
     labels = LabelRaster.read(path, CLASSES, grid, {0: None, 1: 'roof'})
-    assert (labels.rasterise(grid.window) == 1).all()
+    assert (labels.classes(grid.window) == 1).all()
 
 
 def test_values_without_class_are_listed_with_their_share(tmp_path, grid):
@@ -83,13 +84,13 @@ def test_values_away_from_the_scene_do_not_matter(tmp_path, grid):
     values = np.zeros((40, 40), 'uint8')
     values[30:, 30:] = 77
     path = write_raster(tmp_path / 'labels.tif', values)
-    assert (LabelRaster.read(path, CLASSES, grid).rasterise(grid.window) == 0).all()
+    assert (LabelRaster.read(path, CLASSES, grid).classes(grid.window) == 0).all()
 
 
 def test_ignore_is_a_name_for_ignored_pixels(tmp_path, grid):
     path = write_raster(tmp_path / 'labels.tif', np.full((17, 21), 5, 'uint8'))
     labels = LabelRaster.read(path, CLASSES, grid, {5: 'ignore'})
-    assert (labels.rasterise(grid.window) == IGNORED).all()
+    assert (labels.classes(grid.window) == IGNORE).all()
 
 
 def test_a_raster_elsewhere_is_an_error(tmp_path, grid):
@@ -114,11 +115,11 @@ def test_mistakes(tmp_path, grid, array, options, class_map, message):
         LabelRaster.read(path, CLASSES, grid, class_map)
 
 
-def test_anchors_lie_in_pixels_of_their_class(tmp_path, grid):
+def test_points_lie_in_pixels_of_their_class(tmp_path, grid):
     values = np.full((17, 21), 9, 'uint8')
     values[5, 7], values[16, 20] = 1, 2
     path = write_raster(tmp_path / 'labels.tif', values)
     labels = LabelRaster.read(path, CLASSES, grid, {1: 'roof', 2: 'water', 9: None})
-    points, classes = labels.anchors()
+    points, classes = labels.points()
     np.testing.assert_array_equal(points, [[7.5, 5.5], [20.5, 16.5]])
     np.testing.assert_array_equal(classes, [1, 2])

@@ -10,7 +10,7 @@ import rasterio.warp
 import shapely
 
 from geo_mm.errors import LabelError
-from geo_mm.labels import LabelLayer, read_layer
+from geo_mm.labels import LabelLayer, LabelOptions, read_layer
 from geo_mm.raster.grid import Grid
 
 ROOT = os.environ.get('GEO_MM_DATA_ROOT')
@@ -71,7 +71,7 @@ def test_banepa_footprints_lie_on_the_image():
     labels = layer.onto(grid)
     assert len(labels) == 1123
     # The same way with other tools: rasterio reprojects, the inverse transform places.
-    lonlat = shapely.get_coordinates(layer.gdf.geometry.array)
+    lonlat = shapely.get_coordinates(layer.geometries)
     xs, ys = rasterio.warp.transform('EPSG:4326', grid.crs, *lonlat.T)
     expected = np.column_stack(~grid.transform @ (np.array(xs), np.array(ys)))
     assert np.abs(shapely.get_coordinates(labels.geometries) - expected).max() < 1e-5
@@ -80,18 +80,15 @@ def test_banepa_footprints_lie_on_the_image():
 def test_banepa_roof_materials_with_typos_and_nulls():
     path = DATA / 'banepa_a/banepa_a_buildings.geojson'
     with pytest.raises(LabelError) as error:
-        LabelLayer.read(path, ['concrete', 'metal'], class_column='roof:material')
+        LabelLayer.read(path, ['concrete', 'metal'], LabelOptions('roof:material'))
     assert 'tin (424), <null> (100), concerte (22), clay_tiles (14)' in str(error.value)
     layer = LabelLayer.read(
         path,
         ['concrete', 'metal'],
-        class_column='roof:material',
-        class_map={
-            'tin': 'metal',
-            'concerte': 'concrete',
-            'clay_tiles': None,
-            '<null>': 'ignore',
-        },
+        LabelOptions(
+            'roof:material',
+            {'tin': 'metal', 'concerte': 'concrete', 'clay_tiles': None, '<null>': 'ignore'},
+        ),
     )
     counts = dict(zip(*np.unique(layer.labels, return_counts=True), strict=True))
     assert counts == {-1: 100, 0: 561 + 22, 1: 424 + 2}
@@ -105,7 +102,9 @@ def test_kampala_has_one_polygon_to_repair(caplog):
 
 def test_santa_monica_trees_become_boxes_of_six_metres():
     folder = DATA / 'trees_santa_monica'
-    layer = LabelLayer.read(folder / 'santa_monica_2020_trees.gpkg', ['tree'], point_size=6)
+    layer = LabelLayer.read(
+        folder / 'santa_monica_2020_trees.gpkg', ['tree'], LabelOptions(point_size=6)
+    )
     labels = layer.onto(grid_of(folder / 'santa_monica_2020.tif'))
     assert len(labels) == 5841
     widths = np.diff(shapely.bounds(labels.geometries)[:, [0, 2]], axis=1)

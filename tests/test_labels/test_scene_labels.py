@@ -15,13 +15,14 @@ GRID = Grid(Affine.identity(), 101, 77)
 RING = box(40, 40, 60, 60) - box(45, 45, 55, 55)
 
 
-def scene(geometries, labels=None, fids=None):
+def scene(geometries, labels=None, fids=None, background=0):
     count = range(len(geometries))
     return SceneLabels(
         geometries,
-        [0] * len(geometries) if labels is None else labels,
+        [1] * len(geometries) if labels is None else labels,
         list(count) if fids is None else fids,
         GRID,
+        background,
     )
 
 
@@ -42,7 +43,7 @@ def stars(count, seed=0):
 
 
 def test_object_inside_is_moved_into_the_chip():
-    chip = scene([box(12, 22, 15.5, 26)], [3], [77]).clip(Window(10, 20, 16, 16))
+    chip = scene([box(12, 22, 15.5, 26)], [3], [77]).objects(Window(10, 20, 16, 16))
     assert chip.boxes.tolist() == [[2, 2, 5.5, 6]]
     assert chip.boxes.dtype == np.float32
     assert chip.labels.tolist() == [3]
@@ -51,20 +52,20 @@ def test_object_inside_is_moved_into_the_chip():
 
 
 def test_object_at_the_edge_is_cut_and_its_visible_share_known():
-    chip = scene([box(8, 22, 12, 26)]).clip(Window(10, 20, 16, 16))
+    chip = scene([box(8, 22, 12, 26)]).objects(Window(10, 20, 16, 16))
     assert chip.boxes.tolist() == [[0, 2, 2, 6]]
     assert chip.visible.tolist() == [0.5]
 
 
 def test_box_is_that_of_the_part_inside_and_not_the_cut_box():
     triangle = shapely.Polygon([(0, 0), (20, 0), (0, 20)])
-    chip = scene([triangle]).clip(Window(5, 5, 16, 16))
+    chip = scene([triangle]).objects(Window(5, 5, 16, 16))
     assert chip.boxes.tolist() == [[0, 0, 10, 10]]
     assert chip.visible == pytest.approx([50 / 200])
 
 
 def test_object_larger_than_the_window_fills_it():
-    chip = scene([box(-50, -50, 150, 150)]).clip(Window(3, 4, 5, 7))
+    chip = scene([box(-50, -50, 150, 150)]).objects(Window(3, 4, 5, 7))
     assert chip.boxes.tolist() == [[0, 0, 5, 7]]
     assert chip.visible == pytest.approx([35 / 40_000])
 
@@ -72,7 +73,7 @@ def test_object_larger_than_the_window_fills_it():
 def test_object_that_only_touches_the_edge_is_not_in():
     labels = scene([box(0, 0, 10, 10), box(10, 10, 20, 20)])
     assert labels.query(Window(10, 10, 5, 5)).tolist() == [1]
-    assert labels.clip(Window(10, 10, 5, 5)).indices.tolist() == [1]
+    assert labels.objects(Window(10, 10, 5, 5)).indices.tolist() == [1]
 
 
 def test_object_whose_box_but_not_whose_area_reaches_in_is_not_in():
@@ -82,7 +83,7 @@ def test_object_whose_box_but_not_whose_area_reaches_in_is_not_in():
 
 def test_object_cut_in_two_stays_one_object():
     u_shape = box(0, 0, 10, 10) - box(3, 0, 7, 8)
-    chip = scene([u_shape]).clip(Window(0, 0, 20, 5))
+    chip = scene([u_shape]).objects(Window(0, 0, 20, 5))
     assert len(chip) == 1
     assert chip.geometries[0].geom_type == 'MultiPolygon'
     assert chip.boxes.tolist() == [[0, 0, 10, 5]]
@@ -91,14 +92,14 @@ def test_object_cut_in_two_stays_one_object():
 def test_touching_line_is_no_part_of_the_cut_object():
     # Inside above row 5, and along it: the cut is an area and a line.
     step = shapely.Polygon([(0, 0), (5, 0), (5, 5), (10, 5), (10, 9), (0, 9)])
-    chip = scene([step]).clip(Window(0, 0, 20, 5))
+    chip = scene([step]).objects(Window(0, 0, 20, 5))
     assert chip.geometries[0].equals(box(0, 0, 5, 5))
     assert chip.boxes.tolist() == [[0, 0, 5, 5]]
 
 
 def test_indices_ascend_and_lead_back_to_the_scene():
     labels = scene(stars(60), fids=np.arange(900, 900 + len(stars(60))))
-    chip = labels.clip(Window(20, 10, 40, 30))
+    chip = labels.objects(Window(20, 10, 40, 30))
     assert (np.diff(chip.indices) > 0).all()
     moved = shapely.transform(labels.geometries[chip.indices], lambda xy: xy - (20, 10))
     cut = shapely.intersection(moved, box(0, 0, 40, 30))
@@ -107,7 +108,7 @@ def test_indices_ascend_and_lead_back_to_the_scene():
 
 @pytest.mark.parametrize('window', [Window(500, 500, 8, 8), Window(0, 0, 0, 0)])
 def test_nothing_there(window):
-    chip = scene([box(0, 0, 5, 5)]).clip(window)
+    chip = scene([box(0, 0, 5, 5)]).objects(window)
     assert len(chip) == 0
     assert chip.boxes.shape == (0, 4)
 
@@ -116,7 +117,7 @@ def test_nothing_there(window):
 
 
 def test_pixel_counts_if_its_centre_is_inside():
-    drawn = scene([box(1.5, 1.51, 3.5, 3.51)]).rasterise(Window(0, 0, 5, 5))
+    drawn = scene([box(1.5, 1.51, 3.5, 3.51)]).classes(Window(0, 0, 5, 5))
     expected = np.zeros((5, 5), dtype=np.uint8)
     expected[2:4, 1:3] = 1
     assert drawn.dtype == np.uint8
@@ -129,20 +130,20 @@ def test_drawing_equals_gdal(seed):
     window = Window(-7, 11, 95, 83)
     shifted = shapely.transform(shapes, lambda xy: xy - (-7, 11))
     expected = rasterize(((shape, 1) for shape in shifted), out_shape=(83, 95), dtype=np.uint8)
-    assert (scene(shapes).rasterise(window) == expected).all()
+    assert (scene(shapes).classes(window) == expected).all()
 
 
 def test_windows_put_together_equal_the_scene_drawn_at_once():
     labels = scene(stars(80), np.arange(len(stars(80))) % 5)
-    whole = labels.rasterise(GRID.window)
+    whole = labels.classes(GRID.window)
     for row in range(0, 77, 13):
         for col in range(0, 101, 17):
             window = Window(col, row, 17, 13).intersection(GRID.window)
-            assert (labels.rasterise(window) == whole[window.slices()]).all()
+            assert (labels.classes(window) == whole[window.slices()]).all()
 
 
 def test_holes_stay_background():
-    drawn = scene([RING]).rasterise(GRID.window, background=9)
+    drawn = scene([RING], background=9).classes(GRID.window)
     assert drawn[50, 50] == 9
     assert drawn[42, 50] == 1
     assert (drawn == 1).sum() == 300
@@ -150,38 +151,30 @@ def test_holes_stay_background():
 
 def test_larger_label_is_on_top_and_ignored_above_all():
     shapes = [box(0, 0, 9, 9), box(0, 0, 6, 6), box(0, 0, 3, 3)]
-    drawn = scene(shapes, [1, 2, -1]).rasterise(Window(0, 0, 10, 10))
-    assert [drawn[1, 1], drawn[4, 4], drawn[8, 8], drawn[9, 9]] == [255, 3, 2, 0]
-    drawn = scene(shapes, [2, 1, 0]).rasterise(Window(0, 0, 10, 10))
-    assert set(np.unique(drawn[:9, :9])) == {3}
+    drawn = scene(shapes, [1, 2, -1]).classes(Window(0, 0, 10, 10))
+    assert [drawn[1, 1], drawn[4, 4], drawn[8, 8], drawn[9, 9]] == [255, 2, 1, 0]
+    drawn = scene(shapes, [2, 1, 0]).classes(Window(0, 0, 10, 10))
+    assert set(np.unique(drawn[:9, :9])) == {2}
 
 
-def test_values_translate_labels():
+def test_classes_are_the_numbers_of_the_labels():
     shapes = [box(0, 0, 3, 3), box(5, 5, 8, 8)]
-    drawn = scene(shapes, [0, 1]).rasterise(Window(0, 0, 10, 10), 50, values=[7, 200])
+    drawn = scene(shapes, [7, 200], background=50).classes(Window(0, 0, 10, 10))
     assert [drawn[1, 1], drawn[6, 6], drawn[9, 9]] == [7, 200, 50]
 
 
-def test_values_must_fit():
-    labels = scene([box(0, 0, 3, 3)], [1])
-    with pytest.raises(ValueError, match='label 1 has no entry'):
-        labels.rasterise(GRID.window, values=[1])
-    with pytest.raises(ValueError, match=r'0 \.\.\. 254'):
-        labels.rasterise(GRID.window, values=[1, 255])
-
-
-def test_all_touched_fills_what_is_touched():
-    drawn = scene([box(12.9, 10.9, 13.1, 11.1)]).rasterise(Window(10, 10, 5, 5), all_touched=True)
-    assert drawn[:2, 2:4].tolist() == [[1, 1], [1, 1]]
-    assert drawn.sum() == 4
-    assert scene([]).rasterise(Window(10, 10, 5, 5), all_touched=True).sum() == 0
+def test_covered_is_what_any_object_covers():
+    covered = scene([box(0, 0, 3, 3), box(2, 2, 5, 5)], [-1, 0]).covers(Window(1, 1, 5, 5))
+    expected = np.zeros((5, 5), bool)
+    expected[:2, :2] = expected[1:4, 1:4] = True
+    assert covered.tolist() == expected.tolist()
 
 
 def test_masks_belong_to_the_clipped_objects():
     labels = scene([box(0, 0, 5, 5), RING, box(55, 55, 80, 80)])
     window = Window(41, 41, 20, 20)
-    chip = labels.clip(window)
-    masks = labels.masks(chip)
+    chip = labels.objects(window)
+    masks = chip.masks()
     assert masks.shape == (2, 20, 20)
     assert masks.dtype == np.uint8
     assert chip.indices.tolist() == [1, 2]
@@ -203,23 +196,24 @@ def test_pickle_rebuilds_the_index():
     labels = scene(stars(30), np.arange(len(stars(30))) % 3)
     again = pickle.loads(pickle.dumps(labels))
     window = Window(20, 10, 40, 30)
-    assert again.grid == labels.grid
-    assert again.clip(window).indices.tolist() == labels.clip(window).indices.tolist()
-    assert (again.rasterise(window) == labels.rasterise(window)).all()
+    assert (again.grid, again.background) == (labels.grid, labels.background)
+    assert again.objects(window).indices.tolist() == labels.objects(window).indices.tolist()
+    assert (again.classes(window) == labels.classes(window)).all()
 
 
 def test_arrays_cannot_be_written():
     labels = scene([RING])
-    for array in (labels.geometries, labels.labels, labels.fids, labels.centres()):
+    for array in (labels.geometries, labels.labels, labels.fids, labels.points()[0]):
         with pytest.raises(ValueError, match='read-only'):
             array[0] = array[0]
-    labels.clip(GRID.window).geometries[0] = None
+    labels.objects(GRID.window).geometries[0] = None
     assert labels.geometries[0] is not None
 
 
-def test_centres_lie_inside_even_of_a_ring():
-    labels = scene([RING, box(0, 0, 4, 2)])
-    centres = labels.centres()
+def test_points_lie_inside_even_of_a_ring():
+    labels = scene([RING, box(0, 0, 4, 2)], [2, -1])
+    centres, numbers = labels.points()
+    assert numbers.tolist() == [2, -1]
     assert shapely.contains_xy(labels.geometries, *centres.T).all()
     assert centres[1].tolist() == [2, 1]
 

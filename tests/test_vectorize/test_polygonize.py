@@ -17,7 +17,7 @@ masks = arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=9))
 
 def fill(polygon, window):
     grid = Grid(Affine.identity(), 1, 1)
-    return SceneLabels([polygon], [0], [0], grid).rasterise(window).astype(bool)
+    return SceneLabels([polygon], [0], [0], grid).covers(window)
 
 
 @given(masks, st.integers(-20, 20), st.integers(-20, 20))

@@ -14,10 +14,10 @@ from mmengine.registry import DATASETS, init_default_scope
 from mmengine.runner import Runner
 
 from geo_mm.catalog import CatalogEntry, LabelledScene, read_catalog
+from geo_mm.classes import IGNORE
 from geo_mm.datasets import chip_datasets
 from geo_mm.engine.launch import build_runner, explained_config_errors, load_config
 from geo_mm.errors import report_errors
-from geo_mm.labels import IGNORED, SceneLabels
 from geo_mm.raster import Window
 
 
@@ -71,7 +71,7 @@ def use_four_chips(config: Config) -> None:
     entry = read_catalog(chips.scenes, root=chips.data_root or '', split=chips.split)[0]
     labelled = chips.labelled[0]
     height, width = (2 * side for side in chips.chip_size)
-    x, y = best_corner(labelled, width, height)
+    x, y = best_corner(labelled, width, height, chips.objects)
     left, top, right, bottom = entry.area or (0, 0, 1, 1)
     # Fractions of the whole scene, which chips.labelled[0] may be a part of.
     full_width = labelled.scene.width / (right - left)
@@ -87,7 +87,7 @@ def use_four_chips(config: Config) -> None:
     config.train_dataloader.sampler = dict(type='InfiniteSampler', shuffle=False)
 
 
-def best_corner(labelled: LabelledScene, width: int, height: int) -> tuple[int, int]:
+def best_corner(labelled: LabelledScene, width: int, height: int, objects: bool) -> tuple[int, int]:
     """Upper left corner of the window with the most of its rarest class, on a coarse grid."""
     scene = labelled.scene
     windows = [
@@ -95,16 +95,16 @@ def best_corner(labelled: LabelledScene, width: int, height: int) -> tuple[int, 
         for y in range(0, max(scene.height - height, 0) + 1, height // 4)
         for x in range(0, max(scene.width - width, 0) + 1, width // 4)
     ]
-    counts = class_counts(labelled, windows)
+    counts = class_counts(labelled, windows, objects)
     counts = counts[:, counts.any(axis=0)]
     best = windows[max(range(len(windows)), key=lambda i: (counts[i].min(), counts[i].sum()))]
     return best.col_off, best.row_off
 
 
-def class_counts(labelled: LabelledScene, windows: list[Window]) -> np.ndarray:
+def class_counts(labelled: LabelledScene, windows: list[Window], objects: bool) -> np.ndarray:
     """Objects, or pixels, of each class ``(windows, classes)``."""
-    if isinstance(labelled.labels, SceneLabels):
-        points, classes = labelled.anchors()
+    if objects:
+        points, classes = labelled.points()
         found = [
             classes[
                 (points >= (w.col_off, w.row_off)).all(axis=1)
@@ -113,9 +113,9 @@ def class_counts(labelled: LabelledScene, windows: list[Window]) -> np.ndarray:
             for w in windows
         ]
     else:
-        found = [labelled.labels.rasterise(window).ravel() for window in windows]
-    usable = [part[(part >= 0) & (part < IGNORED)] for part in found]
-    return np.array([np.bincount(part, minlength=IGNORED) for part in usable])
+        found = [labelled.labels.classes(window).ravel() for window in windows]
+    usable = [part[(part >= 0) & (part < IGNORE)] for part in found]
+    return np.array([np.bincount(part, minlength=IGNORE) for part in usable])
 
 
 def use_short_schedule(config: Config, iters: int, lr: float) -> None:

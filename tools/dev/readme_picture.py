@@ -43,10 +43,10 @@ def main() -> None:
     env.require()
     from mmengine.registry import DATASETS, init_default_scope
 
+    from geo_mm.classes import IGNORE
     from geo_mm.datasets import chip_datasets
     from geo_mm.engine import input_spec_of
     from geo_mm.engine.launch import build_model, load_config
-    from geo_mm.labels import IGNORED
     from geo_mm.raster import Window, read_onto
     from geo_mm.visualization import to_rgb
     from geo_mm.visualization.quicklook import overlay
@@ -67,9 +67,9 @@ def main() -> None:
     data, valid = item.read(window)
     picture = to_rgb(data, valid, spec.bands)
     picture[~valid] = 255
-    panels = {'image': picture, 'labels': overlay(picture, item.labels.rasterise(window), spec)}
+    panels = {'image': picture, 'labels': overlay(picture, item.labels.classes(window), spec)}
     if args.prediction:
-        classes = read_onto(args.prediction, item.scene.grid, window, fill=IGNORED)
+        classes = read_onto(args.prediction, item.scene.grid, window, fill=IGNORE)
         panels['prediction'] = overlay(picture, classes.astype(np.uint8), spec)
     legend = [(name, colour) for _, name, colour in spec.classes.items()]
     sheet = side_by_side(panels, legend, args.panel)
