@@ -5,7 +5,6 @@ list of dicts, as glob patterns, or kept in a CSV, GeoJSON or GeoPackage file
 with the same column names.
 """
 
-import csv
 import glob
 import os
 import re
@@ -14,8 +13,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import NamedTuple
 
-import pyogrio
-
+from geo_mm.catalog.tables import SUFFIXES, read_table
 from geo_mm.errors import CatalogError
 from geo_mm.paths import absolute, is_local, is_missing
 
@@ -80,7 +78,7 @@ def read_catalog(
     root = Path(root)
     if isinstance(scenes, str | os.PathLike) and _is_table(scenes):
         path = absolute(str(scenes), root)
-        rows, root, where = _read_table(path), Path(path).parent, str(path)
+        rows, root, where = read_table(path), Path(path).parent, str(path)
     else:
         rows = [scenes] if isinstance(scenes, str | os.PathLike | Mapping) else list(scenes)
         where = 'scenes'
@@ -99,27 +97,16 @@ def read_catalog(
 
 
 def _is_table(path: str | os.PathLike) -> bool:
-    return Path(path).suffix.lower() in ('.csv', '.geojson', '.gpkg')
-
-
-def _read_table(path: str) -> list[dict]:
-    if not Path(path).is_file():
-        raise CatalogError(f'{path}: no such catalog file', 'a .csv, .geojson or .gpkg table')
-    if path.lower().endswith('.csv'):
-        with open(path, newline='', encoding='utf-8-sig') as file:
-            rows = list(csv.DictReader(file))
-    else:
-        rows = pyogrio.read_dataframe(path, read_geometry=False).to_dict('records')
-    return [{key: value for key, value in row.items() if _is_set(value)} for row in rows]
-
-
-def _is_set(value: object) -> bool:
-    return value not in (None, '') and value == value  # NaN is not equal to itself
+    return Path(path).suffix.lower() in SUFFIXES
 
 
 def _entries(row: object, root: Path, where: str, number: int) -> list[CatalogEntry]:
     """The entries that one row stands for: several if it is a pattern."""
-    row = {'image': row} if isinstance(row, str | os.PathLike) else dict(row)
+    row = {'image': row} if isinstance(row, str | os.PathLike) else row
+    if not isinstance(row, Mapping):
+        raise CatalogError(
+            f'{where}: entry {number} is {row!r}', 'a mapping, or the path of an image'
+        )
     row = {key: os.fspath(v) if isinstance(v, os.PathLike) else v for key, v in row.items()}
     row = _with_roles(row)
     unknown = [key for key in row if key not in COLUMNS]
@@ -129,7 +116,7 @@ def _entries(row: object, root: Path, where: str, number: int) -> list[CatalogEn
             f'`image` (or `image:ROLE` of each role) and optionally {", ".join(COLUMNS[1:])}',
             f'rename or remove {", ".join(map(str, unknown))}' if unknown else 'add `image`',
         )
-    for key in COLUMNS[1:4]:
+    for key in ('labels', 'split', 'aoi', 'layer', 'name'):
         if not isinstance(row.get(key), str | None):
             raise CatalogError(
                 f'{where}: entry {number} has {key}={row[key]!r}', 'one text', f'correct `{key}`'
@@ -204,6 +191,8 @@ def _images(image: object, root: Path, where: str) -> list[tuple[Image, _Match]]
     """The scenes that ``image`` stands for, several if it holds a pattern."""
     if isinstance(image, str):
         return [(match.path, match) for match in _matches(image, root, where)]
+    if not isinstance(image, Mapping | Sequence):
+        raise CatalogError(f'{where}: image={image!r}', 'a path, or several')
     if not isinstance(image, Mapping):
         files = _files(image, root, where)
         return [(files, _Match('', files[0]))] if files else []
@@ -246,7 +235,10 @@ def _matches(pattern: str, root: Path, where: str) -> list[_Match]:
     parts = _WILDCARD.split(full)
     parts[::2] = map(re.escape, parts[::2])
     parts[1::2] = map(_wildcard_regex, parts[1::2])
-    regex, count = re.compile(''.join(parts)), len(_WILDCARD.findall(pattern))
+    try:
+        regex, count = re.compile(''.join(parts)), len(_WILDCARD.findall(pattern))
+    except re.error:  # as in [b-a]
+        return [_Match(pattern, path) for path in found]
     texts = [match.groups()[-count:] if (match := regex.fullmatch(path)) else () for path in found]
     return [_Match(pattern, path, own) for path, own in zip(found, texts, strict=True)]
 

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import urljoin, urlparse
+from urllib.request import url2pathname
 
 from geo_mm.catalog import read_catalog
 from geo_mm.errors import SceneError
-from geo_mm.paths import file_name, same_file_name
+from geo_mm.paths import absolute, file_name, same_file_name
 
 _TABLES = ('.csv', '.gpkg')
 _ITEMS = ('.json', '.geojson')
@@ -87,29 +87,49 @@ def _scenes(source: str, split: str | None) -> list[SceneToPredict]:
 def _stac_item(path: str) -> dict | None:
     try:
         data = json.loads(Path(path).read_text(encoding='utf-8'))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     is_item = isinstance(data, dict) and data.get('type') == 'Feature' and 'stac_version' in data
     return data if is_item else None
 
 
 def _of_item(item: dict, path: str) -> SceneToPredict:
-    images = [
-        asset
-        for asset in item.get('assets', {}).values()
-        if asset.get('type', '').split(';')[0] in _IMAGES
-    ]
-    wanted = [asset for asset in images if 'data' in asset.get('roles', ())] or images
+    assets = item.get('assets')
+    assets = assets.items() if isinstance(assets, dict) else ()
+    images = [(key, asset) for key, asset in assets if _is_image(asset)]
+    wanted = [(key, asset) for key, asset in images if _has_data(asset)] or images
     if not wanted:
         raise SceneError(
             f'{path}: the STAC item has no image',
             f'an asset whose type is one of {", ".join(_IMAGES)}',
             'give the image files themselves',
         )
-    hrefs = [asset['href'] for asset in wanted]
-    base = Path(path).absolute()
-    files = [href if urlparse(href).scheme else urljoin(str(base), href) for href in hrefs]
-    return SceneToPredict(tuple(files) if len(files) > 1 else files[0], item.get('id'))
+    files = [_local(asset.get('href'), key, path) for key, asset in wanted]
+    name = item.get('id')
+    return SceneToPredict(
+        tuple(files) if len(files) > 1 else files[0], name if isinstance(name, str) else None
+    )
+
+
+def _is_image(asset: object) -> bool:
+    kind = asset.get('type') if isinstance(asset, dict) else None
+    return isinstance(kind, str) and kind.split(';')[0].strip().lower() in _IMAGES
+
+
+def _has_data(asset: dict) -> bool:
+    roles = asset.get('roles')
+    return isinstance(roles, list) and 'data' in roles
+
+
+def _local(href: object, key: str, item: str) -> str:
+    """What an asset refers to; relative names start from the item's folder."""
+    if not isinstance(href, str) or not href or '\0' in href:
+        raise SceneError(
+            f'{item}: the asset {key!r} has the href {href!r}', 'the path or address of a file'
+        )
+    if href.startswith('file://'):
+        return url2pathname(href.removeprefix('file://'))
+    return absolute(href, Path(item).absolute().parent)
 
 
 def _named(scenes: list[SceneToPredict]) -> list[SceneToPredict]:

@@ -42,7 +42,7 @@ def read_checkpoint_file(path: str | os.PathLike, *, legacy: bool = False) -> ob
         ConfigError: If there is no such file, it is damaged or of another
             format, or cannot be read without running what is in it.
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     if not path.is_file():
         raise ConfigError(
             f'{path}: no such checkpoint',

@@ -92,3 +92,40 @@ def test_names_in_a_catalog_that_are_no_file_names(tmp_path):
         SceneError, match=r'one\.tif \(2023/north\) and .*both be called 2023_north'
     ):
         find_scenes([str(table)])
+
+
+TIFF = 'image/tiff; application=geotiff'
+ODD_ITEMS = {
+    'assets as a list': {'assets': [{'href': 'a.tif', 'type': TIFF}]},
+    'no assets': {'assets': None},
+    'an asset that is none': {'assets': {'a': None, 'b': 'a.tif'}},
+    'a type that is none': {'assets': {'a': {'href': 'a.tif', 'type': None}}},
+    'a type that is a number': {'assets': {'a': {'href': 'a.tif', 'type': 5}}},
+    'no href': {'assets': {'a': {'type': TIFF}}},
+    'an href that is none': {'assets': {'a': {'href': None, 'type': TIFF}}},
+    'an href with a NUL': {'assets': {'a': {'href': 'a\0.tif', 'type': TIFF}}},
+}
+
+
+@pytest.mark.parametrize('change', ODD_ITEMS.values(), ids=ODD_ITEMS)
+def test_odd_stac_items(tmp_path, change):
+    path = tmp_path / 'item.json'
+    path.write_text(json.dumps({'type': 'Feature', 'stac_version': '1.0.0', 'id': 'x', **change}))
+    with pytest.raises(SceneError, match=r'item\.json: the '):
+        find_scenes([str(path)])
+
+
+@pytest.mark.parametrize('roles', [None, 5, 'data'])
+@pytest.mark.parametrize('identifier', [None, 5, ['a']])
+def test_stac_items_with_odd_roles_and_identifiers(tmp_path, roles, identifier):
+    path = tmp_path / 'item.json'
+    assets = {'a': {'href': 'file:///data/a%20b.tif', 'type': TIFF, 'roles': roles}}
+    data = {'type': 'Feature', 'stac_version': '1.0.0', 'id': identifier, 'assets': assets}
+    path.write_text(json.dumps(data))
+    assert find_scenes([str(path)]) == [SceneToPredict('/data/a b.tif')]
+
+
+def test_json_of_a_hundred_thousand_brackets(tmp_path):
+    (tmp_path / 'item.json').write_text('[' * 100_000)
+    # Opening it says that it is no raster.
+    assert sources(str(tmp_path / 'item.json')) == [str(tmp_path / 'item.json')]
