@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -84,7 +85,9 @@ class InputSpec:
                 f'the fields of geo_mm {geo_mm.__version__}: {", ".join(sorted(known))}',
                 'predict with the geo_mm that it was trained with, or train again',
             )
-        own = {key: _frozen(data[key]) for field in fields(cls) if (key := field.name) in data}
+        own: dict[str, Any] = {
+            key: _frozen(data[key]) for field in fields(cls) if (key := field.name) in data
+        }
         return cls(**own | {'classes': ClassSet.from_dict(data)})
 
     def fit(self, scene: Scene, *, force: bool = False) -> Scene:

@@ -100,9 +100,10 @@ def reported(
     Raises:
         OutputError: In place of an OSError or one of ``also``.
     """
+    kinds: tuple[type[Exception], ...] = (OSError, *also)
     try:
         yield
-    except (OSError, *also) as error:
+    except kinds as error:
         raise OutputError(
             f'{os.fspath(path)}: cannot be written: {reason(error)}', expected, fix
         ) from error

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from geo_mm.catalog.tables import SUFFIXES, read_table
 from geo_mm.errors import CatalogError
@@ -76,6 +76,7 @@ def read_catalog(
             missing file or a split without scenes.
     """
     root = Path(root)
+    rows: Sequence[object]
     if isinstance(scenes, str | os.PathLike) and _is_table(scenes):
         path = absolute(str(scenes), root)
         rows, root, where = read_table(path), Path(path).parent, str(path)
@@ -100,7 +101,7 @@ def _is_table(path: str | os.PathLike) -> bool:
     return Path(path).suffix.lower() in SUFFIXES
 
 
-def _entries(row: object, root: Path, where: str, number: int) -> list[CatalogEntry]:
+def _entries(row: Any, root: Path, where: str, number: int) -> list[CatalogEntry]:
     """The entries that one row stands for: several if it is a pattern."""
     row = {'image': row} if isinstance(row, str | os.PathLike) else row
     if not isinstance(row, Mapping):
@@ -187,7 +188,7 @@ class _Match(NamedTuple):
         return ''.join(parts)
 
 
-def _images(image: object, root: Path, where: str) -> list[tuple[Image, _Match]]:
+def _images(image: Any, root: Path, where: str) -> list[tuple[Image, _Match]]:
     """The scenes that ``image`` stands for, several if it holds a pattern."""
     if isinstance(image, str):
         return [(match.path, match) for match in _matches(image, root, where)]
@@ -202,7 +203,7 @@ def _images(image: object, root: Path, where: str) -> list[tuple[Image, _Match]]
             role: _files(files, root, f'{where}: role {role}') for role, files in image.items()
         }
         return [(scene, _Match('', files[0])) for files in list(scene.values())[:1] if files]
-    scenes = []
+    scenes: list[tuple[Image, _Match]] = []
     for match in _matches(image[leads[0]], root, f'{where}: role {leads[0]}'):
         scene = {leads[0]: (match.path,)}
         for role, files in image.items():
@@ -256,7 +257,7 @@ def _wildcard_regex(wildcard: str) -> str:
 def _resolve(
     entry: CatalogEntry, image: Image, match: _Match, root: Path, where: str
 ) -> CatalogEntry:
-    paths = {
+    paths: dict[str, Any] = {
         key: _existing(match.fill(value, f'{where}: {key}'), root, where)
         for key in ('labels', 'aoi')
         if (value := getattr(entry, key)) is not None
@@ -275,7 +276,7 @@ def _existing(path: str, root: Path, where: str) -> str:
     return path
 
 
-def _parse_area(area: object, where: str, number: int) -> tuple | None:
+def _parse_area(area: Any, where: str, number: int) -> tuple | None:
     if area is None:
         return None
     try:

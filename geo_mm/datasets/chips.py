@@ -5,7 +5,7 @@ import hashlib
 import inspect
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Protocol
 
@@ -75,6 +75,11 @@ class ChipDataset:
     objects = False
     """Whether single objects are needed from the labels, not only classes of pixels."""
 
+    # Of mmengine's BaseDataset, beside which the mixin stands.
+    _metainfo: dict
+    data_root: str
+    full_init: Callable[[], None]
+
     def __init__(
         self,
         scenes: str | Mapping | Sequence = (),
@@ -93,12 +98,17 @@ class ChipDataset:
         self.split = split
         self.scene_options = SceneOptions(bands, gsd, nodata)
         self.label_options = LabelOptions.from_cfg(label_cfg)
-        self.chip_size = (chip_size, chip_size) if isinstance(chip_size, int) else tuple(chip_size)
+        sides = (chip_size, chip_size) if isinstance(chip_size, int) else tuple(chip_size)
+        if len(sides) != 2:
+            raise ConfigError(
+                f'chip_size={chip_size}', 'positive numbers of pixels: a side, or (height, width)'
+            )
+        self.chip_size: tuple[int, int] = sides
         if stride is None:
             stride = min(self.chip_size) if kwargs.get('test_mode') else 1
         self.stride = stride
         self.fill = fill
-        if len(self.chip_size) != 2 or min(*self.chip_size, stride) < 1:
+        if min(*self.chip_size, stride) < 1:
             raise ConfigError(
                 f'chip_size={chip_size}, stride={stride}', 'positive numbers of pixels'
             )

@@ -87,10 +87,12 @@ def _places(
         if turn < _ROUNDING:
             # The usual case: rows depend on y only and columns on x only.
             return _index(relative.a * x + relative.c), _index(relative.e * y + relative.f)
-        return tuple(map(_index, relative @ (x, y)))
-    to_dataset = transformer(grid.crs, dataset.crs)
-    map_x, map_y = to_dataset.transform(*np.broadcast_arrays(*(transform @ (x, y))))
-    return tuple(map(_index, ~dataset.transform @ (map_x, map_y)))
+        cols, rows = relative @ (x, y)
+        return _index(cols), _index(rows)
+    xy = np.broadcast_arrays(*(transform @ (x, y)))  # type: ignore[operator]  # Affine takes arrays, too
+    there = transformer(grid.crs, dataset.crs).transform(xy[0], xy[1])
+    cols, rows = ~dataset.transform @ there
+    return _index(cols), _index(rows)
 
 
 def _index(position: np.ndarray) -> np.ndarray:

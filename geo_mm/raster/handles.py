@@ -34,7 +34,7 @@ _REMOTE_OPTIONS = {
 class _Cache(OrderedDict):
     """Datasets of one thread, least recently used first."""
 
-    __hash__ = object.__hash__  # for the WeakSet
+    __hash__ = object.__hash__  # type: ignore[assignment]  # for the WeakSet
 
 
 _lock = threading.Lock()

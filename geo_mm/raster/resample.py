@@ -39,11 +39,11 @@ class Taps(NamedTuple):
     """Source pixels and weights of each output pixel along one axis.
 
     Attributes:
-        index: (n, taps) source pixels.
+        pixel: (n, taps) source pixels.
         weight: (n, taps) weights; each row sums to 1.
     """
 
-    index: np.ndarray
+    pixel: np.ndarray
     weight: np.ndarray
 
     def along(self, array: np.ndarray, axis: int) -> np.ndarray:
@@ -51,12 +51,12 @@ class Taps(NamedTuple):
         weight = self.weight.astype(array.dtype)
         if axis == 0:
             weight = weight[:, :, None]
-        result = array.take(self.index[:, 0], axis)
+        result = array.take(self.pixel[:, 0], axis)
         result *= weight[:, 0]
         part = np.empty_like(result)
-        for tap in range(1, self.index.shape[1]):
+        for tap in range(1, self.pixel.shape[1]):
             # 'clip' only spares numpy a buffer: all indices are inside.
-            array.take(self.index[:, tap], axis, out=part, mode='clip')
+            array.take(self.pixel[:, tap], axis, out=part, mode='clip')
             part *= weight[:, tap]
             result += part
         return result

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
 from numbers import Integral
-from typing import Literal
 
 import numpy as np
 from affine import Affine
@@ -16,7 +15,7 @@ from geo_mm.errors import SceneError
 from geo_mm.raster import handles
 from geo_mm.raster.grid import Grid, Window
 from geo_mm.raster.layers import Layer, common_grid, part_layers, read_part, read_part_valid
-from geo_mm.raster.sources import Source, as_stored, file_stamp
+from geo_mm.raster.sources import NoData, Source, as_stored, file_stamp
 from geo_mm.raster.stack import Files, band_names, other_names, parts_of
 
 
@@ -75,7 +74,7 @@ class Scene:
         *,
         bands: Sequence[int | str] | None = None,
         gsd: float | None = None,
-        nodata: float | Literal['auto'] | None = 'auto',
+        nodata: NoData = 'auto',
         name: str | None = None,
     ) -> 'Scene':
         """Describe a scene. Only metadata is read.
@@ -98,7 +97,7 @@ class Scene:
         """
         parts = parts_of(source, nodata)
         files = [file for part in parts for file in part.files]
-        if nodata not in ('auto', None):
+        if nodata is not None and not isinstance(nodata, str):
             _check_nodata(nodata, files)
         grid = common_grid(min(parts, key=lambda part: _pixel_area(part.first.grid)).files)
         bands_of = [(i, j) for i, part in enumerate(parts) for j in range(len(part.first.indexes))]

@@ -19,6 +19,9 @@ from geo_mm.raster import handles
 from geo_mm.raster.grid import Grid, Window
 from geo_mm.raster.vrt import check_vrt
 
+NoData = float | Literal['auto'] | None
+"""The value that marks pixels without data; 'auto' for what each file declares."""
+
 _NAMELESS = {ColorInterp.undefined, ColorInterp.gray, ColorInterp.palette}
 
 
@@ -56,9 +59,7 @@ class Source:
     role: str = ''
 
     @classmethod
-    def inspect(
-        cls, path: str | os.PathLike, nodata: float | Literal['auto'] | None, role: str = ''
-    ) -> 'Source':
+    def inspect(cls, path: str | os.PathLike, nodata: NoData, role: str = '') -> 'Source':
         """Describe all bands of a file, colour and alpha alike.
 
         Raises:

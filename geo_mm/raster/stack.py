@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from geo_mm.errors import SceneError
-from geo_mm.raster.sources import Source
+from geo_mm.raster.sources import NoData, Source
 
 FilePath = str | os.PathLike
 Files = FilePath | Sequence[FilePath] | Mapping[str, FilePath | Sequence[FilePath]]
@@ -38,7 +38,7 @@ class Part(NamedTuple):
         return self.files[0]
 
 
-def parts_of(source: Files, nodata: object) -> list[Part]:
+def parts_of(source: Files, nodata: NoData) -> list[Part]:
     """Look into all files of a scene.
 
     Args:
@@ -121,7 +121,7 @@ def _role(role: object) -> str:
 
 
 def _inspected(
-    paths: FilePath | Sequence[FilePath], nodata: object, role: str = ''
+    paths: FilePath | Sequence[FilePath], nodata: NoData, role: str = ''
 ) -> tuple[Source, ...]:
     paths = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     if role and not paths:

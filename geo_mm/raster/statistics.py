@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -63,7 +64,10 @@ class BandStatistics:
     @classmethod
     def from_dict(cls, values: dict) -> 'BandStatistics':
         """The inverse of :meth:`to_dict`."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        tuples: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+        }
+        return cls(**tuples)
 
 
 class _Moments:
@@ -118,7 +122,8 @@ class _Sample:
     def __init__(self, bands: int, size: int) -> None:
         self._rng = np.random.default_rng(0)
         self._size = size
-        self._keys, self.pixels = np.empty(0), np.empty((bands, 0))
+        self._keys: np.ndarray = np.empty(0)
+        self.pixels: np.ndarray = np.empty((bands, 0))
         self._limit = 1.0
 
     def add(self, pixels: np.ndarray) -> None:

@@ -12,7 +12,7 @@ EDGES = st.tuples(st.floats(0, 9), st.floats(0.05, 4), st.integers(1, 12)).map(
 
 def test_area_weights():
     taps = area_taps(np.array([0.5, 2.25, 4.0]), 0, 4)
-    assert taps.index.tolist() == [[0, 1, 2], [2, 3, 3]]
+    assert taps.pixel.tolist() == [[0, 1, 2], [2, 3, 3]]
     np.testing.assert_allclose(taps.weight * 1.75, [[0.5, 1, 0.25], [0.75, 1, 0]])
 
 
@@ -25,7 +25,7 @@ def test_linear_weights_and_constant_border():
 @given(EDGES)
 def test_weights_sum_to_one_and_stay_inside(edges):
     for taps in (area_taps(edges, 0, 40), linear_taps(edges, 0, 40)):
-        assert taps.index.min() >= 0 and taps.index.max() < 40
+        assert taps.pixel.min() >= 0 and taps.pixel.max() < 40
         sums = taps.weight.sum(axis=1)
         assert (np.isclose(sums, 1) | (np.diff(edges) == 0)).all()
 
