@@ -9,13 +9,11 @@ from pathlib import Path
 import numpy as np
 import rasterio
 import shapely
-from pyproj.exceptions import ProjError
 
 from geo_mm.formats.file_records import FileRecord, file_sha256
 from geo_mm.formats.provenance import Provenance
 from geo_mm.inputspec import InputSpec
 from geo_mm.raster import Grid
-from geo_mm.raster.projection import LONLAT, moved
 
 STAC_VERSION = '1.1.0'
 
@@ -45,8 +43,6 @@ _MEDIA_TYPES = {
 }
 _ROLES = {'.png': 'overview', '.json': 'metadata', '.qml': 'metadata', '.xml': 'metadata'}
 
-_PARTS = 16  # pieces of each edge of a footprint, which is curved in degrees
-
 
 def stac_item(files: Sequence[Path], provenance: Provenance, grid: Grid, name: str) -> dict:
     """Describe the files of a result as one STAC item.
@@ -64,7 +60,9 @@ def stac_item(files: Sequence[Path], provenance: Provenance, grid: Grid, name: s
     Returns:
         The item, plain data.
     """
-    footprint = _footprint(grid)
+    footprint = grid.lonlat_footprint()
+    if footprint is not None:
+        footprint = shapely.transform(footprint, lambda lonlat: lonlat.round(7))
     item = {
         'type': 'Feature',
         'stac_version': STAC_VERSION,
@@ -97,22 +95,6 @@ def write_stac_item(
     path = Path(folder) / f'{name}.stac.json'
     path.write_text(json.dumps(stac_item(files, provenance, grid, name), indent=2) + '\n')
     return path
-
-
-def _footprint(grid: Grid) -> shapely.Polygon | None:
-    """Outline in longitude and latitude; None without a place on Earth."""
-    if grid.crs is None:
-        return None
-    steps = np.linspace(0, 1, _PARTS + 1)[:-1]
-    x = np.concatenate([0 * steps, steps, 0 * steps + 1, 1 - steps]) * grid.width
-    y = np.concatenate([steps, 0 * steps + 1, 1 - steps, 0 * steps]) * grid.height
-    try:
-        lonlat = moved(np.column_stack(grid.transform @ (x, y)), grid.crs, LONLAT)
-    except ProjError:
-        return None
-    if not np.isfinite(lonlat).all():
-        return None
-    return shapely.Polygon(lonlat.round(7))
 
 
 def _projection(grid: Grid) -> dict:

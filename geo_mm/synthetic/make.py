@@ -1,12 +1,13 @@
 """Write a whole run of synthetic scenes with their catalog."""
 
 import csv
+import io
 import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
 
-from geo_mm.errors import OutputError
+from geo_mm.paths import make_folder, write_text
 from geo_mm.synthetic.scene import SyntheticScene, windows, write_scene
 
 logger = logging.getLogger(__name__)
@@ -64,13 +65,8 @@ def make_town(
             f'got scenes={scenes}, size={size}, gsd={gsd}, seed={seed}'
         )
     folder = Path(folder)
-    try:
-        for name in ('images', 'labels'):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f'cannot create the folder {folder}: {error}', fix='choose a writable folder'
-        ) from error
+    for name in ('images', 'labels'):
+        make_folder(folder / name)
     total, done = scenes * len(windows(width, height)), 0
     rows = []
     for index, split in enumerate(splits(scenes)):
@@ -92,13 +88,8 @@ def make_town(
 
 
 def _write_catalog(path: Path, rows: list[dict[str, str]]) -> Path:
-    try:
-        with path.open('w', newline='', encoding='utf-8') as file:
-            writer = csv.DictWriter(file, ('image', 'labels', 'split'), lineterminator='\n')
-            writer.writeheader()
-            writer.writerows(rows)
-    except OSError as error:
-        raise OutputError(
-            f'cannot write {path}: {error}', fix='choose a writable folder'
-        ) from error
-    return path
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ('image', 'labels', 'split'), lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(rows)
+    return write_text(path, text.getvalue())

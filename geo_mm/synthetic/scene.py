@@ -13,7 +13,7 @@ from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 from shapely import Polygon
 
-from geo_mm.errors import OutputError
+from geo_mm.paths import atomic_write, reported
 from geo_mm.raster.grid import Grid, Window
 from geo_mm.synthetic.materials import BANDS
 from geo_mm.synthetic.radiometry import Sensor, Sun
@@ -174,16 +174,10 @@ def write_scene(
     Raises:
         OutputError: If a file cannot be written.
     """
-    try:
-        _write_image(scene, image, tick)
-        if labels.exists():
-            labels.unlink()
-        scene.labels().to_file(labels, layer='labels', driver='GPKG', engine='pyogrio')
-    except (OSError, rasterio.errors.RasterioError, RuntimeError) as error:
-        raise OutputError(
-            f'cannot write the synthetic scene {image}: {error}',
-            fix='check that the folder is writable and the disk is not full',
-        ) from error
+    with reported(image, also=(rasterio.errors.RasterioError,)), atomic_write(image) as partial:
+        _write_image(scene, partial, tick)
+    with reported(labels, also=(RuntimeError,)), atomic_write(labels) as partial:
+        scene.labels().to_file(partial, layer='labels', driver='GPKG', engine='pyogrio')
 
 
 def _write_image(scene: SyntheticScene, path: Path, tick: Callable[[], None] | None) -> None:
@@ -195,23 +189,18 @@ def _write_image(scene: SyntheticScene, path: Path, tick: Callable[[], None] | N
         'predictor': 2, 'photometric': 'rgb', 'BIGTIFF': 'IF_SAFER',
         'num_threads': 2,
     }  # fmt: skip
-    partial = path.with_name(f'.{path.stem}.partial.tif')
-    try:
-        with rasterio.open(partial, 'w', **profile) as file:
-            file.colorinterp = (
-                ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.nir,
-            )  # fmt: skip
-            file.descriptions = BANDS
-            file.update_tags(
-                software='geo_mm.synthetic',
-                units='reflectance x 10000',
-                sun_azimuth=f'{np.degrees(scene.sun.azimuth):.1f}',
-                sun_elevation=f'{np.degrees(scene.sun.elevation):.1f}',
-            )
-            for window, numbers in scene.read():
-                file.write(numbers, window=rasterio.windows.Window(*window))
-                if tick:
-                    tick()
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with rasterio.open(path, 'w', **profile) as file:
+        file.colorinterp = (
+            ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.nir,
+        )  # fmt: skip
+        file.descriptions = BANDS
+        file.update_tags(
+            software='geo_mm.synthetic',
+            units='reflectance x 10000',
+            sun_azimuth=f'{np.degrees(scene.sun.azimuth):.1f}',
+            sun_elevation=f'{np.degrees(scene.sun.elevation):.1f}',
+        )
+        for window, numbers in scene.read():
+            file.write(numbers, window=rasterio.windows.Window(*window))
+            if tick:
+                tick()

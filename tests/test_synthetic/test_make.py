@@ -108,7 +108,7 @@ def test_senseless_arguments_are_refused(tmp_path, wrong):
 
 def test_a_file_in_the_way_is_one_clear_error(tmp_path):
     (tmp_path / 'town').write_text('')
-    with pytest.raises(OutputError, match='cannot create the folder'):
+    with pytest.raises(OutputError, match='images: cannot be written'):
         make_town(tmp_path / 'town', scenes=1, size=16)
 
 
@@ -127,5 +127,5 @@ def test_command_line_reports_mistakes_without_a_traceback(tmp_path):
     (tmp_path / 'town').write_text('')
     result = command_line(str(tmp_path / 'town'), '--scenes', '1', '--size', '16')
     assert result.returncode == 2
-    assert 'error: cannot create the folder' in result.stderr
+    assert 'images: cannot be written: Not a directory' in result.stderr
     assert 'Traceback' not in result.stderr
