@@ -1,5 +1,6 @@
 """The classes of a model or data set: names, colours, background, ignore value."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,6 +8,9 @@ from dataclasses import dataclass
 from geo_mm.errors import ConfigError
 
 Colour = tuple[int, int, int]
+
+# XML, in which styles are written, cannot hold them.
+_CONTROL = re.compile(r'[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]')
 
 IGNORE = 255
 """Class index of pixels without a class: masked, unlabelled or without data."""
@@ -150,6 +154,12 @@ def _check_names(names: Sequence) -> None:
     for name in names:
         if not isinstance(name, str) or not name:
             raise ConfigError(f'{name!r} as the name of a class', 'a text that is not empty')
+        if _CONTROL.search(name):
+            raise ConfigError(
+                f'{name!r} as the name of a class',
+                'letters, figures, signs and spaces',
+                'remove tabs, line breaks and other control characters',
+            )
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise ConfigError(

@@ -67,6 +67,10 @@ def report_errors() -> Iterator[None]:
     Wraps the ``main`` of every tool. Other exceptions are bugs of ours and
     keep their traceback.
     """
+    # Names of files that are no UTF-8 can be printed at all.
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):  # a stand-in for the terminal
+            stream.reconfigure(errors='backslashreplace')
     try:
         yield
     except GeoMMError as error:
@@ -80,4 +84,6 @@ def report_errors() -> Iterator[None]:
 def _message(error: GeoMMError) -> str:
     """The user's message alone, without the traceback that a DataLoader worker
     sends along."""
-    return re.split(r'^geo_mm\.errors\.\w+: ', str(error), flags=re.MULTILINE)[-1].rstrip()
+    text = re.split(r'^geo_mm\.errors\.\w+: ', str(error), flags=re.MULTILINE)[-1].rstrip()
+    # Names in files of others could move the cursor and write over the message.
+    return re.sub(r'[\x00-\x09\x0b-\x1f\x7f-\x9f]', lambda sign: repr(sign[0])[1:-1], text)

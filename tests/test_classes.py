@@ -79,6 +79,17 @@ def test_what_does_not_fit_is_refused(arguments, message):
         ClassSet(*arguments)
 
 
+@pytest.mark.parametrize('name', ['a\x00', 'a\tb', '\x1b[2J', 'a\x85', '\udcff'])
+def test_control_characters_are_refused(name):
+    with pytest.raises(ConfigError, match='control characters'):
+        ClassSet(('road', name))
+
+
+def test_any_writing_is_accepted():
+    names = ('道路', 'مسکونی\u200cنشین', 'a\xa0b', 'ñ', '🌳')
+    assert ClassSet(names).names == names
+
+
 def test_an_unknown_class_is_named():
     with pytest.raises(ConfigError, match=r"no class 'road'\n  expected: one of soil, tree, water"):
         LAND.index('road')

@@ -38,6 +38,12 @@ def test_interrupting_is_no_error(capsys):
     assert capsys.readouterr().err == 'interrupted\n'
 
 
+def test_control_characters_in_names_do_not_reach_the_terminal(capsys):
+    with pytest.raises(SystemExit), report_errors():
+        raise ConfigError('\x1b[2Ja\r.tif: wrong', fix='mend it')
+    assert capsys.readouterr().err == 'error: \\x1b[2Ja\\r.tif: wrong\n  to do: mend it\n'
+
+
 class Broken(Dataset):
     """Fails as chips do: with an error of ours that has a cause."""
 

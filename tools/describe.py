@@ -29,15 +29,15 @@ def main() -> None:
     if args.json:
         print(provenance.to_json())
         return
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
     for title, lines in (
         (args.output, what_it_is(Path(args.output), provenance)),
         ('made by', how_it_was_made(provenance)),
         ('make it again', [provenance.rerun or 'made from Python: no command is known']),
     ):
-        console.print(title, style='bold', markup=False)
+        console.print(title, style='bold')
         for line in lines:
-            console.print(f'  {line}', markup=False)
+            console.print(f'  {line}')
 
 
 def what_it_is(path: Path, provenance: Provenance) -> Iterator[str]:

@@ -11,6 +11,7 @@ such as 'out/*.gpkg' evaluate several scenes, paired by file name.
 
 import argparse
 import logging
+import sys
 
 from geo_mm.errors import LabelError, report_errors
 
@@ -89,11 +90,9 @@ def main(argv: list[str] | None = None) -> None:
         images = backdrops(args, result)
     show(result)
     if args.out:
-        from rich.console import Console
-
         title = f'{args.pred} against {args.truth}'
         for path in write_report(result, args.out, title=title, images=images):
-            Console().print(f'  {path}', highlight=False, soft_wrap=True)
+            print(f'  {path}')
 
 
 def evaluate_rasters(args: argparse.Namespace, pairs: list):
@@ -200,9 +199,7 @@ def backdrops(args: argparse.Namespace, result) -> dict | None:
 
 
 def started(name: str) -> None:
-    from rich.console import Console
-
-    Console(stderr=True).print(f'{name} ...', highlight=False)
+    print(f'{name} ...', file=sys.stderr)
 
 
 if __name__ == '__main__':

@@ -255,7 +255,7 @@ def predict_with_progress(predictor, scene, args: argparse.Namespace, quiet: boo
     )
 
     columns = (
-        TextColumn('{task.description}'),
+        TextColumn('{task.description}', markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn('tiles'),
@@ -264,7 +264,8 @@ def predict_with_progress(predictor, scene, args: argparse.Namespace, quiet: boo
         TextColumn('left'),
         TimeRemainingColumn(),
     )
-    console = Console()
+    # Names of files and classes may hold [brackets] and :colons:.
+    console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
     with Progress(*columns, console=console, disable=quiet) as bar, shown(console, quiet):
         first = scene.source if isinstance(scene.source, str) else scene.source[0]
         task = bar.add_task(Path(first).name, total=None, rate='')
@@ -287,9 +288,9 @@ def predict_with_progress(predictor, scene, args: argparse.Namespace, quiet: boo
         return
     unit = 'pixels' if predictor.spec.task == 'pixels' else 'objects'
     counts = ', '.join(f'{name} {count:,}' for name, count in result.counts.items())
-    console.print(f'  {unit}: {counts}', highlight=False, soft_wrap=True)
+    console.print(f'  {unit}: {counts}')
     for path in result.files:
-        console.print(f'  {path}', highlight=False, soft_wrap=True)
+        console.print(f'  {path}')
 
 
 if __name__ == '__main__':

@@ -66,24 +66,21 @@ def main() -> None:
 
 def test_scenes(dataset, args: argparse.Namespace, config) -> None:
     """Predicts and scores the scenes that the chips come from."""
-    from rich.console import Console
-
     from geo_mm.evaluation.report import write_report
     from geo_mm.evaluation.terminal import show
     from geo_mm.inference import Predictor
     from geo_mm.inference.scene_scores import score_scenes
 
-    console = Console(highlight=False, soft_wrap=True)
     # Average precision needs the objects of low confidence, too.
     kept = {'score': 0.0} if config.default_scope == 'mmdet' else {}
     predictor = Predictor(args.checkpoint, config, **kept)
     result = score_scenes(
-        dataset, predictor, args.scenes, progress=lambda name: console.print(f'{name} ...')
+        dataset, predictor, args.scenes, progress=lambda name: print(f'{name} ...')
     )
     show(result)
     title = f'{args.checkpoint} on the test scenes of {args.config}'
     for path in write_report(result, os.path.join(args.scenes, 'evaluation'), title=title):
-        console.print(f'  {path}')
+        print(f'  {path}')
 
 
 if __name__ == '__main__':

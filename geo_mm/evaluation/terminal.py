@@ -11,7 +11,9 @@ from geo_mm.evaluation.tables import object_tables, pixel_tables, settings_lines
 
 def show(result: ObjectEvaluation | PixelEvaluation) -> None:
     """Shows the tables, and how the numbers are meant."""
-    console = Console()
+    # Names of classes and files may hold [brackets] and :colons:.
+    plain = {'markup': False, 'emoji': False, 'highlight': False}
+    console = Console(**plain)
     tables = pixel_tables if isinstance(result, PixelEvaluation) else object_tables
     for table in tables(result):
         shown = Table(title=table.title, title_justify='left', box=box.SIMPLE_HEAD)
@@ -22,7 +24,7 @@ def show(result: ObjectEvaluation | PixelEvaluation) -> None:
                 shown.add_section()
             shown.add_row(*row)
         # A narrow terminal may wrap lines, but numbers are never cut.
-        wide = Console(width=max(console.width, Console(width=1000).measure(shown).maximum))
-        wide.print(shown, highlight=False)
+        widest = Console(**plain, width=1000).measure(shown).maximum
+        Console(**plain, width=max(console.width, widest)).print(shown)
     for line in settings_lines(result):
-        console.print(line, highlight=False, markup=False)
+        console.print(line)

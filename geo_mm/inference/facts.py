@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmengine.fileio import get_local_path
 
 import geo_mm
+from geo_mm.errors import SetupError
 from geo_mm.formats.file_records import FileRecord, file_records
 from geo_mm.formats.provenance import Provenance
 from geo_mm.inference.limits import most_objects
@@ -76,8 +77,16 @@ def run_notes() -> dict:
     https://reproducible-builds.org/specs/source-date-epoch/ has it.
     """
     epoch = os.environ.get('SOURCE_DATE_EPOCH')
-    time = datetime.datetime.now().timestamp() if epoch is None else int(epoch)
-    now = datetime.datetime.fromtimestamp(time, datetime.timezone.utc)
+    utc = datetime.timezone.utc
+    try:
+        now = datetime.datetime.now(utc)
+        now = now if epoch is None else datetime.datetime.fromtimestamp(int(epoch), utc)
+    except (ValueError, OverflowError, OSError) as error:
+        raise SetupError(
+            f'the environment variable SOURCE_DATE_EPOCH is {epoch!r}',
+            'seconds since 1970, such as 1700000000',
+            'unset it, or set it to a time',
+        ) from error
     return {'time': now.isoformat(timespec='seconds'), **how_called()}
 
 

@@ -1,6 +1,7 @@
 """One raster file: what it says about itself, and its pixels with their mask."""
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -66,6 +67,7 @@ class Source:
             SceneError: If it is missing, unreadable or not georeferenced by a transform.
         """
         path = absolute(path)
+        check_name(path)
         try:
             with handles.open_quietly(path) as dataset:
                 _check(_label(path, role), dataset)
@@ -228,6 +230,18 @@ def _read_bands(
     if shape is None:
         return dataset.read(indexes, **where)
     return dataset.read(indexes, out_shape=(len(indexes), *shape), **where)
+
+
+def check_name(path: str) -> None:
+    """Refuse a name that no library can be given.
+
+    Raises:
+        SceneError: If it is not UTF-8, or holds a NUL.
+    """
+    if not path.isprintable() and re.search(r'[\x00\ud800-\udfff]', path):
+        raise SceneError(
+            f'{path!r}: a name that is not UTF-8', 'a name of letters', 'rename the file or folder'
+        )
 
 
 def _check(path: str, dataset: rasterio.DatasetReader) -> None:

@@ -54,6 +54,18 @@ def test_objects(layers, tmp_path):
         assert path.stat().st_size > 1000
 
 
+def test_names_with_brackets_are_not_markup(tmp_path):
+    boxes = [shapely.box(x, 0, x + 10, 10) for x in (0, 20)]
+    frame = gpd.GeoDataFrame({'class': ['[/red]', '[b] :car:']}, geometry=boxes, crs='EPSG:32617')
+    folder = tmp_path / '[in]'
+    folder.mkdir()
+    files = [write_layer(frame.assign(score=0.9), folder / name) for name in ('a.gpkg', 'b.gpkg')]
+    run = evaluate(*files, '-o', tmp_path / '[out]')
+    assert run.returncode == 0, run.stderr
+    assert '[/red] ' in run.stdout and '[b] :car:' in run.stdout
+    assert f'  {tmp_path}/[out]/report.html' in run.stdout
+
+
 def test_objects_on_an_image(layers, tmp_path):
     image = write_raster(tmp_path / 'image.tif', np.ones((3, 50, 60), np.uint8))
     run = evaluate(*layers, '-o', tmp_path / 'out', '--image', image)

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import geopandas as gpd
 import numpy as np
@@ -12,6 +13,7 @@ import rasterio
 import shapely
 import torch
 
+from geo_mm.classes import ClassSet
 from geo_mm.engine.launch import build_model, load_config
 from geo_mm.synthetic import make_town
 from tests.data.chips import CONFIGS, run_tool
@@ -88,11 +90,45 @@ def test_scenes_of_one_name_from_several_folders(tmp_path, predict):
         assert_predicted(tmp_path / 'out' / f'{scene.parent.name}_rgb.tif', scene)
 
 
-def test_scenes_that_cannot_be_told_apart_are_not_overwritten(tmp_path, predict, capsys):
+def test_scenes_that_cannot_be_told_apart_are_refused_before_any_is_predicted(
+    tmp_path, predict, capsys
+):
     scenes = [write_scene(tmp_path / f / 'x' / 's.tif', n) for n, f in enumerate('ab')]
     assert predict(*scenes, '-o', tmp_path / 'out') == 2
-    assert_predicted(tmp_path / 'out' / 'x_s.tif', scenes[0])
-    assert f'1 of 2 scenes failed: {scenes[1]}' in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()
+    assert 'would both be called x_s' in capsys.readouterr().err
+
+
+def test_names_with_brackets_and_colons_are_not_markup(tmp_path, capsys):
+    classes = ['[red]low', 'high[/bold] :smile:']
+    files = pixel_files(
+        tmp_path / 'model', replace(SPEC, classes=ClassSet(classes)), [[0.0], [1.0]]
+    )
+    scenes = [
+        write_scene(tmp_path / '[in]' / f'{name}[bold].tif', n) for n, name in enumerate('ab')
+    ]
+    out = tmp_path / '[bold]out'
+    run_tool('predict.py', files[1], *scenes, '-o', out, '--device', 'cpu', '--tile', '64')
+    printed = capsys.readouterr().out
+    for scene in scenes:
+        assert_predicted(out / scene.name, scene)
+        assert f'  {out / scene.name}\n' in printed
+    assert printed.count('[red]low ') == printed.count('high[/bold] :smile: ') == 2
+
+
+def test_an_epoch_that_is_no_number(tmp_path, predict, capsys, monkeypatch):
+    monkeypatch.setenv('SOURCE_DATE_EPOCH', 'abc')
+    assert predict(write_scene(tmp_path / 'in' / 'a.tif'), '-o', tmp_path / 'out') == 2
+    assert "SOURCE_DATE_EPOCH is 'abc'" in capsys.readouterr().err
+
+
+def test_a_scene_whose_name_is_not_utf8(tmp_path, predict, capsys):
+    scene = write_scene(tmp_path / 'in' / 'a.tif')
+    odd = os.fsdecode(os.fsencode(tmp_path / 'in') + b'/b\xff.tif')
+    os.rename(write_scene(tmp_path / 'in' / 'b.tif'), odd)
+    assert predict(scene, odd, '-o', tmp_path / 'out') == 2
+    assert_predicted(tmp_path / 'out' / 'a.tif', scene)
+    assert 'a name that is not UTF-8' in capsys.readouterr().err
 
 
 def test_files_of_one_scene(tmp_path):
