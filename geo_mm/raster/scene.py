@@ -1,10 +1,9 @@
 """A scene: one georeferenced image, from one file or several."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
-from numbers import Integral
 
 import numpy as np
 from affine import Affine
@@ -16,7 +15,7 @@ from geo_mm.raster import handles
 from geo_mm.raster.grid import Grid, Window
 from geo_mm.raster.layers import Layer, common_grid, part_layers, read_part, read_part_valid
 from geo_mm.raster.sources import NoData, Source, as_stored, file_stamp
-from geo_mm.raster.stack import Files, band_names, other_names, parts_of
+from geo_mm.raster.stack import Files, band_names, find_bands, other_names, parts_of
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ class Scene:
                 (n, file, j) for n, (i, j) in enumerate(bands_of) for file in parts[i].files
             )
             where = ', '.join(file.path for file in files)
-            wanted = _find_bands(bands, names, others, where)
+            wanted = find_bands(bands, names, others, where)
         layers: list[Layer] = []
         for i, part in enumerate(parts):
             own = [(k, bands_of[n][1]) for k, n in enumerate(wanted) if bands_of[n][0] == i]
@@ -245,7 +244,7 @@ class Scene:
         Raises:
             SceneError: If there is no such band.
         """
-        wanted = _find_bands(bands, self.band_names, self._other_names(), self.name)
+        wanted = find_bands(bands, self.band_names, self._other_names(), self.name)
         layers = []
         for source, own, x, y in self._layers:
             chosen = [(k, own.index(n)) for k, n in enumerate(wanted) if n in own]
@@ -393,27 +392,3 @@ def _check_nodata(nodata: float, files: Sequence[Source]) -> None:
 def _pixel_area(grid: Grid) -> float:
     # Rounded, so that of grids equal but for rounding the first is taken.
     return float(f'{abs(grid.transform.determinant):.6g}')
-
-
-def _find_bands(
-    bands: Sequence[int | str], names: Sequence[str], others: Mapping[str, int], where: str
-) -> list[int]:
-    """0-based positions of bands given by number or name, or by another of their names."""
-    if isinstance(bands, (str, Integral)):
-        bands = [bands]
-    known = {**others, **{name.lower(): position for position, name in enumerate(names)}}
-    found = []
-    for band in bands:
-        if isinstance(band, Integral) and 1 <= band <= len(names):
-            found.append(int(band) - 1)
-        elif isinstance(band, str) and band.lower() in known:
-            found.append(known[band.lower()])
-        else:
-            raise SceneError(
-                f'{where}: no band {band!r}',
-                f'1 to {len(names)}, or one of: {", ".join(names)}',
-                'give band numbers (from 1) or these names',
-            )
-    if not found:
-        raise SceneError(f'{where}: no bands chosen', f'some of: {", ".join(names)}')
-    return found

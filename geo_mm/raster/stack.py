@@ -10,6 +10,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral
 from typing import NamedTuple
 
 from geo_mm.errors import SceneError
@@ -109,6 +110,40 @@ def other_names(bands: Iterable[tuple[int, Source, int]]) -> dict[str, int]:
             for text in (name, f'{file.stem}:{name}', f'{file.folder}/{file.stem}:{name}'):
                 found.setdefault(text.lower(), set()).add(position)
     return {name: positions.pop() for name, positions in found.items() if len(positions) == 1}
+
+
+def find_bands(
+    bands: Sequence[int | str], names: Sequence[str], others: Mapping[str, int], where: str
+) -> list[int]:
+    """Positions, from 0, of the bands that a user asks for.
+
+    Args:
+        bands: Numbers from 1 or names, without regard to case.
+        names: Names of the bands.
+        others: Further names, see :func:`other_names`.
+        where: The scene, for messages.
+
+    Raises:
+        SceneError: If there is no such band, or none is asked for.
+    """
+    if isinstance(bands, (str, Integral)):
+        bands = [bands]
+    known = {**others, **{name.lower(): position for position, name in enumerate(names)}}
+    found = []
+    for band in bands:
+        if isinstance(band, Integral) and 1 <= band <= len(names):
+            found.append(int(band) - 1)
+        elif isinstance(band, str) and band.lower() in known:
+            found.append(known[band.lower()])
+        else:
+            raise SceneError(
+                f'{where}: no band {band!r}',
+                f'1 to {len(names)}, or one of: {", ".join(names)}',
+                'give band numbers (from 1) or these names',
+            )
+    if not found:
+        raise SceneError(f'{where}: no bands chosen', f'some of: {", ".join(names)}')
+    return found
 
 
 def _role(role: object) -> str:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from affine import Affine
 
+from geo_mm.classes import ClassSet
 from geo_mm.datasets import GeoDetDataset, chip_datasets
 from geo_mm.errors import CatalogError, ConfigError, GeoMMError, LabelError
 from geo_mm.raster import Scene
@@ -212,3 +213,22 @@ def test_opening_many_scenes_tells_how_far_it_is(scene, monkeypatch, capsys):
         with fresh_mmengine():
             build_dataset('det', [scene, scene, scene])
         assert ('opened 2 of 3 scenes' in capsys.readouterr().out) == told
+
+
+def test_a_dataset_knows_its_classes(scene, tmp_path):
+    assert build_dataset('det', [scene]).classes == ClassSet('building')
+    colours = [(1, 2, 3), (4, 5, 6)]
+    names = ('background', 'building')
+    dataset = build_dataset('seg', [scene], metainfo=dict(classes=names, palette=colours))
+    assert dataset.classes == ClassSet(names, tuple(colours), 'background')
+    (tmp_path / 'classes.txt').write_text('background\nbuilding\n')
+    listed = build_dataset('seg', [scene], metainfo=dict(classes=str(tmp_path / 'classes.txt')))
+    assert listed.classes == ClassSet(names, background='background')
+    assert listed.metainfo['palette'] == [list(colour) for colour in listed.classes.colours]
+
+
+def test_as_many_colours_as_classes(scene):
+    with pytest.raises(ConfigError, match=r'(?s)1 colours for the 2 classes.*`palette`'):
+        build_dataset(
+            'seg', [scene], metainfo=dict(classes=('background', 'b'), palette=[(1, 2, 3)])
+        )
