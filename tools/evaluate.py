@@ -75,10 +75,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     logging.basicConfig(format='%(levelname)s: %(message)s', level=logging.WARNING)
-    from geo_mm.evaluation.area_of_interest import is_raster
+    from geo_mm.evaluation.area import is_raster
     from geo_mm.evaluation.report import write_report
-    from geo_mm.evaluation.scene_pairs import pair_scenes
-    from geo_mm.evaluation.terminal import show
+    from geo_mm.evaluation.scenes import pair_scenes
+    from geo_mm.evaluation.tables import show
 
     pairs = pair_scenes(args.pred, args.truth)
     rasters = [is_raster(pred) for _, pred, _ in pairs]
@@ -97,7 +97,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def evaluate_rasters(args: argparse.Namespace, pairs: list):
     from geo_mm.evaluation import PixelSettings, evaluate_pixels
-    from geo_mm.evaluation.class_names import parse_class_names
+    from geo_mm.evaluation.records import parse_class_names
 
     settings = PixelSettings(
         class_names=parse_class_names(args.classes) if args.classes else None,
@@ -147,7 +147,7 @@ def warn_of_windows(pairs: list) -> None:
 
 
 def refuse_rasters(pairs: list) -> None:
-    from geo_mm.evaluation.area_of_interest import is_raster
+    from geo_mm.evaluation.area import is_raster
 
     for _, *paths in pairs:
         for path in paths:
@@ -179,9 +179,9 @@ def backdrops(args: argparse.Namespace, result) -> dict | None:
     """The scenes to draw the maps on, as far as they were scored."""
     if not args.image or not args.out:
         return None
-    from geo_mm.evaluation.area_of_interest import window_of
-    from geo_mm.evaluation.pictures import Backdrop
-    from geo_mm.evaluation.scene_pairs import pair_scenes
+    from geo_mm.evaluation.area import window_of
+    from geo_mm.evaluation.maps import Backdrop
+    from geo_mm.evaluation.scenes import pair_scenes
     from geo_mm.raster import Scene
     from geo_mm.visualization.rgb import to_rgb
 

@@ -67,7 +67,7 @@ def main() -> None:
 def test_scenes(dataset, args: argparse.Namespace, config) -> None:
     """Predicts and scores the scenes that the chips come from."""
     from geo_mm.evaluation.report import write_report
-    from geo_mm.evaluation.terminal import show
+    from geo_mm.evaluation.tables import show
     from geo_mm.inference import Predictor
     from geo_mm.inference.scene_scores import score_scenes
 

@@ -1,6 +1,7 @@
-"""Evaluation in map space: results as users keep them against the truth.
+"""Evaluation in map space: results as users keep them against the ground truth.
 
-Imports neither torch nor mm*, so the results of any program can be evaluated.
+Imports neither torch nor mm*, so the results of any program can be evaluated;
+only :mod:`geo_mm.evaluation.metric` does, which configs name.
 """
 
 from geo_mm.evaluation.confusion import Confusion

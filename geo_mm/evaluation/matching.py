@@ -1,65 +1,45 @@
-"""Which predicted object is which true one."""
+"""Which predicted object is which true one, one to one, in map space."""
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import shapely
-from shapely import STRtree
 
-_CHUNK = 4096  # predictions whose neighbours are looked up at once
+from geo_mm.detections import Detections
+from geo_mm.detections.box_index import BoxPairs, areas_of
+
+COCO_IOUS = np.linspace(0.5, 0.95, 10)
 _BOX_TOLERANCE = 1e-12  # share of its bounding box that a box may lack, for rounding
 
 
-@dataclass(frozen=True, eq=False)
-class ObjectSet:
-    """The objects of one scene, predicted or true.
+@dataclass(frozen=True)
+class SizeRange:
+    """Ground areas of ``low`` m2 up to, but without, ``high`` m2."""
 
-    Attributes:
-        geometries: (N,) valid Polygons or MultiPolygons in one planar CRS.
-        labels: (N,) int64 class indices.
-        areas: (N,) float64 ground area in m2, which decides about size classes.
-        scores: (N,) float64 confidence, or None if there is none.
-        crowd: (N,) bool, True for areas that are neither object nor background:
-            what is predicted in them is not counted. Truth only.
-        inside: (N,) bool, False for objects outside the area of interest.
-        fids: (N,) int64 feature ids in the source.
-    """
+    low: float = 0.0
+    high: float = np.inf
 
-    geometries: np.ndarray
-    labels: np.ndarray
-    areas: np.ndarray
-    scores: np.ndarray | None
-    crowd: np.ndarray
-    inside: np.ndarray
-    fids: np.ndarray
+    def holds(self, areas: np.ndarray) -> np.ndarray:
+        return (areas >= self.low) & (areas < self.high)
 
-    def __len__(self) -> int:
-        return len(self.labels)
 
-    def ranked(self) -> 'ObjectSet':
-        """The objects by falling score, then by falling area, then by coordinates.
-
-        It does not depend on the order of the input (COCO keeps that of the
-        file where scores are equal).
-        """
-        bounds = shapely.bounds(self.geometries).reshape(-1, 4)
-        keys = [*bounds.T[::-1], -self.areas]
-        if self.scores is not None:
-            keys.append(-self.scores)
-        order = np.lexsort(keys)
-        columns = {name: None if v is None else v[order] for name, v in vars(self).items()}
-        return ObjectSet(**columns)
+def size_ranges(limits: Sequence[float]) -> tuple[SizeRange, ...]:
+    """The size classes between limits: 50, 200 gives 0-50, 50-200, from 200."""
+    edges = [0.0, *sorted(limits), np.inf]
+    return tuple(SizeRange(*edge) for edge in itertools.pairwise(edges))
 
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Predictions and truths of the same class that overlap.
+    """Predictions and true objects of the same class that overlap.
 
     Attributes:
         pred: (P,) index of the prediction.
-        truth: (P,) index of the truth.
+        truth: (P,) index of the true object.
         iou: (P,) intersection over union; over the area of the prediction
-            where the truth is a crowd.
+            where the true object is a crowd.
     """
 
     pred: np.ndarray
@@ -67,91 +47,150 @@ class Pairs:
     iou: np.ndarray
 
 
-def overlapping_pairs(pred: ObjectSet, truth: ObjectSet, least: float) -> Pairs:
+@dataclass(frozen=True, eq=False)
+class SceneMatches:
+    """How the objects of one scene and one size range were matched.
+
+    Row 0 of the (T, N) arrays belongs to the chosen IoU, the others to COCO's
+    ten if those are wanted.
+
+    Attributes:
+        pred: Predicted objects, ranked.
+        truth: True objects, ranked.
+        counted: (T, N) bool, predictions that count as true or false positive.
+        matched: (T, N) int64 true object of each prediction, or -1.
+        duplicate: (N,) bool, at the chosen IoU.
+        iou: (N,) overlap with the true object matched at the chosen IoU, else 0.
+        truth_counted: (M,) bool.
+    """
+
+    pred: Detections
+    truth: Detections
+    counted: np.ndarray
+    matched: np.ndarray
+    duplicate: np.ndarray
+    iou: np.ndarray
+    truth_counted: np.ndarray
+
+
+def match_scene(
+    pred: Detections, truth: Detections, thresholds: np.ndarray, ranges: Sequence[SizeRange]
+) -> list[SceneMatches]:
+    """Match the objects of one scene, for every size range.
+
+    What counts follows COCO's area ranges, and the area of interest works in
+    the same way: true objects outside of either are ignored but may still be
+    matched; a prediction matched to an ignored true object is ignored, and an
+    unmatched one is a false positive only if it lies inside itself. An object
+    that straddles a limit is therefore never both a false negative and a false
+    positive.
+
+    Args:
+        pred: Predicted objects with outlines in one planar CRS, and in their
+            data ``area_m2``, the ground area, which decides about size
+            classes, and ``inside``, false outside the area of interest.
+        truth: True objects likewise; also ``crowd``, true for areas that are
+            neither object nor background: what is predicted there is not counted.
+        thresholds: (T,) IoUs, the chosen one first.
+        ranges: Size ranges, one result for each.
+    """
+    pred, truth = _ranked(pred), _ranked(truth)
+    pairs = overlapping_pairs(pred, truth, float(min(thresholds)) * (1 - 1e-10))
+    return [_match_range(pred, truth, pairs, thresholds, each) for each in ranges]
+
+
+def _ranked(objects: Detections) -> Detections:
+    """By falling confidence, then by falling area, then by coordinates.
+
+    It does not depend on the order of the input (COCO keeps that of the file
+    where confidences are equal).
+    """
+    keys = [*objects.boxes.T[::-1], -objects.data['area_m2']]
+    if objects.confidences is not None:
+        keys.append(-objects.confidences)
+    return objects[np.lexsort(keys)]
+
+
+def _match_range(
+    pred: Detections, truth: Detections, pairs: Pairs, thresholds: np.ndarray, size: SizeRange
+) -> SceneMatches:
+    crowd = truth.data['crowd']
+    truth_counted = truth.data['inside'] & ~crowd & size.holds(truth.data['area_m2'])
+    matched = _match(pred, truth, pairs, thresholds, ~truth_counted)
+    own = pred.data['inside'] & size.holds(pred.data['area_m2'])
+    # The last entry is what index -1, no match, finds.
+    counted = np.where(matched >= 0, np.append(truth_counted, False)[matched], own)
+    near = np.zeros(len(pred), bool)
+    near[pairs.pred[(pairs.iou >= thresholds[0]) & ~crowd[pairs.truth]]] = True
+    iou = np.zeros(len(pred))
+    chosen = pairs.truth == matched[0][pairs.pred]
+    iou[pairs.pred[chosen]] = pairs.iou[chosen]
+    duplicate = near & (matched[0] < 0) & counted[0]
+    return SceneMatches(pred, truth, counted, matched, duplicate, iou, truth_counted)
+
+
+def overlapping_pairs(pred: Detections, truth: Detections, least: float) -> Pairs:
     """Find all pairs of one class that overlap by at least ``least``.
 
-    A spatial index gives the candidates; the overlap of two boxes is computed
-    from their corners, and that of other outlines only where their bounding
-    boxes and areas leave it possible that ``least`` is reached.
+    The overlap of two boxes is computed from their corners, and that of other
+    outlines only where their bounding boxes and areas leave it possible that
+    ``least`` is reached.
 
     Args:
         pred: Predicted objects.
-        truth: True objects, in the same CRS.
+        truth: True objects.
         least: Intersection over union, above 0.
     """
-    tree = STRtree(truth.geometries)
-    pred_shapes, truth_shapes = _Shapes(pred.geometries), _Shapes(truth.geometries)
+    count = len(pred)
+    boxes = np.concatenate([pred.boxes, truth.boxes])
+    class_ids = np.concatenate([pred.class_ids, truth.class_ids])
+    is_pred = np.arange(len(boxes)) < count
+    pred_boxes, truth_boxes = _are_boxes(pred), _are_boxes(truth)
     found = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))]
-    for start in range(0, len(pred), _CHUNK):
-        p, t = tree.query(pred.geometries[start : start + _CHUNK])
-        p = p + start
-        same = pred.labels[p] == truth.labels[t]
-        found.append(_overlaps(pred_shapes, truth_shapes, p[same], t[same], truth.crowd, least))
+    for one, other, shared in BoxPairs(boxes, class_ids).between(is_pred, ~is_pred):
+        p, t = one.astype(np.int64), other.astype(np.int64) - count
+        # No outline shares more than its bounding box does, or than its own area.
+        shared = np.minimum(shared, np.minimum(pred.areas[p], truth.areas[t]))
+        possible = _ratio(pred, truth, p, t, shared) >= least * (1 - 1e-9)
+        p, t, shared = p[possible], t[possible], shared[possible]
+        drawn = ~(pred_boxes[p] & truth_boxes[t])
+        both = shapely.intersection(pred.outlines[p[drawn]], truth.outlines[t[drawn]])
+        shared[drawn] = shapely.area(both)
+        iou = _ratio(pred, truth, p, t, shared)
+        reached = iou >= least
+        found.append((p[reached], t[reached], iou[reached]))
     return Pairs(*(np.concatenate(column) for column in zip(*found, strict=True)))
 
 
-class _Shapes:
-    """Geometries with what is computed once for each."""
-
-    def __init__(self, geometries: np.ndarray) -> None:
-        self.geometries = geometries
-        self.bounds = shapely.bounds(geometries).reshape(-1, 4)
-        self.areas = shapely.area(geometries)
-        box_areas = np.prod(self.bounds[:, 2:] - self.bounds[:, :2], axis=1)
-        self.is_box = self.areas >= box_areas * (1 - _BOX_TOLERANCE)
+def _are_boxes(objects: Detections) -> np.ndarray:
+    return objects.areas >= areas_of(objects.boxes) * (1 - _BOX_TOLERANCE)
 
 
-def _overlaps(pred: _Shapes, truth: _Shapes, p, t, crowd, least: float):
-    """Those of the candidate pairs that reach ``least``, with their overlap."""
-    sides = np.minimum(pred.bounds[p, 2:], truth.bounds[t, 2:])
-    sides -= np.maximum(pred.bounds[p, :2], truth.bounds[t, :2])
-    common = np.prod(np.maximum(sides, 0), axis=1)
-    # No outline shares more than its bounding box does, or than its own area.
-    common = np.minimum(common, np.minimum(pred.areas[p], truth.areas[t]))
-    boxes = pred.is_box[p] & truth.is_box[t]
-    possible = _ratio(pred, truth, p, t, common, crowd) >= least * (1 - 1e-9)
-    p, t, common, boxes = p[possible], t[possible], common[possible], boxes[possible]
-    drawn = ~boxes
-    shared = shapely.intersection(pred.geometries[p[drawn]], truth.geometries[t[drawn]])
-    common[drawn] = shapely.area(shared)
-    iou = _ratio(pred, truth, p, t, common, crowd)
-    reached = iou >= least
-    return p[reached], t[reached], iou[reached]
+def _ratio(pred: Detections, truth: Detections, p, t, shared) -> np.ndarray:
+    own, other = pred.areas[p], truth.areas[t]
+    union = np.where(truth.data['crowd'][t], own, own + other - shared)
+    return np.divide(shared, union, out=np.zeros(len(shared)), where=union > 0)
 
 
-def _ratio(pred: _Shapes, truth: _Shapes, p, t, common, crowd) -> np.ndarray:
-    union = np.where(crowd[t], pred.areas[p], pred.areas[p] + truth.areas[t] - common)
-    return np.divide(common, union, out=np.zeros(len(common)), where=union > 0)
-
-
-def match(
-    pred: ObjectSet,
-    truth: ObjectSet,
+def _match(
+    pred: Detections,
+    truth: Detections,
     pairs: Pairs,
     thresholds: np.ndarray,
     truth_ignored: np.ndarray,
 ) -> np.ndarray:
-    """Match predictions and truths one to one, as COCO does.
+    """Match predictions and true objects one to one, as COCO does.
 
-    Predictions choose in the order of falling score; each takes the free truth
-    that it overlaps most, and one that counts before one that is ignored.
-    Crowds are never used up.
-
-    Without scores the pairs are taken in the order of falling overlap, which
-    treats prediction and truth alike.
-
-    Args:
-        pred: Predicted objects, ranked.
-        truth: True objects, ranked.
-        pairs: Overlapping pairs down to the smallest threshold.
-        thresholds: (T,) least intersection over union of a match.
-        truth_ignored: (M,) bool, truths that are not to be counted.
+    Predictions choose in the order of falling confidence; each takes the free
+    true object that it overlaps most, and one that counts before one that is
+    ignored. Crowds are never used up. Without confidences the pairs are taken
+    in the order of falling overlap, which treats both sides alike.
 
     Returns:
-        (T, N) int64 index of the truth each prediction is matched to, or -1.
+        (T, N) int64 index of the true object of each prediction, or -1.
     """
     iou_order = (-pairs.iou, truth_ignored[pairs.truth])
-    if pred.scores is None:
+    if pred.confidences is None:
         centre = _centres(pred)[pairs.pred] + _centres(truth)[pairs.truth]
         order = np.lexsort((centre[:, 1], centre[:, 0], *iou_order))
     else:
@@ -161,7 +200,7 @@ def match(
     for row, threshold in enumerate(thresholds):
         # An IoU of 1 is not always reached in floating point; this is COCO's limit.
         enough = iou >= min(threshold, 1 - 1e-10)
-        _assign(p[enough], t[enough], truth.crowd, matched[row])
+        _assign(p[enough], t[enough], truth.data['crowd'], matched[row])
     return matched
 
 
@@ -175,6 +214,5 @@ def _assign(p: np.ndarray, t: np.ndarray, crowd: np.ndarray, matched: np.ndarray
     matched[:] = chosen
 
 
-def _centres(objects: ObjectSet) -> np.ndarray:
-    bounds = shapely.bounds(objects.geometries).reshape(-1, 4)
-    return (bounds[:, :2] + bounds[:, 2:]) / 2
+def _centres(objects: Detections) -> np.ndarray:
+    return (objects.boxes[:, :2] + objects.boxes[:, 2:]) / 2

@@ -1,46 +1,29 @@
 """Predicted against true objects of scenes, in map space."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import geopandas as gpd
 import numpy as np
 import pandas as pd
 from affine import Affine
 
+from geo_mm.classes import ClassSet
+from geo_mm.detections import Detections
 from geo_mm.errors import LabelError
-from geo_mm.evaluation.area_of_interest import Area, ScoredPart, ScoredParts, predicted_grid
-from geo_mm.evaluation.matching import ObjectSet
-from geo_mm.evaluation.object_scores import (
-    ObjectScores,
-    SceneMatches,
-    SizeRange,
-    is_shown,
-    match_scene,
-    score_objects,
-    size_ranges,
-    thresholds_of,
-)
-from geo_mm.evaluation.object_table import (
-    ObjectTable,
-    check_common_area,
-    read_objects,
-    to_crs_of,
-)
-from geo_mm.evaluation.only_class import only_class, said_so
-from geo_mm.evaluation.records import Record
+from geo_mm.evaluation.area import Area, ScoredPart, ScoredParts, predicted_grid
+from geo_mm.evaluation.layers import ObjectLayer, Source, brought_together, read_objects
+from geo_mm.evaluation.maps import DUPLICATE, FALSE_NEGATIVE, FALSE_POSITIVE, TRUE_POSITIVE
+from geo_mm.evaluation.matching import COCO_IOUS, SceneMatches, SizeRange, match_scene, size_ranges
+from geo_mm.evaluation.records import Record, in_colours, only_class, source_names
+from geo_mm.evaluation.scores import ObjectScores, is_shown, score_objects
 from geo_mm.raster import Grid
-
-Source = str | os.PathLike | gpd.GeoDataFrame
 
 _FIX = (
     'name the column with class_column or truth_class_column, compare one class with classes, or '
     'take all objects as one with one_class (on the command line --class-column, '
     '--truth-class-column, --classes, --one-class)'
 )
-
-HIT, MISSED, FALSE_ALARM, DUPLICATE = 'hit', 'missed', 'false alarm', 'duplicate'
 
 
 @dataclass(frozen=True)
@@ -98,10 +81,12 @@ class ObjectScene:
         crs: CRS in which they were compared (the prediction's), or None.
         scores: Scores of this scene alone.
         areas: What a place had to lie in to be counted; none if all was.
-        features: What became of every counted object: columns ``result`` ('hit',
-            'missed', 'false alarm', 'duplicate'), ``class``, ``score``, ``iou``,
-            ``area_m2``, ``pred_fid``, ``truth_fid`` and the outline, which is
-            the predicted one unless the object was missed.
+        features: What became of every counted object: columns ``result``
+            ('true positive', 'false positive', 'duplicate', 'false negative'),
+            ``class``, ``score``, ``iou``, ``area_m2``, ``pred_fid``,
+            ``truth_fid`` and the outline, which is the predicted one except of
+            a false negative.
+        record: How the prediction came to be, if it says.
     """
 
     name: str
@@ -110,6 +95,7 @@ class ObjectScene:
     scores: ObjectScores
     areas: tuple[Area, ...]
     features: gpd.GeoDataFrame
+    record: Record | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +105,7 @@ class ObjectEvaluation:
     Attributes:
         settings: How it was done.
         scored: What was counted.
-        classes: Names of the classes.
+        class_set: Classes, in the colours of the model if the predictions tell them.
         scores: Over all scenes.
         sizes: The same for each size class, if there are any.
         scenes: Each scene.
@@ -128,11 +114,15 @@ class ObjectEvaluation:
 
     settings: ObjectSettings
     scored: ScoredPart | ScoredParts
-    classes: tuple[str, ...]
+    class_set: ClassSet
     scores: ObjectScores
     sizes: tuple[tuple[SizeRange, ObjectScores], ...]
     scenes: tuple[ObjectScene, ...]
     notes: tuple[str, ...]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.class_set.names
 
     def to_dict(self) -> dict:
         """Plain data for JSON; what is undefined is None."""
@@ -176,11 +166,11 @@ def evaluate_objects(
     """Compare predicted with true objects.
 
     Args:
-        pairs: Name, predictions and truth of each scene. The truth is brought
-            to the CRS of the predictions.
+        pairs: Name, predictions and ground truth of each scene. The ground
+            truth is brought to the CRS of the predictions.
         settings: How to compare.
         aoi: Polygons (or a raster: its footprint). Objects count whose centroid
-            lies inside, see :func:`geo_mm.evaluation.object_scores.match_scene`.
+            lies inside, see :func:`geo_mm.evaluation.matching.match_scene`.
         area: ``(left, top, right, bottom)`` as fractions 0..1 of the scene that
             the record of each prediction names, as in catalogs: what lies in
             there counts, by the same rule.
@@ -202,23 +192,25 @@ def evaluate_objects(
         tables.append((name, areas, *_read_pair(pred, truth, settings, notes)))
     classes = _classes(tables, settings, notes)
     ranges = (SizeRange(), *(size_ranges(settings.size_limits) if settings.size_limits else ()))
-    thresholds = thresholds_of(settings.iou, settings.coco)
+    thresholds = np.append(settings.iou, COCO_IOUS if settings.coco else ())
     # One list of scenes for each size range.
     matches: list[list[SceneMatches]] = [[] for _ in ranges]
     scenes = []
-    for name, areas, pred, truth in tables:
-        sets = (_object_set(pred, classes, areas), _object_set(truth, classes, areas))
-        for collected, scene_matches in zip(
-            matches, match_scene(*sets, thresholds, ranges), strict=True
+    for (name, areas, pred, truth), source in zip(tables, pairs, strict=True):
+        sides = (_counted(pred, classes, areas), _counted(truth, classes, areas))
+        for collected, of_range in zip(
+            matches, match_scene(*sides, thresholds, ranges), strict=True
         ):
-            collected.append(scene_matches)
+            collected.append(of_range)
         whole = matches[0][-1]
         scores = score_objects([whole], classes, min_score=settings.min_score)
         features = _features(whole, classes, pred.crs, settings.min_score)
-        scenes.append(ObjectScene(name, (pred.name, truth.name), pred.crs, scores, areas, features))
+        names, record = source_names(*source[1:]), Record.of(source[1])
+        scenes.append(ObjectScene(name, names, pred.crs, scores, areas, features, record))
     totals = [score_objects(each, classes, min_score=settings.min_score) for each in matches]
-    if not any(each.inside.any() for scene in matches[0] for each in (scene.pred, scene.truth)):
-        if scored.is_limited and any(len(table) for _, _, *pair in tables for table in pair):
+    sides = [side for scene in matches[0] for side in (scene.pred, scene.truth)]
+    if not any(side.data['inside'].any() for side in sides):
+        if scored.is_limited and any(len(layer) for _, _, *pair in tables for layer in pair):
             raise LabelError(
                 f'no object, predicted or true, counts by its centroid. {scored.sentence()}',
                 'a part in which there is something to compare',
@@ -226,88 +218,85 @@ def evaluate_objects(
             )
         notes.append('There is no object to count, neither predicted nor true.')
     sizes = tuple(zip(ranges[1:], totals[1:], strict=True))
-    return ObjectEvaluation(
-        settings, scored, classes, totals[0], sizes, tuple(scenes), tuple(dict.fromkeys(notes))
-    )
+    records = [scene.record for scene in scenes if scene.record]
+    coloured = in_colours(classes, [dict(zip(*_palette(each), strict=True)) for each in records])
+    notes = tuple(dict.fromkeys(notes))
+    return ObjectEvaluation(settings, scored, coloured, totals[0], sizes, tuple(scenes), notes)
+
+
+def _palette(record: Record) -> tuple[tuple, tuple]:
+    return record.classes.names, record.classes.colours
 
 
 def _read_pair(
     pred: Source, truth: Source, settings: ObjectSettings, notes: list[str]
-) -> tuple[ObjectTable, ObjectTable]:
+) -> tuple[ObjectLayer, ObjectLayer]:
     column = None if settings.one_class else settings.class_column
-    pixels = None if settings.point_size is None else predicted_grid(pred)
+    size = settings.point_size
+    pixels = None if size is None else predicted_grid(pred)
     predicted = read_objects(
-        pred,
-        column,
-        score_column=settings.score_column,
-        point_size=settings.point_size,
-        pixels=pixels,
+        pred, column, score_column=settings.score_column, point_size=size, pixels=pixels
     )
     if pixels is None and predicted.crs is not None:
         pixels = Grid(Affine.identity(), 1, 1, predicted.crs)
+    true_column = column and (settings.truth_class_column or column)
     true = read_objects(
-        truth,
-        column and (settings.truth_class_column or column),
-        class_map=settings.class_map,
-        point_size=settings.point_size,
-        pixels=pixels,
+        truth, true_column, class_map=settings.class_map, point_size=size, pixels=pixels
     )
     predicted, true = _agree_on_classes(predicted, true, pred, settings, notes)
-    if settings.score_column is not None and predicted.scores is None and len(predicted):
+    scored = predicted.objects.confidences is not None
+    if settings.score_column is not None and not scored and len(predicted):
         notes.append(
             f'{predicted.name} has no column {settings.score_column!r}: no average precision.'
         )
     if predicted.crs is None:
         notes.append(f'{predicted.name} has no CRS: areas are in square map units, not m².')
-    true = to_crs_of(predicted, true)
-    check_common_area(predicted, true)
+    true = brought_together(predicted, true)
     if settings.boxes:
         predicted, true = predicted.as_boxes(), true.as_boxes()
     return predicted, true
 
 
 def _agree_on_classes(
-    predicted: ObjectTable,
-    true: ObjectTable,
+    predicted: ObjectLayer,
+    true: ObjectLayer,
     pred: Source,
     settings: ObjectSettings,
     notes: list[str],
-) -> tuple[ObjectTable, ObjectTable]:
+) -> tuple[ObjectLayer, ObjectLayer]:
     """Both with classes, or both without."""
-    lacking = [table for table in (predicted, true) if table.classes is None and len(table)]
+    lacking = [layer for layer in (predicted, true) if not layer.has_classes and len(layer)]
     if settings.one_class or not lacking:
         return predicted, true
     named = settings.class_column != 'class' or settings.truth_class_column is not None
     if not named and lacking == [true]:
         classes = settings.classes or _classes_of(pred, predicted)
         if classes or len(predicted):
-            name = only_class(true.name, true.columns, classes, _FIX)
-            notes.append(said_so(true.name, name))
+            name, note = only_class(true.name, true.columns, classes, _FIX)
+            notes.append(note)
             return predicted, true.all_of(name)
     if named or lacking == [predicted]:
-        table = lacking[0]
+        layer = lacking[0]
         column = settings.class_column
-        if table is true and settings.truth_class_column:
+        if layer is true and settings.truth_class_column:
             column = settings.truth_class_column
-        raise LabelError(f'{table.name}: has no column {column!r}', f'one of {table.columns}', _FIX)
+        raise LabelError(f'{layer.name}: has no column {column!r}', f'one of {layer.columns}', _FIX)
     notes.append("There is no column 'class': all objects are taken as one class.")
     return predicted, true
 
 
-def _classes_of(pred: Source, predicted: ObjectTable) -> list[str]:
+def _named(layer: ObjectLayer) -> set[str]:
+    return {str(name) for name in layer.names[~layer.objects.data['crowd']]}
+
+
+def _classes_of(pred: Source, predicted: ObjectLayer) -> list[str]:
     """What the model could find, and what the layer holds."""
     record = Record.of(pred)
-    present = {str(name) for name in predicted.class_names[~predicted.crowd]}
-    return sorted(present.union(record.features if record else ()))
+    return sorted(_named(predicted).union(record.classes.foreground_names if record else ()))
 
 
 def _classes(tables, settings: ObjectSettings, notes: list[str]) -> tuple[str, ...]:
-    found = {
-        str(value)
-        for _, _, *pair in tables
-        for table in pair
-        for value in table.class_names[~table.crowd]
-    }
+    found = set().union(*(_named(layer) for _, _, *pair in tables for layer in pair))
     if settings.classes is None:
         return tuple(sorted(found))
     unknown = [name for name in settings.classes if name not in found]
@@ -319,26 +308,13 @@ def _classes(tables, settings: ObjectSettings, notes: list[str]) -> tuple[str, .
     return tuple(settings.classes)
 
 
-def _object_set(table: ObjectTable, classes: Sequence[str], areas: Sequence[Area]) -> ObjectSet:
-    """The objects of the classes; an area to ignore is one for every class."""
-    label_of = {name: label for label, name in enumerate(classes)}
-    labels = np.array([label_of.get(name, -1) for name in table.class_names], np.int64)
-    rows = np.flatnonzero((labels >= 0) & ~table.crowd)
-    ignored = np.flatnonzero(table.crowd)
-    rows = np.concatenate([rows, np.repeat(ignored, len(classes))])
-    labels[ignored] = 0
-    labels = labels[rows]
-    labels[len(rows) - len(ignored) * len(classes) :] = np.tile(
-        np.arange(len(classes)), len(ignored)
-    )
-    geometries = table.geometries[rows]
-    inside = np.ones(len(rows), bool)
+def _counted(layer: ObjectLayer, classes: tuple[str, ...], areas: Sequence[Area]) -> Detections:
+    """The objects of the classes, with ``inside`` in their data."""
+    objects = layer.of_classes(classes)
+    inside = np.ones(len(objects), bool)
     for area in areas:
-        inside &= area.holds(geometries, table.crs)
-    scores = None if table.scores is None else table.scores[rows]
-    return ObjectSet(
-        geometries, labels, table.areas[rows], scores, table.crowd[rows], inside, table.fids[rows]
-    )
+        inside &= area.holds(objects.outlines, layer.crs)
+    return replace(objects, data=objects.data | {'inside': inside})
 
 
 def _features(
@@ -347,36 +323,34 @@ def _features(
     pred, truth = matches.pred, matches.truth
     shown = np.flatnonzero(matches.counted[0] & is_shown(pred, min_score))
     partner = matches.matched[0][shown]
-    hit = partner >= 0
-    missed = matches.truth_counted.copy()
-    missed[partner[hit]] = False
-    missed = np.flatnonzero(missed)
-    predicted = _rows(pred, shown, classes)
-    predicted['result'] = np.where(
-        hit, HIT, np.where(matches.duplicate[shown], DUPLICATE, FALSE_ALARM)
-    )
-    predicted['iou'] = np.where(hit, matches.iou[shown], np.nan)
-    predicted['pred_fid'] = pd.array(pred.fids[shown], 'Int64')
-    truth_fids = np.append(truth.fids, 0)[partner]
-    predicted['truth_fid'] = pd.arrays.IntegerArray(truth_fids, ~hit)
-    lost = _rows(truth, missed, classes)
-    lost['result'], lost['iou'] = MISSED, np.nan
-    lost['pred_fid'] = pd.array([None] * len(missed), 'Int64')
-    lost['truth_fid'] = pd.array(truth.fids[missed], 'Int64')
-    parts = [part for part in (predicted, lost) if len(part)] or [predicted]
+    matched = partner >= 0
+    lost = matches.truth_counted.copy()
+    lost[partner[matched]] = False
+    lost = np.flatnonzero(lost)
+    predicted = _rows(pred[shown], classes)
+    unmatched = np.where(matches.duplicate[shown], DUPLICATE, FALSE_POSITIVE)
+    predicted['result'] = np.where(matched, TRUE_POSITIVE, unmatched)
+    predicted['iou'] = np.where(matched, matches.iou[shown], np.nan)
+    predicted['pred_fid'] = pd.array(pred.data['fid'][shown], 'Int64')
+    truth_fids = np.append(truth.data['fid'], 0)[partner]
+    predicted['truth_fid'] = pd.arrays.IntegerArray(truth_fids, ~matched)
+    negatives = _rows(truth[lost], classes)
+    negatives['result'], negatives['iou'] = FALSE_NEGATIVE, np.nan
+    negatives['pred_fid'] = pd.array([None] * len(lost), 'Int64')
+    negatives['truth_fid'] = pd.array(truth.data['fid'][lost], 'Int64')
+    parts = [part for part in (predicted, negatives) if len(part)] or [predicted]
     columns = ['result', 'class', 'score', 'iou', 'area_m2', 'pred_fid', 'truth_fid', 'geometry']
     rows = pd.concat(parts, ignore_index=True)[columns]
     return gpd.GeoDataFrame(rows, geometry='geometry', crs=crs)
 
 
-def _rows(objects: ObjectSet, index: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
-    scores = np.full(len(objects), np.nan) if objects.scores is None else objects.scores
-    names = np.array([*classes, ''], object)
+def _rows(objects: Detections, classes: Sequence[str]) -> pd.DataFrame:
+    scores = objects.confidences
     return pd.DataFrame(
         {
-            'class': names[objects.labels[index]],
-            'score': scores[index],
-            'area_m2': objects.areas[index],
-            'geometry': objects.geometries[index],
+            'class': np.array([*classes, ''], object)[objects.class_ids],
+            'score': np.full(len(objects), np.nan) if scores is None else scores,
+            'area_m2': objects.data['area_m2'],
+            'geometry': objects.outlines,
         }
     )

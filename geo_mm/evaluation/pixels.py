@@ -1,20 +1,24 @@
 """Predicted against true class rasters, window by window."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import geopandas as gpd
 import numpy as np
 
-from geo_mm.classes import IGNORE
-from geo_mm.evaluation.area_of_interest import Area, ScoredPart, ScoredParts, is_raster, window_of
-from geo_mm.evaluation.class_names import class_names_of, common_classes
-from geo_mm.evaluation.class_raster import as_classes, open_class_raster, read_windows
-from geo_mm.evaluation.confusion import Confusion
-from geo_mm.evaluation.pixel_map import MapSketch
-from geo_mm.evaluation.pixel_truth import LabelTruth, RasterTruth
-from geo_mm.evaluation.records import Record
+from geo_mm.classes import IGNORE, ClassSet, Colour
+from geo_mm.evaluation.area import Area, ScoredPart, ScoredParts, is_raster, window_of
+from geo_mm.evaluation.confusion import Confusion, PixelScores
+from geo_mm.evaluation.maps import MapSketch
+from geo_mm.evaluation.rasters import (
+    LabelTruth,
+    RasterTruth,
+    as_classes,
+    open_class_raster,
+    read_windows,
+)
+from geo_mm.evaluation.records import Record, in_colours, raster_colours, raster_names, source_names
 from geo_mm.raster import Window
 
 Source = str | os.PathLike
@@ -54,7 +58,8 @@ class PixelScene:
         sources: Names of prediction and truth.
         confusion: Its confusion matrix.
         pixel_area: Ground area of a pixel in m2 at the scene's centre, or None.
-        sketch: Coarse maps of truth, prediction and errors in the scored part.
+        sketch: Coarse maps of ground truth, prediction and errors in the scored part.
+        record: How the prediction came to be, if it says.
     """
 
     name: str
@@ -62,6 +67,11 @@ class PixelScene:
     confusion: Confusion
     pixel_area: float | None
     sketch: MapSketch
+    record: Record | None = None
+
+    @property
+    def scores(self) -> PixelScores:
+        return self.confusion.scores
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,18 +81,25 @@ class PixelEvaluation:
     Attributes:
         scored: What was counted.
         confusion: Pixels of all scenes.
+        class_set: Classes with the colours of the model, or of the predicted raster.
         scenes: Each scene.
         notes: What the reader should know about the numbers.
     """
 
     scored: ScoredPart | ScoredParts
     confusion: Confusion
+    class_set: ClassSet
     scenes: tuple[PixelScene, ...]
     notes: tuple[str, ...] = ()
 
     @property
     def classes(self) -> tuple[str, ...]:
         return self.confusion.classes
+
+    @property
+    def scores(self) -> PixelScores:
+        """Scores per class and overall, over all scenes."""
+        return self.confusion.scores
 
     def to_dict(self) -> dict:
         """Plain data for JSON; what is undefined is None."""
@@ -105,13 +122,11 @@ class PixelEvaluation:
 
     def _total(self) -> dict:
         total = self.confusion.to_dict()
+        scenes = [scene.confusion.to_dict(scene.pixel_area) for scene in self.scenes]
         if all(scene.pixel_area for scene in self.scenes):
-            for index, scores in enumerate(total['classes'].values()):
-                for side in ('truth', 'predicted'):
-                    scores[f'{side}_area'] = sum(
-                        int(_pixels(scene.confusion, side)[index]) * scene.pixel_area
-                        for scene in self.scenes
-                    )
+            for name, scores in total['classes'].items():
+                for side in ('truth_area', 'predicted_area'):
+                    scores[side] = sum(scene['classes'][name][side] for scene in scenes)
         return total
 
 
@@ -155,17 +170,13 @@ def evaluate_pixels(
         areas = scored.of_scene(name).in_scene(pred)
         counted.append(_Scene(name, pred, truth, settings, areas).count())
     classes = _ordered(counted)
-    scenes = tuple(
-        PixelScene(
-            each.name, each.sources, each.confusion(classes), each.pixel_area, each.drawn(classes)
-        )
-        for each in counted
-    )
+    scenes = tuple(each.finished(classes) for each in counted)
     total = scenes[0].confusion
     for scene in scenes[1:]:
         total += scene.confusion
     notes = dict.fromkeys(note for each in counted for note in each.notes)
-    return PixelEvaluation(scored, total, scenes, tuple(notes))
+    coloured = in_colours(classes, [each.named_colours() for each in counted])
+    return PixelEvaluation(scored, total, coloured, scenes, tuple(notes))
 
 
 class _Scene:
@@ -175,25 +186,27 @@ class _Scene:
         self.name = name
         self.scene = open_class_raster(pred)
         is_read = isinstance(truth, LabelTruth)
-        self.sources = _base(pred), truth.name if is_read else _base(truth)
+        self.sources = source_names(pred, truth.name if is_read else truth)
         gsd = self.scene.gsd
         self.pixel_area = gsd[0] * gsd[1] if gsd else None
+        self.record = Record.of(pred)
         self.ignore = np.zeros(256, bool)
         self.ignore[[IGNORE, *(value for value in settings.ignore if 0 <= value < IGNORE)]] = True
-        own = settings.class_names or class_names_of(pred) or _recorded_names(pred)
+        self.colours = raster_colours(pred)
+        # Where both carry names, these decide, so the numbers may differ; else those of one hold.
+        self.pred_names = dict(settings.class_names or raster_names(pred))
+        self.truth_names = self.pred_names
         if is_read:
-            self.pred_names = self.truth_names = dict(own)
             self.truth = truth
         elif is_raster(truth):
-            known = settings.truth_names or settings.class_names or class_names_of(truth)
-            self.pred_names, self.truth_names = common_classes(own, known)
+            known = settings.truth_names or settings.class_names or raster_names(truth)
+            self.pred_names, self.truth_names = self.pred_names or known, known or self.pred_names
             self.truth = RasterTruth(truth, self.scene)
         else:
-            self.pred_names = self.truth_names = dict(own)
             self.truth = LabelTruth.from_layer(
                 truth,
                 self.scene,
-                own,
+                self.pred_names,
                 column=settings.class_column,
                 class_map=settings.class_map,
                 background=settings.background,
@@ -227,40 +240,22 @@ class _Scene:
             valid &= area.covers(window)
         return pred, truth, valid
 
-    def named(self) -> Iterator[tuple[str, str, int]]:
-        """True class, predicted class and pixels."""
-        for true, pred in zip(*np.nonzero(self.counts), strict=True):
-            names = _name(self.truth_names, true), _name(self.pred_names, pred)
-            yield (*names, int(self.counts[true, pred]))
+    def named_colours(self) -> dict[str, Colour]:
+        return {_name(self.pred_names, value): colour for value, colour in self.colours.items()}
 
-    def confusion(self, classes: Sequence[str]) -> Confusion:
-        index = {name: place for place, name in enumerate(classes)}
-        matrix = np.zeros((len(classes), len(classes)), np.int64)
-        for true, pred, pixels in self.named():
-            matrix[index[true], index[pred]] += pixels
-        return Confusion(tuple(classes), matrix)
-
-    def drawn(self, classes: Sequence[str]) -> MapSketch:
-        """The sketch with classes by their place in ``classes``."""
-        index = {name: place for place, name in enumerate(classes)}
-        tables = [
-            np.array([index.get(_name(names, value), 255) for value in range(256)], np.uint8)
+    def finished(self, classes: Sequence[str]) -> PixelScene:
+        """The scene with classes by their place in ``classes``."""
+        place = {name: number for number, name in enumerate(classes)}
+        true, pred = (
+            np.array([place.get(_name(names, value), IGNORE) for value in range(256)], np.uint8)
             for names in (self.truth_names, self.pred_names)
-        ]
-        return self.sketch.translated(*tables)
-
-
-def _pixels(confusion: Confusion, side: str) -> np.ndarray:
-    return confusion.true if side == 'truth' else confusion.predicted
-
-
-def _base(path: Source) -> str:
-    return os.path.basename(os.fspath(path))
-
-
-def _recorded_names(pred: Source) -> dict[int, str]:
-    record = Record.of(pred)
-    return dict(enumerate(record.classes)) if record else {}
+        )
+        matrix = np.zeros((len(classes), len(classes)), np.int64)
+        rows, cols = np.nonzero(self.counts)
+        np.add.at(matrix, (true[rows], pred[cols]), self.counts[rows, cols])
+        confusion = Confusion(tuple(classes), matrix)
+        sketch = self.sketch.translated(true, pred)
+        return PixelScene(self.name, self.sources, confusion, self.pixel_area, sketch, self.record)
 
 
 def _name(names: Mapping[int, str], value: int) -> str:

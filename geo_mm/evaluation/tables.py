@@ -1,12 +1,15 @@
-"""Results as tables of text, the same for terminal and page."""
+"""Results as tables of text, the same on the terminal and on the page."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table as RichTable
 
 from geo_mm.evaluation.confusion import Confusion
-from geo_mm.evaluation.object_scores import SizeRange
+from geo_mm.evaluation.matching import SizeRange
 from geo_mm.evaluation.objects import ObjectEvaluation
 from geo_mm.evaluation.pixels import PixelEvaluation
 
@@ -40,7 +43,7 @@ def object_tables(result: ObjectEvaluation) -> list[Table]:
         rows['all'] = scores['overall']
     counts = dict(_COUNTS)
     if all(scene.crs is not None for scene in result.scenes):
-        counts |= {'true area': ('truth_area', _area), 'pred. area': ('predicted_area', _area)}
+        counts |= _areas(rows.values())
     rates = _rates(result)
     tables = [
         _plain(f'Objects by class, {iou}', 'class', rows, counts, total=several),
@@ -75,8 +78,7 @@ def pixel_tables(result: PixelEvaluation) -> list[Table]:
         'F1': ('f1', _share),
         'precision': ('precision', _share),
         'recall': ('recall', _share),
-        'true area': ('truth_area', _area),
-        'pred. area': ('predicted_area', _area),
+        **_areas(data['classes'].values()),
     }
     return [
         _plain('Pixels by scene', 'scene', scenes, overall, total=len(scenes) > 1),
@@ -95,7 +97,7 @@ def _rates(result: ObjectEvaluation) -> dict:
     }
     if result.settings.coco:
         columns |= {'AP 50:95': ('ap_50_95', _share), 'AR 50:95': ('ar_50_95', _share)}
-    return columns | {'best F1': ('best_f1', _share), 'at score': ('best_score', _share)}
+    return columns | {'best F1': ('best_f1', _share), 'at confidence': ('best_score', _share)}
 
 
 Columns = Mapping[str, tuple[str, Callable[[float], str]]]
@@ -123,8 +125,8 @@ def _confusion(confusion: Confusion) -> Table:
     )
     sums = ('all', *map(_count, confusion.predicted), _count(confusion.total))
     return Table(
-        'Confusion matrix: rows are the truth, columns the prediction',
-        ('truth', *confusion.classes, 'all'),
+        'Confusion matrix: rows are the ground truth, columns the prediction',
+        ('class', *confusion.classes, 'all'),
         (*rows, sums),
         total=True,
     )
@@ -132,29 +134,60 @@ def _confusion(confusion: Confusion) -> Table:
 
 def settings_lines(result: ObjectEvaluation | PixelEvaluation) -> Sequence[str]:
     """Sentences that say how the numbers are meant."""
+    made = dict.fromkeys(_origin(scene) for scene in result.scenes if scene.record)
     if isinstance(result, PixelEvaluation):
         return [
-            'Every pixel of the prediction is compared with the class of the truth at its centre.',
+            'Every pixel of the prediction is compared with the class of the ground truth at its '
+            'centre.',
             result.scored.sentence(),
             *result.notes,
+            *made,
         ]
     settings = result.settings
     lines = [
-        f'A prediction is a hit if its {"bounding box" if settings.boxes else "outline"} and that '
-        f'of a true object of its class have an IoU of at least {settings.iou:g}; each true '
-        'object can be hit once. Duplicates are false alarms on objects that were hit already.',
+        f'A prediction is a true positive if its {"bounding box" if settings.boxes else "outline"} '
+        f'and that of a true object of its class have an IoU of at least {settings.iou:g}; each '
+        'true object is matched once. Duplicates are those false positives that overlap a true '
+        'object which another prediction is matched to.',
     ]
     if settings.min_score is not None:
-        lines.append(f'Predictions with a score below {settings.min_score:g} are not counted.')
+        lines.append(f'Predictions with a confidence below {settings.min_score:g} are not counted.')
     if any(each.curve for each in result.scores.classes.values()):
         lines.append(
-            'AP is the average precision of COCO (101 points) over all scores; that of all '
+            'AP is the average precision of COCO (101 points) over all confidences; that of all '
             'classes is the mean over the classes.'
         )
     sentence = result.scored.sentence()
     if result.scored.is_limited:
         sentence += ' Objects count if their centroid lies there.'
-    return [*lines, sentence, *result.notes]
+    return [*lines, sentence, *result.notes, *made]
+
+
+def show(result: ObjectEvaluation | PixelEvaluation) -> None:
+    """Prints the tables, and how the numbers are meant."""
+    # Names of classes and files may hold [brackets] and :colons:.
+    plain = {'markup': False, 'emoji': False, 'highlight': False}
+    console = Console(**plain)
+    tables = pixel_tables if isinstance(result, PixelEvaluation) else object_tables
+    for table in tables(result):
+        shown = RichTable(title=table.title, title_justify='left', box=box.SIMPLE_HEAD)
+        for index, column in enumerate(table.columns):
+            shown.add_column(column, justify='right' if index else 'left', no_wrap=True)
+        for number, row in enumerate(table.rows):
+            if table.total and number == len(table.rows) - 1:
+                shown.add_section()
+            shown.add_row(*row)
+        # A narrow terminal may wrap lines, but numbers are never cut.
+        widest = Console(**plain, width=1000).measure(shown).maximum
+        Console(**plain, width=max(console.width, widest)).print(shown)
+    for line in settings_lines(result):
+        console.print(line)
+
+
+def _origin(scene) -> str:
+    models, date = ', '.join(scene.record.models), scene.record.date
+    model = f'by {models}' if models else 'by an unknown model'
+    return f'Predicted {model}{f" on {date}" if date else ""}.'
 
 
 def _cell(value: float | None, text: Callable[[float], str]) -> str:
@@ -169,11 +202,17 @@ def _share(value: float) -> str:
     return f'{value:.3f}'
 
 
-def _area(value: float) -> str:
-    """An area in m2, or in hectares or km2 where that reads better."""
-    if value < 1e4:
-        return f'{value:,.1f} m²'
-    return f'{value / 1e4:,.2f} ha' if value < 1e8 else f'{value / 1e6:,.2f} km²'
+def _areas(rows: Iterable[Mapping]) -> Columns:
+    """Columns of areas, all in the unit that suits the largest."""
+    keys = {'true area': 'truth_area', 'pred. area': 'predicted_area'}
+    largest = max((row.get(key) or 0 for row in rows for key in keys.values()), default=0)
+    unit, size, digits = 'm²', 1, 1
+    if largest >= 1e4:
+        unit, size, digits = ('ha', 1e4, 2) if largest < 1e8 else ('km²', 1e6, 2)
+    return {
+        f'{heading}, {unit}': (key, lambda value: f'{value / size:,.{digits}f}')
+        for heading, key in keys.items()
+    }
 
 
 def _size(size: SizeRange) -> str:
@@ -185,8 +224,8 @@ def _size(size: SizeRange) -> str:
 _COUNTS = {
     'true': ('truth', _count),
     'predicted': ('predicted', _count),
-    'hits': ('hits', _count),
-    'missed': ('missed', _count),
-    'false alarms': ('false_alarms', _count),
+    'true pos.': ('true_positives', _count),
+    'false neg.': ('false_negatives', _count),
+    'false pos.': ('false_positives', _count),
     'duplicates': ('duplicates', _count),
 }

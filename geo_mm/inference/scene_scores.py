@@ -8,7 +8,7 @@ from pathlib import Path
 from geo_mm.catalog import read_catalog
 from geo_mm.datasets.chips import chip_datasets
 from geo_mm.evaluation import ObjectEvaluation, PixelEvaluation
-from geo_mm.evaluation.catalog_scenes import CatalogScene, evaluate_catalog
+from geo_mm.evaluation.scenes import CatalogScene, evaluate_catalog
 from geo_mm.inference.options import PredictOptions
 from geo_mm.inference.predictor import Predictor
 from geo_mm.paths import file_name
@@ -53,7 +53,7 @@ def score_scenes(
 
     Raises:
         GeoMMError: As :meth:`Predictor.predict` and
-            :func:`geo_mm.evaluation.catalog_scenes.evaluate_catalog`.
+            :func:`geo_mm.evaluation.scenes.evaluate_catalog`.
     """
     scenes, predictions = scenes_of(dataset), {}
     for scene in scenes:

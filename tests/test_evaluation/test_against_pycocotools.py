@@ -146,4 +146,7 @@ def test_hits_and_predictions_that_count(both):
         for image, keep in zip(images, counted, strict=True)
     )
     counts = ours.scores.overall.counts
-    assert (counts.hits, counts.predicted) == (hits, sum(int(keep.sum()) for keep in counted))
+    assert (counts.true_positives, counts.predicted) == (
+        hits,
+        sum(int(keep.sum()) for keep in counted),
+    )

@@ -10,7 +10,7 @@ from affine import Affine
 
 from geo_mm.errors import LabelError
 from geo_mm.evaluation import evaluate_objects, evaluate_pixels
-from geo_mm.evaluation.area_of_interest import ScoredPart, predicted_scene
+from geo_mm.evaluation.area import ScoredPart, predicted_scene
 from geo_mm.formats import write_layer
 from tests.data.rasters import write_raster
 
@@ -42,7 +42,7 @@ def predicted(tmp_path):
 def counts(pred, truth, **options):
     result = evaluate_objects([('scene', pred, truth)], **options)
     counts = result.scores.overall.counts
-    return counts.truth, counts.predicted, counts.hits
+    return counts.truth, counts.predicted, counts.true_positives
 
 
 def test_objects_in_a_share_of_the_scene(predicted):

@@ -6,7 +6,7 @@ import sys
 
 def test_evaluation_imports_neither_torch_nor_mm():
     code = (
-        'import sys, geo_mm.evaluation, geo_mm.evaluation.report, geo_mm.evaluation.scene_pairs\n'
+        'import sys, geo_mm.evaluation, geo_mm.evaluation.report, geo_mm.evaluation.scenes\n'
         "print(sorted({'torch', 'mmengine', 'mmcv', 'mmdet', 'mmseg'} & set(sys.modules)))"
     )
     run = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)

@@ -29,6 +29,10 @@ def evaluate(pred, truth, *, aoi=None, **options):
     return evaluate_objects([('scene', pred, truth)], ObjectSettings(**options), aoi=aoi)
 
 
+def matched(pred, truth, **options):
+    return evaluate(pred, truth, **options).scores.overall.counts.true_positives
+
+
 # Four true objects of 10 x 10 m. The predictions: one exact; one of IoU 1/3;
 # one of IoU 0.5 exactly (5 x 10 of 10 x 10); a duplicate of the first; and one in the void.
 TRUTH = [(0, 0, 10, 10), (20, 0, 30, 10), (40, 0, 50, 10), (60, 0, 70, 10)]
@@ -39,8 +43,8 @@ SCORES = [0.9, 0.8, 0.7, 0.6, 0.5]
 def test_counts_and_rates_at_half():
     result = evaluate(layer(PRED, score=SCORES), layer(TRUTH))
     counts = result.scores.overall.counts
-    assert (counts.truth, counts.predicted, counts.hits) == (4, 5, 2)
-    assert (counts.missed, counts.false_alarms, counts.duplicates) == (2, 3, 1)
+    assert (counts.truth, counts.predicted, counts.true_positives) == (4, 5, 2)
+    assert (counts.false_negatives, counts.false_positives, counts.duplicates) == (2, 3, 1)
     assert counts.precision == 2 / 5
     assert counts.recall == 2 / 4
     assert counts.f1 == 4 / 9
@@ -60,8 +64,8 @@ def test_average_precision_by_hand():
 
 
 def test_lower_iou_makes_the_shifted_box_a_hit():
-    assert evaluate(layer(PRED), layer(TRUTH), iou=0.33).scores.overall.counts.hits == 3
-    assert evaluate(layer(PRED), layer(TRUTH), iou=0.34).scores.overall.counts.hits == 2
+    assert evaluate(layer(PRED), layer(TRUTH), iou=0.33).scores.overall.counts.true_positives == 3
+    assert evaluate(layer(PRED), layer(TRUTH), iou=0.34).scores.overall.counts.true_positives == 2
 
 
 @pytest.mark.parametrize(('iou', 'duplicates'), [(0.9, 1), (0.91, 0)])
@@ -76,13 +80,13 @@ def test_features_tell_what_became_of_each_object():
     rows = features[['result', 'pred_fid', 'truth_fid']].astype(object)
     rows = rows.where(rows.notna(), None)
     assert [tuple(row) for row in rows.to_numpy()] == [
-        ('hit', 0, 0),
-        ('false alarm', 1, None),
-        ('hit', 2, 2),
+        ('true positive', 0, 0),
+        ('false positive', 1, None),
+        ('true positive', 2, 2),
         ('duplicate', 3, None),
-        ('false alarm', 4, None),
-        ('missed', None, 1),
-        ('missed', None, 3),
+        ('false positive', 4, None),
+        ('false negative', None, 1),
+        ('false negative', None, 3),
     ]
     assert features['iou'].tolist()[:3] == pytest.approx([1, np.nan, 0.5], nan_ok=True)
     assert features.crs == UTM
@@ -99,7 +103,7 @@ def test_a_prediction_takes_its_second_choice_when_the_first_is_gone():
     truth = layer([(0, 0, 10, 10), (0, 0, 10, 7)])
     pred = layer([(0, 0, 10, 10), (0, 0, 10, 9)], score=[0.9, 0.8])
     result = evaluate(pred, truth)
-    assert result.scores.overall.counts.hits == 2
+    assert result.scores.overall.counts.true_positives == 2
 
 
 def test_classes_do_not_match_each_other():
@@ -107,8 +111,8 @@ def test_classes_do_not_match_each_other():
     pred = layer(TRUTH[:2], **{'class': ['tree', 'tree']}, score=[0.9, 0.8])
     result = evaluate(pred, truth)
     car, tree = (result.scores.classes[name].counts for name in ('car', 'tree'))
-    assert (car.truth, car.predicted, car.hits) == (1, 0, 0)
-    assert (tree.truth, tree.predicted, tree.hits) == (1, 2, 1)
+    assert (car.truth, car.predicted, car.true_positives) == (1, 0, 0)
+    assert (tree.truth, tree.predicted, tree.true_positives) == (1, 2, 1)
     assert car.precision is None
     # Car 0; tree: a false alarm first, then the hit: 1/2 at every recall.
     assert result.scores.ap == pytest.approx((0 + 0.5) / 2)
@@ -120,30 +124,33 @@ def test_a_class_without_truth_has_no_average_precision_but_false_alarms():
     truth = layer(TRUTH[1:2], **{'class': ['tree']})
     result = evaluate(pred, truth)
     assert result.scores.classes['car'].curve is None
-    assert result.scores.classes['car'].counts.false_alarms == 1
+    assert result.scores.classes['car'].counts.false_positives == 1
     assert result.scores.ap == 1.0
 
 
 def test_without_scores_there_is_no_average_precision():
     result = evaluate(layer(PRED), layer(TRUTH))
     assert result.scores.ap is None
-    assert result.scores.overall.counts.hits == 2
+    assert result.scores.overall.counts.true_positives == 2
     assert any("no column 'score'" in note for note in result.notes)
 
 
 def test_without_scores_the_best_fit_is_taken_first():
     pred = layer([(0, 0, 10, 8), (0, 0, 10, 10)])
     features = evaluate(pred, layer(TRUTH[:1])).scenes[0].features
-    assert features.set_index('pred_fid')['result'].to_dict() == {0: 'duplicate', 1: 'hit'}
+    assert features.set_index('pred_fid')['result'].to_dict() == {
+        0: 'duplicate',
+        1: 'true positive',
+    }
 
 
 def test_least_score_is_for_counts_not_for_average_precision():
     pred, truth = layer(PRED, score=SCORES), layer(TRUTH)
     all_of_them, some = evaluate(pred, truth), evaluate(pred, truth, min_score=0.8)
     counts = some.scores.overall.counts
-    assert (counts.predicted, counts.hits, counts.missed) == (2, 1, 3)
+    assert (counts.predicted, counts.true_positives, counts.false_negatives) == (2, 1, 3)
     assert some.scores.ap == all_of_them.scores.ap
-    assert (some.scenes[0].features['result'] == 'missed').sum() == 3
+    assert (some.scenes[0].features['result'] == 'false negative').sum() == 3
 
 
 def test_size_classes_in_square_metres():
@@ -152,15 +159,15 @@ def test_size_classes_in_square_metres():
     found = [(size.low, size.high, s.overall.counts.truth) for size, s in result.sizes]
     # In this place a UTM metre is 1.0004 m: 100 square units are a little more than 100 m2.
     assert found == [(0, 50, 1), (50, 100, 0), (100, np.inf, 2)]
-    assert [s.overall.counts.hits for _, s in result.sizes] == [1, 0, 2]
+    assert [s.overall.counts.true_positives for _, s in result.sizes] == [1, 0, 2]
 
 
 def test_an_object_across_a_size_limit_is_neither_missed_nor_false():
     # The truth is large, its prediction small: it counts as a hit of the large.
     truth, pred = layer([(0, 0, 10, 10)]), layer([(0, 0, 10, 6)])
     small, large = (s.overall.counts for _, s in evaluate(pred, truth, size_limits=[80]).sizes)
-    assert (small.truth, small.predicted, small.false_alarms) == (0, 0, 0)
-    assert (large.truth, large.hits) == (1, 1)
+    assert (small.truth, small.predicted, small.false_positives) == (0, 0, 0)
+    assert (large.truth, large.true_positives) == (1, 1)
 
 
 def test_aoi_counts_objects_by_their_centroid():
@@ -168,7 +175,12 @@ def test_aoi_counts_objects_by_their_centroid():
     aoi = layer([(-5, -5, 25, 15)])
     result = evaluate(layer(PRED, score=SCORES), layer(TRUTH), aoi=aoi)
     counts = result.scores.overall.counts
-    assert (counts.truth, counts.predicted, counts.hits, counts.duplicates) == (2, 2, 1, 1)
+    assert (counts.truth, counts.predicted, counts.true_positives, counts.duplicates) == (
+        2,
+        2,
+        1,
+        1,
+    )
 
 
 def test_aoi_edge_makes_no_error_of_a_shifted_pair():
@@ -178,9 +190,9 @@ def test_aoi_edge_makes_no_error_of_a_shifted_pair():
     pred = layer([(1, 0, 11, 10), (19, 0, 29, 10)])
     aoi = layer([(-10, -5, 5.5, 15), (24.5, -5, 40, 15)])
     counts = evaluate(pred, truth, aoi=aoi).scores.overall.counts
-    assert (counts.truth, counts.predicted, counts.hits) == (2, 2, 2)
+    assert (counts.truth, counts.predicted, counts.true_positives) == (2, 2, 2)
     counts = evaluate(truth, pred, aoi=aoi).scores.overall.counts
-    assert (counts.truth, counts.predicted, counts.hits) == (0, 0, 0)
+    assert (counts.truth, counts.predicted, counts.true_positives) == (0, 0, 0)
 
 
 def test_aoi_may_be_a_raster(tmp_path):
@@ -202,13 +214,13 @@ def test_areas_to_ignore_swallow_predictions():
     )
     result = evaluate(pred, truth, class_map={'blurred': 'ignore'})
     counts = result.scores.overall.counts
-    assert (counts.truth, counts.predicted, counts.hits) == (1, 2, 1)
+    assert (counts.truth, counts.predicted, counts.true_positives) == (1, 2, 1)
     assert result.classes == ('car',)
 
 
 def test_truth_in_another_crs_is_brought_to_the_prediction():
     result = evaluate(layer(TRUTH), layer(TRUTH).to_crs('EPSG:4326'), iou=0.999)
-    assert result.scores.overall.counts.hits == 4
+    assert result.scores.overall.counts.true_positives == 4
     assert result.scenes[0].features.crs == UTM
 
 
@@ -224,7 +236,7 @@ def test_areas_are_true_areas_in_web_mercator_and_degrees():
 
 def test_without_crs_coordinates_are_compared_as_they_are():
     result = evaluate(layer(TRUTH, crs=None), layer(TRUTH, crs=None))
-    assert result.scores.overall.counts.hits == 4
+    assert result.scores.overall.counts.true_positives == 4
     assert result.scores.overall.counts.truth_area == 400
     assert any('no CRS' in note for note in result.notes)
 
@@ -233,7 +245,7 @@ def test_parts_of_a_feature_are_one_object():
     both = shapely.MultiPolygon([shapely.box(0, 0, 10, 10), shapely.box(12, 0, 22, 10)])
     truth = gpd.GeoDataFrame(geometry=[both], crs=UTM)
     counts = evaluate(truth, truth).scores.overall.counts
-    assert (counts.truth, counts.predicted, counts.hits) == (1, 1, 1)
+    assert (counts.truth, counts.predicted, counts.true_positives) == (1, 1, 1)
     one_part = gpd.GeoDataFrame(geometry=[both.geoms[0]], crs=UTM)
     assert evaluate(one_part, truth).scores.overall.counts.mean_iou == pytest.approx(0.5)
 
@@ -241,15 +253,20 @@ def test_parts_of_a_feature_are_one_object():
 def test_outlines_are_compared_unless_boxes_are_asked_for():
     triangle = gpd.GeoDataFrame(geometry=[shapely.Polygon([(0, 0), (10, 0), (0, 10)])], crs=UTM)
     square = gpd.GeoDataFrame(geometry=[shapely.box(0, 0, 10, 10)], crs=UTM)
-    assert evaluate(triangle, square, iou=0.51).scores.overall.counts.hits == 0
-    assert evaluate(triangle, square, iou=0.5).scores.overall.counts.hits == 1
-    assert evaluate(triangle, square, iou=0.99, boxes=True).scores.overall.counts.hits == 1
+    assert matched(triangle, square, iou=0.51) == 0
+    assert matched(triangle, square, iou=0.5) == 1
+    assert (
+        evaluate(triangle, square, iou=0.99, boxes=True).scores.overall.counts.true_positives == 1
+    )
 
 
 def test_holes_count():
     ring = shapely.box(0, 0, 10, 10).difference(shapely.box(1, 1, 9, 9))
     truth = gpd.GeoDataFrame(geometry=[ring], crs=UTM)
-    assert evaluate(layer([(0, 0, 10, 10)], origin=(0, 0)), truth).scores.overall.counts.hits == 0
+    assert (
+        evaluate(layer([(0, 0, 10, 10)], origin=(0, 0)), truth).scores.overall.counts.true_positives
+        == 0
+    )
 
 
 def test_points_become_squares_of_metres():
@@ -273,8 +290,8 @@ def test_several_scenes_are_summed_and_told_apart():
     pairs[1] = (*pairs[1], layer(TRUTH[:1], crs='EPSG:32618'))
     pairs[1] = ('b', layer(TRUTH[:1], crs='EPSG:32618', score=[0.95]), pairs[1][2])
     result = evaluate_objects(pairs)
-    assert result.scores.overall.counts.hits == 3
-    assert [scene.scores.overall.counts.hits for scene in result.scenes] == [2, 1]
+    assert result.scores.overall.counts.true_positives == 3
+    assert [scene.scores.overall.counts.true_positives for scene in result.scenes] == [2, 1]
     # Hits at 0.95 and 0.9, a false alarm at 0.8, a hit at 0.7; five true objects:
     # precision 1 up to recall 0.4, 3/4 up to 0.6.
     assert result.scores.ap == pytest.approx((41 + 20 * 0.75) / 101)
@@ -326,7 +343,7 @@ def test_unknown_class_column_lists_the_columns():
     with pytest.raises(LabelError, match=r"no column 'class'[\s\S]*a, b[\s\S]*'kind'"):
         evaluate(pred, truth)
     result = evaluate(pred, truth, truth_class_column='kind')
-    assert result.scores.overall.counts.hits == 3
+    assert result.scores.overall.counts.true_positives == 3
     with pytest.raises(LabelError, match=r"no column 'art'[\s\S]*'kind'"):
         evaluate(truth, truth, class_column='art')
 
@@ -335,7 +352,7 @@ def test_a_truth_without_class_column_is_of_the_one_class_predicted():
     pred = layer(PRED, **{'class': ['building'] * 5})
     result = evaluate(pred, layer(TRUTH))
     assert result.classes == ('building',)
-    assert result.scores.overall.counts.hits == 2
+    assert result.scores.overall.counts.true_positives == 2
     assert "All features of GeoDataFrame are taken as class 'building'." in result.notes
 
 
@@ -346,7 +363,7 @@ def test_an_empty_prediction_says_its_class_in_its_record(tmp_path):
     spec = {'classes': ['building'], 'background': None}
     (tmp_path / 'pred.json').write_text(json.dumps({'scene': ['a.tif'], 'input_spec': spec}))
     result = evaluate(path, layer(TRUTH))
-    assert result.scores.classes['building'].counts.missed == 4
+    assert result.scores.classes['building'].counts.false_negatives == 4
 
 
 def test_a_model_of_several_classes_needs_a_class_column_in_the_truth(tmp_path):
@@ -357,9 +374,9 @@ def test_a_model_of_several_classes_needs_a_class_column_in_the_truth(tmp_path):
     with pytest.raises(LabelError, match=r'classes building, car[\s\S]*one_class'):
         evaluate(path, layer(TRUTH))
     result = evaluate(path, layer(TRUTH), classes=['building'])
-    assert result.scores.classes['building'].counts.hits == 2
+    assert result.scores.classes['building'].counts.true_positives == 2
     result = evaluate(path, layer(TRUTH), one_class=True)
-    assert result.scores.classes['object'].counts.hits == 2
+    assert result.scores.classes['object'].counts.true_positives == 2
 
 
 def test_a_column_that_was_named_must_be_there():
@@ -449,4 +466,4 @@ def test_a_hundred_thousand_boxes_take_seconds():
     start = time.perf_counter()
     result = evaluate(layer(pred, score=rng.random(100_000)), layer(truth), coco=True)
     assert time.perf_counter() - start < 30  # about 5 s on an idle core
-    assert 80_000 < result.scores.overall.counts.hits < 100_000
+    assert 80_000 < result.scores.overall.counts.true_positives < 100_000

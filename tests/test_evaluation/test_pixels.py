@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from rasterio.crs import CRS
 
 from geo_mm.errors import LabelError, SceneError
-from geo_mm.evaluation import Confusion, PixelSettings, class_raster, evaluate_pixels
-from geo_mm.evaluation.class_raster import read_windows
+from geo_mm.evaluation import Confusion, PixelSettings, evaluate_pixels, rasters
+from geo_mm.evaluation.rasters import read_windows
 from geo_mm.formats import write_layer
 from geo_mm.raster import Grid, RasterWriter, Scene, Window
 from tests.data.rasters import TRANSFORM, write_raster
@@ -47,6 +47,9 @@ def test_confusion_and_rates_by_hand(tmp_path):
     assert result.confusion.precision == [2 / 3, 3 / 4, 1.0]
     assert result.confusion.recall == [2 / 3, 3 / 4, 1.0]
     assert result.confusion.accuracy == 0.8
+    assert result.scores.overall.accuracy == 0.8
+    assert [each.iou for each in result.scores.classes.values()] == result.confusion.iou
+    assert result.scenes[0].scores == result.scores
     # By chance (3 * 3 + 4 * 4 + 3 * 3) / 100 would agree.
     assert result.confusion.kappa == pytest.approx((0.8 - 0.34) / (1 - 0.34))
 
@@ -112,8 +115,8 @@ def test_windows_do_not_change_the_numbers(tmp_path, monkeypatch):
             write_raster(tmp_path / f'{name}{number}.tif', array, **options)
             for name, array in (('pred', pred), ('truth', truth))
         )
-        monkeypatch.setattr(class_raster, '_WINDOW_PIXELS', 3000)
-        monkeypatch.setattr(class_raster, '_WINDOW_WIDTH', 64)
+        monkeypatch.setattr(rasters, '_WINDOW_PIXELS', 3000)
+        monkeypatch.setattr(rasters, '_WINDOW_WIDTH', 64)
         result = evaluate(*paths)
         np.testing.assert_array_equal(result.confusion.matrix, expected)
         assert result.scenes[0].sketch.compared.sum() == pred.size
@@ -127,7 +130,7 @@ def test_sketch_of_a_scene_larger_than_the_page(tmp_path, monkeypatch):
         write_raster(tmp_path / f'{name}.tif', array, tiled=True, blockxsize=80, blockysize=112)
         for name, array in (('pred', pred), ('truth', truth))
     ]
-    monkeypatch.setattr(class_raster, '_WINDOW_PIXELS', 40_000)
+    monkeypatch.setattr(rasters, '_WINDOW_PIXELS', 40_000)
     sketch = evaluate(*paths).scenes[0].sketch
     assert sketch.step == 2
     np.testing.assert_array_equal(sketch.truth, truth[::2, ::2])

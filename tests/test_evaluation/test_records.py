@@ -21,8 +21,8 @@ def test_the_json_beside_a_prediction(tmp_path):
     (tmp_path / 'a.json').write_text(json.dumps(RECORD))
     record = Record.of(tmp_path / 'a.gpkg')
     assert record.scene == ('/data/a.tif', '/data/b.tif')
-    assert record.classes == ('background', 'building')
-    assert record.features == ('building',)
+    assert record.classes.names == ('background', 'building')
+    assert record.classes.foreground_names == ('building',)
     assert not record.is_part
 
 
@@ -36,7 +36,25 @@ def test_the_tags_of_a_raster_without_its_json(tmp_path):
     assert Record.of(path) is None
     with rasterio.open(path, 'r+') as dataset:
         dataset.update_tags(GEO_MM_PROVENANCE=json.dumps(RECORD))
-    assert Record.of(path).features == ('building',)
+    assert Record.of(path).classes.foreground_names == ('building',)
+
+
+def test_the_tags_of_a_raster_hold_its_provenance(tmp_path):
+    """As tools/predict.py writes them: the provenance, without the counts around it."""
+    path = write_raster(tmp_path / 'a.tif', np.zeros((2, 3), np.uint8))
+    provenance = {
+        'inputs': [{'path': '/data/a.tif'}],
+        'spec': RECORD['input_spec'] | {'palette': [[1, 2, 3], [4, 5, 6]]},
+        'options': {'window': [0, 0, 5, 5]},
+        'checkpoints': [{'path': '/models/best.pth'}],
+        'started': '2026-11-25T10:00:00+00:00',
+    }
+    with rasterio.open(path, 'r+') as dataset:
+        dataset.update_tags(GEO_MM_PROVENANCE=json.dumps(provenance))
+    record = Record.of(path)
+    assert (record.scene, record.is_part) == (('/data/a.tif',), True)
+    assert (record.models, record.date) == (('best.pth',), '2026-11-25')
+    assert record.classes.colours == ((1, 2, 3), (4, 5, 6))
 
 
 @pytest.mark.parametrize(

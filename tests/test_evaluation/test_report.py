@@ -7,15 +7,17 @@ import geopandas as gpd
 import numpy as np
 import pyogrio
 import pytest
+import rasterio
 import shapely
 from PIL import Image
 
 from geo_mm.errors import CatalogError, OutputError
 from geo_mm.evaluation import ObjectSettings, evaluate_objects, evaluate_pixels
-from geo_mm.evaluation.class_names import class_names_of, parse_class_names
-from geo_mm.evaluation.pictures import RESULT_COLORS, Backdrop, object_picture, pixel_pictures
+from geo_mm.evaluation.maps import RESULT_COLORS, Backdrop, object_picture, pixel_pictures
+from geo_mm.evaluation.records import parse_class_names, raster_names
 from geo_mm.evaluation.report import write_report
-from geo_mm.evaluation.scene_pairs import pair_scenes
+from geo_mm.evaluation.scenes import pair_scenes
+from geo_mm.evaluation.tables import object_tables
 from geo_mm.raster import Grid
 from tests.data.rasters import TRANSFORM, write_raster
 
@@ -35,13 +37,18 @@ def objects():
 
 def test_objects_leave_numbers_page_and_features(objects, tmp_path):
     files = write_report(objects, tmp_path / 'new' / 'folder')
-    assert sorted(path.name for path in files) == ['matches.gpkg', 'metrics.json', 'report.html']
+    assert sorted(path.name for path in files) == [
+        'matches.gpkg',
+        'matches.qml',
+        'metrics.json',
+        'report.html',
+    ]
     metrics = json.loads(files[0].read_text(), parse_constant=pytest.fail)
-    assert metrics['overall']['hits'] == 1
+    assert metrics['overall']['true_positives'] == 1
     assert metrics['overall']['duplicates'] == 1
     assert metrics['sizes'][1]['to_m2'] is None
     features = pyogrio.read_dataframe(files[2])
-    assert sorted(features['result']) == ['duplicate', 'false alarm', 'hit', 'missed']
+    assert sorted(features['result']) == sorted(RESULT_COLORS)
     assert features.crs == 'EPSG:32617'
     assert not list(files[0].parent.glob('.*'))
 
@@ -58,7 +65,12 @@ def test_the_page_needs_nothing_from_outside_and_escapes_names(objects, tmp_path
 def test_several_scenes_leave_one_layer_each(tmp_path):
     pair = layer((0, 0, 1, 1)), layer((0, 0, 1, 1))
     files = write_report(evaluate_objects([('a', *pair), ('b', *pair)]), tmp_path)
-    assert [path.name for path in files[2:]] == ['a_matches.gpkg', 'b_matches.gpkg']
+    assert [path.name for path in files[2:]] == [
+        'a_matches.gpkg',
+        'a_matches.qml',
+        'b_matches.gpkg',
+        'b_matches.qml',
+    ]
 
 
 def test_pixels_leave_numbers_and_page(tmp_path):
@@ -82,6 +94,82 @@ def test_the_report_says_what_was_scored(tmp_path):
     assert 'All of each scene is scored' in files[1].read_text()
 
 
+def recorded(path, classes, palette):
+    """The record of a prediction by a model."""
+    spec = {'classes': classes, 'palette': palette, 'background': None}
+    provenance = {'checkpoints': [{'path': '/m/best.pth'}], 'started': '2026-11-25T10:00:00'}
+    record = {'scene': ['s.tif'], 'input_spec': spec, 'provenance': provenance}
+    path.with_suffix('.json').write_text(json.dumps(record))
+
+
+@pytest.fixture
+def two_classes(tmp_path):
+    """Water in green and trees in red, as a model may paint them; folders of equal file names."""
+    for folder in ('out', 'labels'):
+        (tmp_path / folder).mkdir()
+    pred = write_raster(tmp_path / 'out/town.tif', np.array([[0, 1]], np.uint8))
+    truth = write_raster(tmp_path / 'labels/town.tif', np.array([[0, 0]], np.uint8))
+    recorded(tmp_path / 'out/town.tif', ['water', 'tree'], [[0, 250, 0], [250, 0, 0]])
+    return evaluate_pixels([('town', pred, truth)])
+
+
+def test_classes_have_the_colours_of_the_model(two_classes, tmp_path):
+    assert two_classes.class_set.colours == ((0, 250, 0), (250, 0, 0))
+    panels = pixel_pictures(two_classes.scenes[0].sketch, two_classes.class_set)
+    found = np.asarray(panels['prediction'])
+    assert found[0, [0, -1]].tolist() == [[0, 250, 0], [250, 0, 0]]
+    page = write_report(two_classes, tmp_path)[1].read_text()
+    assert '<i style="background:rgb(0,250,0)"></i>water</th>' in page
+
+
+def test_rasters_of_others_have_the_colours_of_their_table(tmp_path):
+    path = write_raster(tmp_path / 'a.tif', np.array([[0, 1]], np.uint8))
+    with rasterio.open(path, 'r+') as dataset:
+        dataset.write_colormap(1, {0: (10, 20, 30, 255), 1: (40, 50, 60, 255)})
+    result = evaluate_pixels([('a', path, path)])
+    assert result.class_set.colours == ((10, 20, 30), (40, 50, 60))
+
+
+def test_the_page_names_model_date_and_folders(two_classes, tmp_path):
+    page = write_report(two_classes, tmp_path)[1].read_text()
+    assert 'Predicted by best.pth on 2026-11-25.' in page
+    assert 'Prediction out/town.tif, ground truth labels/town.tif.' in page
+    assert re.search(r'Evaluated with geo_mm \S+ on \d{4}-\d\d-\d\d', page)
+
+
+def test_tables_can_be_scrolled_by_keyboard_and_have_row_headers(objects, tmp_path):
+    page = write_report(objects, tmp_path)[1].read_text()
+    tables = page.count('<table>')
+    assert tables == 4
+    assert len(re.findall(r'<div class="scroll" role="region" tabindex="0"', page)) == tables
+    assert page.count('<tr>') + page.count('<tr class=total>') == tables + page.count('scope="row"')
+    assert 'overflow-wrap: anywhere' in page
+
+
+def test_areas_of_a_table_have_one_unit(tmp_path):
+    truth = layer((0, 0, 200, 100), (300, 0, 310, 10), **{'class': ['park', 'shed']})
+    table = object_tables(evaluate_objects([('s', truth, truth)]))[0]
+    assert table.columns[-2:] == ('true area, ha', 'pred. area, ha')
+    assert [row[-1] for row in table.rows] == ['1.99', '0.01', '2.00']
+
+
+def test_page_and_table_count_duplicates_alike(objects, tmp_path):
+    page = write_report(objects, tmp_path)[1].read_text()
+    counts = objects.scores.overall.counts
+    assert (counts.false_positives, counts.duplicates) == (2, 1)
+    assert 'True positives: 1. False positives: 2, of which 1 duplicates.' in page
+
+
+def test_matches_open_in_the_colours_of_the_report(objects, tmp_path):
+    files = {path.name: path for path in write_report(objects, tmp_path)}
+    style = files['matches.qml'].read_text()
+    for result, (red, green, blue) in RESULT_COLORS.items():
+        assert f'value="{result}"' in style
+        assert f'{red},{green},{blue},255' in style
+    held = pyogrio.read_dataframe(files['matches.gpkg'], layer='layer_styles')
+    assert 'attr="result"' in held['styleQML'][0]
+
+
 def test_unwritable_folder(objects, tmp_path):
     (tmp_path / 'file').write_text('')
     with pytest.raises(OutputError, match='the report cannot be written'):
@@ -98,11 +186,11 @@ def test_the_picture_shows_each_result_in_its_colour_and_place(objects):
     width, height = image.size
     half = width // 2, height // 2
     assert width == height == 1600
-    # North is up: missed is at the upper left, false alarm at the lower right.
-    assert _has(image, RESULT_COLORS['missed'], (0, 0, *half))
-    assert _has(image, RESULT_COLORS['false alarm'], (*half, width, height))
+    # North is up: the false negative is at the upper left, the false positive at the lower right.
+    assert _has(image, RESULT_COLORS['false negative'], (0, 0, *half))
+    assert _has(image, RESULT_COLORS['false positive'], (*half, width, height))
     assert _has(image, RESULT_COLORS['duplicate'], (0, half[1], half[0], height))
-    assert not _has(image, RESULT_COLORS['missed'], (*half, width, height))
+    assert not _has(image, RESULT_COLORS['false negative'], (*half, width, height))
 
 
 def test_objects_lie_on_the_backdrop_where_they_are():
@@ -111,7 +199,7 @@ def test_objects_lie_on_the_backdrop_where_they_are():
     backdrop = Backdrop(np.full((60, 100, 3), 200, np.uint8), Grid(TRANSFORM, 100, 60, None))
     image = object_picture(features, backdrop)
     assert image.size == (100, 60)
-    missed = np.abs(np.asarray(image).astype(int) - RESULT_COLORS['missed']).max(2) < 60
+    missed = np.abs(np.asarray(image).astype(int) - RESULT_COLORS['false negative']).max(2) < 60
     rows, cols = np.nonzero(missed)
     # 10 m to 14 m east, 10 m to 20 m south of the corner, at 0.5 m.
     assert abs(cols.min() - 20) <= 2 and abs(cols.max() - 28) <= 2
@@ -133,8 +221,9 @@ def test_the_border_of_the_scored_area_is_drawn():
 @pytest.mark.parametrize(('side', 'expected'), [(1, 1200), (599, 1198), (700, 700), (1300, 650)])
 def test_maps_of_classes_are_large(tmp_path, side, expected):
     pred = write_raster(tmp_path / 'pred.tif', np.zeros((1, side), np.uint8))
-    sketch = evaluate_pixels([('s', pred, pred)]).scenes[0].sketch
-    assert pixel_pictures(sketch, 1)['errors'].width == expected
+    result = evaluate_pixels([('s', pred, pred)])
+    pictures = pixel_pictures(result.scenes[0].sketch, result.class_set)
+    assert pictures['errors'].width == expected
 
 
 def test_a_layer_without_features_has_a_picture():
@@ -145,8 +234,9 @@ def test_a_layer_without_features_has_a_picture():
 def test_pixel_pictures_show_errors_in_red(tmp_path):
     pred = write_raster(tmp_path / 'pred.tif', np.array([[0, 1]], np.uint8))
     truth = write_raster(tmp_path / 'truth.tif', np.array([[0, 0]], np.uint8))
-    sketch = evaluate_pixels([('s', pred, truth)]).scenes[0].sketch
-    errors = np.asarray(pixel_pictures(sketch, 2)['errors'])
+    result = evaluate_pixels([('s', pred, truth)])
+    pictures = pixel_pictures(result.scenes[0].sketch, result.class_set)
+    errors = np.asarray(pictures['errors'])
     assert errors[0, 0].tolist() == [235, 238, 240]
     assert errors[0, -1].tolist() == [213, 60, 0]
 
@@ -174,7 +264,7 @@ def test_patterns_pair_by_name(tmp_path):
 def test_files_left_over_are_named(tmp_path):
     for name in ('p_a.tif', 'p_b.tif', 't_a.tif'):
         (tmp_path / name).touch()
-    with pytest.raises(CatalogError, match=r'without a truth: p_a, p_b[\s\S]*prediction: t_a'):
+    with pytest.raises(CatalogError, match=r'without ground truth: p_a, p_b[\s\S]*prediction: t_a'):
         pair_scenes(f'{tmp_path}/p_*', f'{tmp_path}/t_*')
 
 
@@ -197,8 +287,8 @@ def test_category_names_without_a_table(tmp_path):
         '<PAMDataset><PAMRasterBand band="1"><CategoryNames><Category>land</Category>'
         '<Category></Category><Category>ice</Category></CategoryNames></PAMRasterBand></PAMDataset>'
     )
-    assert class_names_of(tmp_path / 'a.tif') == {0: 'land', 2: 'ice'}
-    assert class_names_of(tmp_path / 'b.tif') == {}
+    assert raster_names(tmp_path / 'a.tif') == {0: 'land', 2: 'ice'}
+    assert raster_names(tmp_path / 'b.tif') == {}
 
 
 def test_class_names_as_written_on_the_command_line():

@@ -101,11 +101,11 @@ def test_objects_with_boxes_in_the_area(tmp_path, object_predictor):
     dataset = build_dataset('det', scenes, ['house'], data_root=str(tmp_path))
     result = score_scenes(dataset, object_predictor, tmp_path / 'out')
     counts = result.scores.classes['house'].counts
-    assert (counts.truth, counts.predicted, counts.hits) == (2, 2, 1)
+    assert (counts.truth, counts.predicted, counts.true_positives) == (2, 2, 1)
     assert result.settings.boxes and result.settings.min_score == 0.3
     by_hand = evaluate_objects([('a', tmp_path / 'out' / 'a.gpkg', labels)], area=area)
     again = by_hand.scores.classes['house'].counts
-    assert (again.truth, again.predicted, again.hits) == (2, 2, 1)
+    assert (again.truth, again.predicted, again.true_positives) == (2, 2, 1)
     assert again.truth_area == pytest.approx(counts.truth_area)
 
 
@@ -120,7 +120,7 @@ def test_points_parts_and_objects_to_ignore(tmp_path, object_predictor):
     dataset = build_dataset('det', scenes, ['house'], data_root=str(tmp_path), label_cfg=cfg)
     result = score_scenes(dataset, object_predictor, tmp_path / 'out')
     counts = result.scores.classes['house'].counts
-    assert (counts.truth, counts.predicted, counts.hits) == (2, 2, 2)
+    assert (counts.truth, counts.predicted, counts.true_positives) == (2, 2, 2)
 
 
 def test_scene_without_labels(tmp_path, pixel_predictor, image):

@@ -45,7 +45,7 @@ def test_objects(layers, tmp_path):
     run = evaluate(*layers, '-o', out, '--coco', '--size-classes', '50,200', '--min-score', '0.5')
     assert run.returncode == 0, run.stderr
     overall = json.loads((out / 'metrics.json').read_text())['overall']
-    assert (overall['truth'], overall['predicted'], overall['hits']) == (3, 1, 1)
+    assert (overall['truth'], overall['predicted'], overall['true_positives']) == (3, 1, 1)
     assert overall['ap'] == 0.5  # cars 1, trees 0
     assert 'Objects by class, IoU 0.5' in run.stdout
     # Numbers are not cut, however narrow the terminal.
@@ -85,7 +85,7 @@ def test_the_part_that_was_not_trained_on(layers, tmp_path):
     metrics = json.loads((out / 'metrics.json').read_text())
     assert metrics['area'] == [0.25, 0, 1, 1]
     overall = metrics['overall']
-    assert (overall['truth'], overall['predicted'], overall['hits']) == (2, 1, 1)
+    assert (overall['truth'], overall['predicted'], overall['true_positives']) == (2, 1, 1)
     assert 'Only the part (0.25, 0, 1, 1)' in run.stdout.replace('\n', ' ')
 
 

@@ -1,8 +1,8 @@
-"""The truth of a class raster, in the pixels of the prediction."""
+"""Class rasters, predicted and true, read window by window in the pixels of the prediction."""
 
 import contextlib
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import geopandas as gpd
 import numpy as np
@@ -14,16 +14,15 @@ from rasterio.warp import transform_bounds
 
 from geo_mm.classes import IGNORE
 from geo_mm.errors import LabelError
-from geo_mm.evaluation.class_raster import classes_in
-from geo_mm.evaluation.only_class import only_class, said_so
-from geo_mm.evaluation.places import no_common_area
+from geo_mm.evaluation.layers import Source, no_common_area
+from geo_mm.evaluation.records import only_class
 from geo_mm.labels import LabelLayer, LabelOptions, Labels, read_layer
 from geo_mm.labels.reading import layer_name
 from geo_mm.raster import Scene, Window, read_onto
 
-Source = str | os.PathLike | gpd.GeoDataFrame
-
 _NOTHING = -1
+_WINDOW_PIXELS = 1 << 21  # bounds the memory, whatever the scene's size
+_WINDOW_WIDTH = 2048
 
 _FIX = (
     'name the column with class_column (--class-column), or the one class of the prediction with '
@@ -31,8 +30,78 @@ _FIX = (
 )
 
 
+def open_class_raster(path: str | os.PathLike) -> Scene:
+    """A raster of one band.
+
+    Raises:
+        LabelError: If it has more.
+        SceneError: If it cannot be opened.
+    """
+    scene = Scene.open(path)
+    if scene.count != 1:
+        raise LabelError(
+            f'{path}: has {scene.count} bands', 'one band of class numbers', 'give a class raster'
+        )
+    return scene
+
+
+def read_windows(scene: Scene, within: Window | None = None) -> Iterator[Window]:
+    """Windows that cover a scene, along its blocks where that is possible.
+
+    Args:
+        scene: The scene.
+        within: Cover this part of it only.
+    """
+    within = within or scene.grid.window
+    block_rows, block_cols = scene.block_shape
+    width = scene.width
+    if block_cols < width:
+        width = min(width, max(block_cols, _WINDOW_WIDTH // block_cols * block_cols))
+    height = max(_WINDOW_PIXELS // width, 1)
+    if height > block_rows:
+        height = height // block_rows * block_rows
+    for row in range(within.row_off // height * height, within.row_end, height):
+        for col in range(within.col_off // width * width, within.col_end, width):
+            window = Window(col, row, width, height).intersection(within)
+            if window.area:
+                yield window
+
+
+def as_classes(values: np.ndarray, valid: np.ndarray, name: str) -> np.ndarray:
+    """Class numbers as uint8, 255 where invalid.
+
+    Args:
+        values: (height, width), of any type.
+        valid: (height, width) bool.
+        name: Of the source, for messages.
+
+    Raises:
+        LabelError: If a valid value is no class number.
+    """
+    if values.dtype == np.uint8:
+        return np.where(valid, values, IGNORE).astype(np.uint8)
+    used = values[valid]
+    wrong = (used > IGNORE) | (used < -1) | (used != np.floor(used))
+    if wrong.any():
+        raise LabelError(
+            f'{name}: holds the value {used[wrong][0]}',
+            'class numbers 0 to 254, and 255 or -1 for pixels without a class',
+        )
+    # -1 is how some label rasters mark what is unlabelled.
+    return np.where(valid & (values >= 0), values, IGNORE).astype(np.uint8)
+
+
+def classes_in(scene: Scene) -> list[int]:
+    """The class numbers that occur in a raster, which is read as a whole."""
+    found = np.zeros(IGNORE + 1, bool)
+    for window in read_windows(scene):
+        data, valid = scene.read(window)
+        found[np.unique(as_classes(data[0], valid, scene.name))] = True
+    return np.flatnonzero(found[:IGNORE]).tolist()
+
+
 class RasterTruth:
-    """A raster of class numbers, in its own grid."""
+    """Ground truth that is a raster of class numbers, in its own grid."""
 
     notes: tuple[str, ...] = ()
 
@@ -47,18 +116,13 @@ class RasterTruth:
 
     def nothing_in_common(self, sources: tuple[str, str]) -> LabelError:
         """Why no pixel could be compared."""
-        ours, theirs = self.scene.grid.bounds, None
+        ours = self.scene.grid.bounds
         with rasterio.open(self.path) as dataset:
             theirs = dataset.bounds
             if dataset.crs and self.scene.crs:
                 theirs = transform_bounds(dataset.crs, self.scene.crs, *dataset.bounds)
-        apart = (
-            theirs[0] >= ours[2]
-            or theirs[2] <= ours[0]
-            or theirs[1] >= ours[3]
-            or theirs[3] <= ours[1]
-        )
-        if apart:
+        apart_x = theirs[0] >= ours[2] or theirs[2] <= ours[0]
+        if apart_x or theirs[1] >= ours[3] or theirs[3] <= ours[1]:
             hint = 'check that both belong to the same scene'
             crs = self.scene.crs and self.scene.crs.to_wkt()
             return no_common_area(sources[0], ours, sources[1], theirs, crs, hint)
@@ -115,9 +179,9 @@ class LabelTruth:
             column = None
         if column is None:
             numbers = _candidates(names, scene, (background, IGNORE, *ignore))
-            text = only_class(name, _columns(source), numbers, _FIX)
+            text, note = only_class(name, _columns(source), numbers, _FIX)
             numbers = {text: numbers[text]}
-            notes.append(said_so(name, text))
+            notes.append(note)
         elif names:
             numbers = {text: value for value, text in sorted(names.items())}
         else:

@@ -1,42 +1,28 @@
-"""Pictures of hits, misses and false alarms."""
+"""Maps of true and false positives, false negatives, and of classes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import geopandas as gpd
 import numpy as np
 import shapely
 from PIL import Image, ImageDraw
 
-from geo_mm.evaluation.area_of_interest import Area
-from geo_mm.evaluation.objects import DUPLICATE, FALSE_ALARM, HIT, MISSED
-from geo_mm.evaluation.pixel_map import MapSketch
-from geo_mm.raster import Grid
+from geo_mm.classes import IGNORE, ClassSet
+from geo_mm.evaluation.area import Area
+from geo_mm.raster import Grid, Window
+
+TRUE_POSITIVE, FALSE_POSITIVE = 'true positive', 'false positive'
+FALSE_NEGATIVE, DUPLICATE = 'false negative', 'duplicate'
 
 # The colours of Okabe and Ito, which the colour-blind can tell apart.
 RESULT_COLORS = {
-    HIT: (0, 114, 178),
-    FALSE_ALARM: (230, 159, 0),
+    TRUE_POSITIVE: (0, 114, 178),
+    FALSE_POSITIVE: (230, 159, 0),
     DUPLICATE: (204, 121, 167),
-    MISSED: (213, 60, 0),
+    FALSE_NEGATIVE: (213, 60, 0),
 }
 """Colour of each result; later ones are drawn on top."""
-
-CLASS_COLORS = (
-    (221, 221, 214),
-    (0, 114, 178),
-    (0, 158, 115),
-    (213, 94, 0),
-    (240, 228, 66),
-    (204, 121, 167),
-    (86, 180, 233),
-    (230, 159, 0),
-    (90, 70, 50),
-    (0, 70, 60),
-    (120, 60, 140),
-    (150, 150, 150),
-)
-"""Colours of classes by their place, repeated where there are more."""
 
 _LONGEST = 1600  # pixels
 _MAP_SIDE = 1200  # pixels at most, of maps of classes
@@ -46,6 +32,60 @@ _CONTRAST = 0.55  # of the picture below the objects
 _BORDER = (60, 60, 60)
 _WRONG = np.array([213, 60, 0])
 _EMPTY = np.array([255, 255, 255])
+_FEWEST = 600  # cells on the long side of a sketch, and less than twice as many
+
+
+@dataclass(frozen=True, eq=False)
+class MapSketch:
+    """A part of a scene at a size that fits a page.
+
+    Attributes:
+        window: The part.
+        step: Pixels on the side of a cell.
+        truth: (rows, cols) uint8 true class of the pixel in the cell's upper left
+            corner, 255 where it is not compared.
+        pred: The same for the prediction.
+        compared: (rows, cols) int32, pixels of the cell that are compared.
+        wrong: (rows, cols) int32, those of them with the wrong class.
+    """
+
+    window: Window
+    step: int
+    truth: np.ndarray
+    pred: np.ndarray
+    compared: np.ndarray
+    wrong: np.ndarray
+
+    @classmethod
+    def blank(cls, window: Window) -> 'MapSketch':
+        step = max(max(window.width, window.height) // _FEWEST, 1)
+        shape = (-(-window.height // step), -(-window.width // step))
+        classes = [np.full(shape, IGNORE, np.uint8) for _ in range(2)]
+        return cls(window, step, *classes, *(np.zeros(shape, np.int32) for _ in range(2)))
+
+    def add(self, window: Window, truth, pred, valid, wrong) -> None:
+        """Draw one window of the part, given as (height, width) arrays."""
+        step = self.step
+        rows = np.arange(window.height) + window.row_off - self.window.row_off
+        cols = np.arange(window.width) + window.col_off - self.window.col_off
+        corners = np.ix_(rows % step == 0, cols % step == 0)
+        if corners[0].size and corners[1].size:
+            there = np.ix_(rows[rows % step == 0] // step, cols[cols % step == 0] // step)
+            self.truth[there] = np.where(valid[corners], truth[corners], IGNORE)
+            self.pred[there] = np.where(valid[corners], pred[corners], IGNORE)
+        starts = [np.flatnonzero(np.diff(side // step, prepend=-1)) for side in (rows, cols)]
+        cells = np.ix_(rows[starts[0]] // step, cols[starts[1]] // step)
+        for total, flags in ((self.compared, valid), (self.wrong, wrong)):
+            sums = np.add.reduceat(flags, starts[0], axis=0, dtype=np.int32)
+            total[cells] += np.add.reduceat(sums, starts[1], axis=1)
+
+    def translated(self, truth_table: np.ndarray, pred_table: np.ndarray) -> 'MapSketch':
+        """The sketch with other class numbers, looked up in (256,) tables."""
+        truth, pred = (
+            np.where(classes == IGNORE, IGNORE, table[classes])
+            for classes, table in ((self.truth, truth_table), (self.pred, pred_table))
+        )
+        return replace(self, truth=truth, pred=pred)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,11 +131,10 @@ def object_picture(
     return image.resize([side // _SHARPER for side in image.size], Image.Resampling.LANCZOS)
 
 
-def pixel_pictures(sketch: MapSketch, classes: int) -> dict[str, Image.Image]:
-    """Truth, prediction and share of wrong pixels, all of one size."""
-    colors = np.array([CLASS_COLORS[i % len(CLASS_COLORS)] for i in range(classes)])
+def pixel_pictures(sketch: MapSketch, classes: ClassSet) -> dict[str, Image.Image]:
+    """Ground truth, prediction and share of wrong pixels, all of one size."""
     table = np.tile(_EMPTY, (256, 1))
-    table[:classes] = colors
+    table[: len(classes)] = classes.colours
     share = np.divide(
         sketch.wrong, sketch.compared, out=np.zeros(sketch.wrong.shape), where=sketch.compared > 0
     )[..., None]

@@ -14,13 +14,11 @@ from shapely import STRtree
 
 from geo_mm.catalog import area_window
 from geo_mm.errors import LabelError, SceneError
-from geo_mm.evaluation.places import check_both_crs, in_crs
+from geo_mm.evaluation.layers import Source, check_both_crs, in_crs
 from geo_mm.evaluation.records import Record
 from geo_mm.labels import LabelLayer, SceneLabels
 from geo_mm.labels.reading import layer_name
 from geo_mm.raster import Grid, Scene, Window
-
-Source = str | os.PathLike | gpd.GeoDataFrame
 
 _PIECES = 16  # in which a side is transformed: straight in one CRS is bent in another
 
