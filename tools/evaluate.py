@@ -1,7 +1,7 @@
-"""Compare results with the truth, on the map.
+"""Compare results with ground truth, on the map.
 
 Objects (GeoPackage, GeoJSON, ...) are matched one to one; class rasters are
-compared pixel by pixel, with a raster or a vector layer as truth. Patterns
+compared pixel by pixel, with a raster or a vector layer as ground truth. Patterns
 such as 'out/*.gpkg' evaluate several scenes, paired by file name.
 
     python tools/evaluate.py out/town_3.gpkg labels/town_3.gpkg -o out/evaluation
@@ -22,7 +22,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add('pred', help='what was predicted: file or pattern in quotes')
-    add('truth', help='what is true: file or pattern in quotes')
+    add('truth', help='ground truth: file or pattern in quotes')
     add('-o', '--out', help='folder for metrics.json, report.html and matches.gpkg')
     add('--aoi', help='polygons (or a raster: its footprint) inside which results count')
     add(
@@ -39,7 +39,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         nargs='+',
         default=[],
         metavar='VALUE=CLASS',
-        help="what the truth calls a class; 'VALUE=ignore' leaves out what lies there",
+        help="what the ground truth calls a class; 'VALUE=ignore' leaves out what lies there",
     )
     add(
         '--classes',
@@ -49,12 +49,20 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     objects = parser.add_argument_group('objects')
     add = objects.add_argument
-    add('--iou', type=float, default=0.5, help='least overlap of a hit (default: 0.5)')
+    add(
+        '--iou',
+        type=float,
+        default=0.5,
+        help='least intersection over union of a true positive (default: 0.5)',
+    )
     add('--coco', action='store_true', help='also average over IoU 0.50, 0.55 ... 0.95')
-    add('--truth-class-column', help='attribute with the class in the truth, if called otherwise')
+    add(
+        '--truth-class-column',
+        help='attribute with the class in the ground truth, if called otherwise',
+    )
     add('--one-class', action='store_true', help='take all objects as one class')
     add('--score-column', default='score', help="attribute with the confidence (default: 'score')")
-    add('--no-score', action='store_true', help='take no scores')
+    add('--no-score', action='store_true', help='take no confidences')
     add('--min-score', type=float, help='least confidence of predictions that are counted')
     add('--boxes', action='store_true', help='compare bounding boxes instead of outlines')
     add(
@@ -140,8 +148,8 @@ def warn_of_windows(pairs: list) -> None:
         record = Record.of(pred)
         if record is not None and record.is_part:
             logging.warning(
-                '%s was predicted in a window of its scene; true objects outside count as missed, '
-                'unless --area or --aoi leaves them out',
+                '%s was predicted in a window of its scene; true objects outside count as false '
+                'negatives, unless --area or --aoi leaves them out',
                 pred,
             )
 
@@ -154,7 +162,8 @@ def refuse_rasters(pairs: list) -> None:
             if is_raster(path):
                 raise LabelError(
                     f'{path} is a raster, but not everything compared is',
-                    'a class raster as prediction (the truth may be either), or objects in both',
+                    'a class raster as prediction (the ground truth may be either), or objects in '
+                    'both',
                     'vectorise the raster first, or evaluate rasters and layers in turn',
                 )
 

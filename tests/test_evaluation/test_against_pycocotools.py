@@ -137,7 +137,7 @@ def test_size_classes(both, size):
     )
 
 
-def test_hits_and_predictions_that_count(both):
+def test_true_positives_and_predictions_that_count(both):
     ours, theirs = both
     images = [image for image in theirs.evalImgs if image and image['aRng'] == [0, 1e10]]
     counted = [~image['dtIgnore'][0].astype(bool) for image in images]

@@ -63,7 +63,7 @@ def test_average_precision_by_hand():
     assert curve.best_score == 0.7
 
 
-def test_lower_iou_makes_the_shifted_box_a_hit():
+def test_lower_iou_makes_the_shifted_box_a_true_positive():
     assert evaluate(layer(PRED), layer(TRUTH), iou=0.33).scores.overall.counts.true_positives == 3
     assert evaluate(layer(PRED), layer(TRUTH), iou=0.34).scores.overall.counts.true_positives == 2
 
@@ -114,12 +114,12 @@ def test_classes_do_not_match_each_other():
     assert (car.truth, car.predicted, car.true_positives) == (1, 0, 0)
     assert (tree.truth, tree.predicted, tree.true_positives) == (1, 2, 1)
     assert car.precision is None
-    # Car 0; tree: a false alarm first, then the hit: 1/2 at every recall.
+    # Car 0; tree: a false positive first, then a true one: 1/2 at every recall.
     assert result.scores.ap == pytest.approx((0 + 0.5) / 2)
     assert result.scores.to_dict()['overall']['precision'] == 0.5
 
 
-def test_a_class_without_truth_has_no_average_precision_but_false_alarms():
+def test_a_class_without_truth_has_no_average_precision_but_false_positives():
     pred = layer(TRUTH[:2], **{'class': ['car', 'tree']}, score=[0.9, 0.8])
     truth = layer(TRUTH[1:2], **{'class': ['tree']})
     result = evaluate(pred, truth)
@@ -162,7 +162,7 @@ def test_size_classes_in_square_metres():
     assert [s.overall.counts.true_positives for _, s in result.sizes] == [1, 0, 2]
 
 
-def test_an_object_across_a_size_limit_is_neither_missed_nor_false():
+def test_an_object_across_a_size_limit_is_no_error():
     # The truth is large, its prediction small: it counts as a hit of the large.
     truth, pred = layer([(0, 0, 10, 10)]), layer([(0, 0, 10, 6)])
     small, large = (s.overall.counts for _, s in evaluate(pred, truth, size_limits=[80]).sizes)
@@ -292,7 +292,7 @@ def test_several_scenes_are_summed_and_told_apart():
     result = evaluate_objects(pairs)
     assert result.scores.overall.counts.true_positives == 3
     assert [scene.scores.overall.counts.true_positives for scene in result.scenes] == [2, 1]
-    # Hits at 0.95 and 0.9, a false alarm at 0.8, a hit at 0.7; five true objects:
+    # True positives at 0.95 and 0.9, a false one at 0.8, a true one at 0.7; five true objects:
     # precision 1 up to recall 0.4, 3/4 up to 0.6.
     assert result.scores.ap == pytest.approx((41 + 20 * 0.75) / 101)
 
