@@ -72,7 +72,7 @@ def main() -> None:
     )
     console.print('Where to look:')
     for path, what in (
-        (maps / 'town_5.png', 'quick look: the classes over the image'),
+        (maps / 'town_5_quicklook.png', 'quick look: the classes over the image'),
         (maps / 'town_5.tif', 'the classes as a GeoTIFF, for QGIS or ArcGIS'),
         (maps / 'town_5.json', 'what was done: model, spec, versions'),
         (town / 'catalog.csv', 'the scenes and labels it learned from'),

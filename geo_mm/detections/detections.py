@@ -151,13 +151,13 @@ class Detections:
             ``area_m2`` (on the ellipsoid; NaN where the grid is not
             georeferenced), what is in ``data``, and the outline.
         """
-        on_map = replace(self, outlines=_of_one_type(self.shapes)).to_map(grid.transform)
+        on_map = replace(self, outlines=_of_one_type(self.shapes)).to_map(grid.vector_transform)
         crs = grid.crs.to_wkt() if grid.crs else None
         names = np.array(classes.names, dtype=object)
         table = {'class': names[self.class_ids], 'class_id': self.class_ids}
         if self.confidences is not None:
             table['score'] = self.confidences.round(4)
-        table |= {'area_m2': ground_areas(on_map.outlines, crs), **self.data}
+        table |= {'area_m2': ground_areas(on_map.outlines, crs).round(2), **self.data}
         return gpd.GeoDataFrame(table, geometry=on_map.outlines, crs=crs)
 
     def to_arrays(self) -> dict[str, np.ndarray]:

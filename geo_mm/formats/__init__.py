@@ -1,11 +1,12 @@
 """Other people's file formats: vector layers, styles, STAC items, provenance."""
 
 from geo_mm.formats.layers import LayerWriter, write_layer
-from geo_mm.formats.qml import class_style, share_style, write_style
+from geo_mm.formats.qml import category_style, class_style, share_style, write_style
 from geo_mm.formats.stac import stac_item, write_stac_item
 
 __all__ = [
     'LayerWriter',
+    'category_style',
     'class_style',
     'share_style',
     'stac_item',

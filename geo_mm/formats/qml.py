@@ -1,78 +1,113 @@
 """QGIS styles with the colours of the classes, in the file that QGIS looks for."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-_VERSION = '3.28.0'
+from geo_mm.classes import ClassSet, Colour
+
+_VERSION = '3.22.0'
 """QGIS whose form of style this is; later ones convert it."""
 
 _DOCTYPE = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
-_FILL = 110  # opacity of polygons, 0..255, so that the image shows through
+_FILL = 90  # opacity of polygons, 0..255, so that the image shows through
+_LABEL_SCALE = 2000  # labels are drawn from 1:2000 on
+
+# Matplotlib's viridis: as bright as it is high, also for the colour-blind.
+_RAMP = ('#440154', '#3b528b', '#21918c', '#5ec962', '#fde725')
+
+_CONFIDENCE = "coalesce(attribute('confidence'), attribute('score'))"
+_LABEL = f""""class" || coalesce(' ' || round({_CONFIDENCE} * 100) || ' %', '')"""
+# Columns that a layer does not have are left out.
+_TIP = (
+    '<b>[% "class" %]</b>'
+    f"[% coalesce('<br>confidence ' || round({_CONFIDENCE} * 100) || ' %', '') %]"
+    "[% coalesce('<br>' || format_number(attribute('area_m2'), 1) || ' m²', '') %]"
+)
 
 
-def class_style(
-    classes: Mapping[int, tuple[str, Sequence[int]]],
-    *,
-    clear: Collection[int] = (),
-    column: str = 'class',
-) -> str:
+def class_style(classes: ClassSet) -> str:
     """A QGIS style (QML) for rasters and polygons of classes.
 
     QGIS takes the style of ``town.tif`` and of ``town.gpkg`` from the same
     file, ``town.qml``. This one therefore says both: how a raster is painted
     (``<pipe>``, by value), and how polygons are (``<renderer-v2>``, by the
-    name of the class). QGIS reads of it what the layer needs.
+    name of the class). QGIS reads of it what the layer needs. The background
+    is clear in a raster, and no category of polygons.
+
+    Returns:
+        XML.
+    """
+    shown = {
+        name: (name, classes.colours[classes.index(name)]) for name in classes.foreground_names
+    }
+    root = _polygon_style('class', shown)
+    entries = _paletted(root)
+    for value, name, colour in classes.items():
+        alpha = '0' if name == classes.background else '255'
+        SubElement(
+            entries, 'paletteEntry', value=str(value), label=name, color=_hex(colour), alpha=alpha
+        )
+    return _text(root)
+
+
+def category_style(column: str, categories: Mapping[str, tuple[str, Colour]]) -> str:
+    """A QGIS style for polygons by the value of an attribute.
 
     Args:
-        classes: Class value to name and colour ``(r, g, b)`` 0..255.
-        clear: Values to show as nothing in a raster, such as the background.
-        column: Attribute of the polygons that holds the class name.
+        column: The attribute.
+        categories: Value to its name in the legend and its colour.
+
+    Returns:
+        XML.
+    """
+    return _text(_polygon_style(column, categories))
+
+
+def share_style(band: int = 1) -> str:
+    """A QGIS style for a raster of confidences or probabilities: a ramp from 0 to 100 %.
+
+    Args:
+        band: The band shown, from 1 on.
 
     Returns:
         XML.
     """
     root = Element('qgis', version=_VERSION, styleCategories='Symbology')
-    _add_polygon_style(root, classes, column)
-    _add_raster_style(root, classes, clear)
-    ElementTree.indent(root)
-    return _DOCTYPE + ElementTree.tostring(root, encoding='unicode') + '\n'
-
-
-def share_style(low: float = 0, high: float = 1) -> str:
-    """A QGIS style for a raster of confidences or probabilities: dark to bright.
-
-    Args:
-        low: Value shown black, in the raster's own numbers.
-        high: Value shown white.
-
-    Returns:
-        XML.
-    """
-    root = Element('qgis', version=_VERSION, styleCategories='Symbology')
-    pipe = SubElement(root, 'pipe')
     renderer = SubElement(
-        pipe,
+        SubElement(root, 'pipe'),
         'rasterrenderer',
-        type='singlebandgray',
-        grayBand='1',
-        gradient='BlackToWhite',
+        type='singlebandpseudocolor',
+        band=str(band),
+        classificationMin='0',
+        classificationMax='1',
         opacity='1',
         alphaBand='-1',
         nodataColor='',
     )
     SubElement(renderer, 'rasterTransparency')
-    contrast = SubElement(renderer, 'contrastEnhancement')
-    for tag, value in (
-        ('minValue', f'{low:g}'),
-        ('maxValue', f'{high:g}'),
-        ('algorithm', 'StretchToMinimumMaximum'),
-    ):
-        SubElement(contrast, tag).text = value
-    ElementTree.indent(root)
-    return _DOCTYPE + ElementTree.tostring(root, encoding='unicode') + '\n'
+    shader = SubElement(
+        SubElement(renderer, 'rastershader'),
+        'colorrampshader',
+        colorRampType='INTERPOLATED',
+        classificationMode='1',
+        clip='0',
+        minimumValue='0',
+        maximumValue='1',
+    )
+    for step, colour in enumerate(_RAMP):
+        share = step / (len(_RAMP) - 1)
+        SubElement(
+            shader,
+            'item',
+            value=f'{share:g}',
+            label=f'{share * 100:.0f} %',
+            color=colour,
+            alpha='255',
+        )
+    return _text(root)
 
 
 def write_style(style: str, path: str | PathLike) -> Path:
@@ -90,7 +125,13 @@ def write_style(style: str, path: str | PathLike) -> Path:
     return path
 
 
-def _add_polygon_style(root: Element, classes: Mapping, column: str) -> None:
+def _polygon_style(column: str, categories: Mapping[str, tuple[str, Colour]]) -> Element:
+    root = Element(
+        'qgis',
+        version=_VERSION,
+        styleCategories='Symbology|Labeling|MapTips',
+        labelsEnabled='1',
+    )
     renderer = SubElement(
         root,
         'renderer-v2',
@@ -100,41 +141,82 @@ def _add_polygon_style(root: Element, classes: Mapping, column: str) -> None:
         enableorderby='0',
         forceraster='0',
     )
-    categories, symbols = SubElement(renderer, 'categories'), SubElement(renderer, 'symbols')
-    for number, (name, colour) in enumerate(classes.values()):
+    entries, symbols = SubElement(renderer, 'categories'), SubElement(renderer, 'symbols')
+    for number, (value, (label, colour)) in enumerate(categories.items()):
         SubElement(
-            categories,
+            entries,
             'category',
             type='string',
-            value=name,
-            label=name,
+            value=value,
+            label=label,
             symbol=str(number),
             render='true',
         )
-        symbol = SubElement(
-            symbols, 'symbol', type='fill', name=str(number), alpha='1', clip_to_extent='1'
-        )
+        _add_symbol(symbols, str(number), colour)
+    _add_labels(root)
+    SubElement(root, 'mapTip').text = _TIP
+    SubElement(root, 'layerGeometryType').text = '2'  # Qgis::GeometryType::Polygon
+    return root
+
+
+def _add_symbol(symbols: Element, name: str, colour: Colour) -> None:
+    """A line with a dark rim, which shows on ground of its own colour, too."""
+    symbol = SubElement(symbols, 'symbol', type='fill', name=name, alpha='1', clip_to_extent='1')
+    rgb = ','.join(map(str, colour))
+    for fill, line, width in (
+        (f'{rgb},{_FILL}', '20,20,20,200', '0.9'),
+        (f'{rgb},0', f'{rgb},255', '0.46'),
+    ):
         layer = SubElement(symbol, 'layer', {'class': 'SimpleFill'}, enabled='1', locked='0')
         layer.set('pass', '0')
         options = SubElement(layer, 'Option', type='Map')
-        rgb = ','.join(str(part) for part in colour)
         for key, value in (
-            ('color', f'{rgb},{_FILL}'),
+            ('color', fill),
             ('style', 'solid'),
-            ('outline_color', f'{rgb},255'),
+            ('outline_color', line),
             ('outline_style', 'solid'),
-            ('outline_width', '0.4'),
+            ('outline_width', width),
             ('outline_width_unit', 'MM'),
             ('joinstyle', 'miter'),
         ):
             SubElement(options, 'Option', type='QString', name=key, value=value)
-    SubElement(root, 'layerGeometryType').text = '2'  # Qgis::GeometryType::Polygon
 
 
-def _add_raster_style(root: Element, classes: Mapping, clear: Collection[int]) -> None:
-    pipe = SubElement(root, 'pipe')
+def _add_labels(root: Element) -> None:
+    settings = SubElement(SubElement(root, 'labeling', type='simple'), 'settings')
+    text = SubElement(
+        settings,
+        'text-style',
+        fieldName=_LABEL,
+        isExpression='1',
+        fontSize='8',
+        fontSizeUnit='Point',
+        textColor='20,20,20,255',
+        textOpacity='1',
+    )
+    SubElement(
+        text,
+        'text-buffer',
+        bufferDraw='1',
+        bufferSize='0.8',
+        bufferSizeUnits='MM',
+        bufferColor='255,255,255,255',
+        bufferOpacity='1',
+    )
+    SubElement(
+        settings,
+        'rendering',
+        drawLabels='1',
+        scaleVisibility='1',
+        scaleMin='0',
+        scaleMax=str(_LABEL_SCALE),
+    )
+
+
+def _paletted(root: Element) -> Element:
+    """A renderer of values of band 1; returns where the values belong."""
     renderer = SubElement(
-        pipe,
+        SubElement(root, 'pipe'),
         'rasterrenderer',
         type='paletted',
         band='1',
@@ -143,14 +225,13 @@ def _add_raster_style(root: Element, classes: Mapping, clear: Collection[int]) -
         nodataColor='',
     )
     SubElement(renderer, 'rasterTransparency')
-    palette = SubElement(renderer, 'colorPalette')
-    for value, (name, colour) in classes.items():
-        red, green, blue = colour
-        SubElement(
-            palette,
-            'paletteEntry',
-            value=str(value),
-            label=name,
-            color=f'#{red:02x}{green:02x}{blue:02x}',
-            alpha='0' if value in clear else '255',
-        )
+    return SubElement(renderer, 'colorPalette')
+
+
+def _hex(colour: Sequence[int]) -> str:
+    return '#{:02x}{:02x}{:02x}'.format(*colour)
+
+
+def _text(root: Element) -> str:
+    ElementTree.indent(root)
+    return _DOCTYPE + ElementTree.tostring(root, encoding='unicode') + '\n'

@@ -190,7 +190,6 @@ def _writers(
             tags=tags,
         )
     }
-    steps = {'GEO_MM_SCALE': str(1 / SHARE_STEPS)}
     if outputs.confidence:
         writers['confidence'] = RasterWriter(
             folder / f'{name}_confidence.tif',
@@ -199,7 +198,8 @@ def _writers(
             dtype='uint8',
             nodata=IGNORE,
             band_names=['confidence'],
-            tags={**tags, **steps},
+            scale=1 / SHARE_STEPS,
+            tags=tags,
         )
     if kind := outputs.probabilities:
         writers['probabilities'] = RasterWriter(
@@ -209,6 +209,7 @@ def _writers(
             dtype=kind,
             nodata=IGNORE if kind == 'uint8' else float('nan'),
             band_names=spec.classes.names,
-            tags={**tags, **steps} if kind == 'uint8' else tags,
+            scale=1 / SHARE_STEPS if kind == 'uint8' else None,
+            tags=tags,
         )
     return writers

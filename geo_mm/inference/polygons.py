@@ -18,6 +18,7 @@ from geo_mm.formats import LayerWriter
 from geo_mm.formats.provenance import Provenance
 from geo_mm.inputspec import InputSpec
 from geo_mm.raster import Grid
+from geo_mm.raster.handles import open_quietly
 from geo_mm.vectorize import Regions, StripPolygonizer, region_table, regularize, simplify
 
 LAYER = 'polygons'
@@ -74,11 +75,11 @@ def write_polygons(
     Raises:
         OutputError: If a layer cannot be written.
     """
-    with rasterio.open(raster) as dataset, contextlib.ExitStack() as stack:
+    with open_quietly(str(raster)) as dataset, contextlib.ExitStack() as stack:
         grid = Grid(dataset.transform, dataset.width, dataset.height, dataset.crs)
         crs = grid.crs.to_wkt() if grid.crs else None
         names = dict(enumerate(spec.classes.names))
-        on_map = partial(region_table, transform=grid.transform, crs=crs, class_names=names)
+        on_map = partial(region_table, transform=grid.vector_transform, crs=crs, class_names=names)
         about = {'metadata': record.metadata(), 'style': style, 'time': record.time}
         writers = [
             stack.enter_context(LayerWriter(file, crs, layer=LAYER, **about)) for file in files

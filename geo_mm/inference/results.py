@@ -15,10 +15,14 @@ import rasterio
 
 from geo_mm.errors import OutputError
 from geo_mm.raster import Grid, Scene
+from geo_mm.raster.handles import open_quietly
+from geo_mm.visualization.quicklook import SUFFIXES
 
 _SUFFIXES = (
     '.tif',
     '.tif.aux.xml',
+    '.tif.vat.dbf',
+    '.tif.vat.cpg',
     '_confidence.tif',
     '_probabilities.tif',
     '.gpkg',
@@ -29,7 +33,7 @@ _SUFFIXES = (
     '.qml',
     '_confidence.qml',
     '_probabilities.qml',
-    '.png',
+    *SUFFIXES,
     '.json',
     '.stac.json',
 )
@@ -69,7 +73,7 @@ def loaded(result: Result) -> Result:
             layer = pyogrio.read_info(path, layer=0)['layer_name']  # after it: styles
             found[layer] = gpd.read_file(path, layer=layer)
         elif path.suffix == '.tif':
-            with rasterio.open(path) as dataset:
+            with open_quietly(str(path)) as dataset:
                 grid = Grid(dataset.transform, dataset.width, dataset.height, dataset.crs)
                 if path.stem.endswith('_confidence'):
                     found['confidence'] = _shares(dataset)[0]
@@ -85,7 +89,7 @@ def _shares(dataset: rasterio.DatasetReader) -> np.ndarray:
     values = dataset.read()
     if values.dtype != np.uint8:
         return values
-    scale = np.float32(dataset.tags()['GEO_MM_SCALE'])
+    scale = np.float32(dataset.scales[0])
     return np.where(values == dataset.nodata, np.float32(np.nan), values * scale)
 
 

@@ -10,6 +10,7 @@ from rasterio.shutil import copy
 
 from geo_mm.paths import atomic_write, reported
 from geo_mm.raster import handles
+from geo_mm.raster.attribute_table import VAT_SUFFIXES
 
 BLOCK = 512  # pixels on a side of a stored block
 
@@ -41,7 +42,10 @@ def write_cog(source: str | os.PathLike, path: str | os.PathLike, *, classes: bo
     """
     source, path = os.fspath(source), Path(path)
     # Not flushed to the disk: after a power failure it can be made again.
-    with gdal_reported(path), atomic_write(path, sidecars=['.aux.xml'], sync=False) as partial:
+    with (
+        gdal_reported(path),
+        atomic_write(path, sidecars=['.aux.xml', *VAT_SUFFIXES], sync=False) as partial,
+    ):
         _copy(source, partial, classes)
         check_complete(partial)
     return path

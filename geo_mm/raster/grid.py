@@ -84,6 +84,20 @@ class Grid:
         return Window(0, 0, self.width, self.height)
 
     @property
+    def is_picture(self) -> bool:
+        """Whether it has no georeference at all, as a photograph."""
+        return self.crs is None and self.transform.is_identity
+
+    @property
+    def vector_transform(self) -> Affine:
+        """Pixel ``(x, y)`` to coordinates of a vector layer that lies on the raster.
+
+        The transform, but for a picture: GIS programs draw one downwards from y
+        = 0, so that y is minus the row.
+        """
+        return Affine.scale(1, -1) if self.is_picture else self.transform
+
+    @property
     def bounds(self) -> tuple[float, float, float, float]:
         """``(min_x, min_y, max_x, max_y)`` of the four corners, in map units."""
         corners = [

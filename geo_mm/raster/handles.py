@@ -11,7 +11,8 @@ import threading
 import warnings
 import weakref
 from collections import OrderedDict
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning
@@ -56,6 +57,15 @@ def environment(path: str) -> AbstractContextManager:
     return rasterio.Env(**options)
 
 
+@contextmanager
+def pictures_allowed() -> Iterator[None]:
+    """No warning about a raster without georeference, which is legitimate."""
+    # The lock is for catch_warnings, which is not thread-safe.
+    with _lock, warnings.catch_warnings():
+        warnings.simplefilter('ignore', NotGeoreferencedWarning)
+        yield
+
+
 def open_quietly(path: str, level: int = 0) -> rasterio.DatasetReader:
     """Open a dataset, or its ``level``-th overview (1 is the finest), uncached.
 
@@ -63,14 +73,10 @@ def open_quietly(path: str, level: int = 0) -> rasterio.DatasetReader:
         rasterio.errors.RasterioIOError: If GDAL cannot open it.
     """
     options = {'overview_level': level - 1} if level else {}
-    # A picture without georeference is legitimate, hence no warning. The
-    # lock is for catch_warnings, which is not thread-safe.
-    with _lock, warnings.catch_warnings():
-        warnings.simplefilter('ignore', NotGeoreferencedWarning)
-        # GDAL's decoding threads do not exist in a forked child, which would
-        # wait for them for ever. Callers read in parallel, so one is enough.
-        with environment(path), rasterio.Env(GDAL_NUM_THREADS='1'):
-            return rasterio.open(path, **options)
+    # GDAL's decoding threads do not exist in a forked child, which would wait
+    # for them for ever. Callers read in parallel, so one is enough.
+    with pictures_allowed(), environment(path), rasterio.Env(GDAL_NUM_THREADS='1'):
+        return rasterio.open(path, **options)
 
 
 def dataset(path: str, stamp: int = 0, level: int = 0) -> rasterio.DatasetReader:

@@ -5,7 +5,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from xml.etree import ElementTree
 
 import numpy as np
 import rasterio
@@ -15,8 +14,10 @@ from rasterio.windows import Window as RasterioWindow
 
 from geo_mm.errors import OutputError
 from geo_mm.paths import discard, hidden_beside
+from geo_mm.raster.attribute_table import AttributeTable
 from geo_mm.raster.cog import block_size, check_complete, gdal_reported, write_cog
 from geo_mm.raster.grid import Grid, Window
+from geo_mm.raster.handles import pictures_allowed
 
 
 class RasterWriter:
@@ -30,8 +31,8 @@ class RasterWriter:
     The same pixels give the same bytes, whatever windows they came in.
 
     Class rasters (given ``colors`` or ``class_names``) carry a colour table
-    and a table of class names and colours (a raster attribute table in the
-    ``.aux.xml`` file beside it), as QGIS, ArcGIS and gdalinfo show them.
+    and a table of class names, colours, pixel counts and areas: GDAL's in the
+    ``.aux.xml`` file beside it, and Esri's in ``<name>.tif.vat.dbf``.
 
     Example:
         >>> with RasterWriter(
@@ -49,6 +50,7 @@ class RasterWriter:
         colors: Class number to (red, green, blue) or (red, green, blue, alpha), 0..255.
         class_names: Class number to name.
         band_names: Descriptions of the bands.
+        scale: What pixels are to be multiplied by, as GDAL, QGIS and rioxarray do.
         tags: Metadata for the file.
 
     Raises:
@@ -66,6 +68,7 @@ class RasterWriter:
         colors: Mapping[int, Sequence[int]] | None = None,
         class_names: Mapping[int, str] | None = None,
         band_names: Sequence[str] | None = None,
+        scale: float | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
         self.path = Path(path)
@@ -77,6 +80,7 @@ class RasterWriter:
         self.band_names = tuple(band_names or ())
         self.tags = {key: str(value) for key, value in (tags or {}).items()}
         self.nodata = nodata
+        self.scale = scale
         self._check()
         self._temporary = hidden_beside(self.path)
         self._dataset: rasterio.io.DatasetWriter | None = None
@@ -89,9 +93,12 @@ class RasterWriter:
     def __enter__(self) -> 'RasterWriter':
         with self._reported():
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._dataset = rasterio.open(self._temporary, 'w', **self._profile())
+            with pictures_allowed():
+                self._dataset = rasterio.open(self._temporary, 'w', **self._profile())
             if self.band_names:
                 self._dataset.descriptions = self.band_names
+            if self.scale is not None:
+                self._dataset.scales = [self.scale] * self.count
             if self.tags:
                 self._dataset.update_tags(**self.tags)
             if self.colors and self.dtype.itemsize <= 2:
@@ -153,9 +160,11 @@ class RasterWriter:
             self._close()
             check_complete(self._temporary)
             if self.is_classes:
-                table = Path(f'{self._temporary}.aux.xml')
-                _write_classes(table, self.class_names, self.colors)
+                table = AttributeTable.of(self._temporary, self.class_names, self.colors)
+                table.write_pam(Path(f'{self._temporary}.aux.xml'))
             write_cog(self._temporary, self.path, classes=self.is_classes)
+            if self.is_classes:
+                table.write_vat(self.path)
         discard(self._temporary)
 
     def _profile(self) -> dict:
@@ -168,7 +177,8 @@ class RasterWriter:
             'count': self.count,
             'dtype': self.dtype,
             'crs': self.grid.crs,
-            'transform': self.grid.transform,
+            # A picture has none: an identity matrix would draw it upside down.
+            'transform': None if self.grid.is_picture else self.grid.transform,
             'nodata': self.nodata,
             'tiled': True,
             'blockxsize': block,
@@ -214,37 +224,3 @@ class RasterWriter:
                 f'{self.path}: class names or colours for {self.count} bands of {self.dtype}',
                 'one band of integers',
             )
-
-
-def _write_classes(path: Path, names: Mapping[int, str], colors: Mapping[int, Sequence]) -> None:
-    """Write class names and colours as GDAL keeps them beside a raster.
-
-    CategoryNames is a plain list from class 0 on, shown by gdalinfo; the
-    attribute table holds value, name and colour, and is read by QGIS and ArcGIS.
-    """
-    root = ElementTree.Element('PAMDataset')
-    band = ElementTree.SubElement(root, 'PAMRasterBand', band='1')
-    if names and min(names) >= 0:
-        categories = ElementTree.SubElement(band, 'CategoryNames')
-        for value in range(max(names) + 1):
-            ElementTree.SubElement(categories, 'Category').text = names.get(value, '')
-    table = ElementTree.SubElement(
-        band, 'GDALRasterAttributeTable', tableType='thematic'
-    )  # fmt: skip
-    # Field types and usages are those of GDAL's GDALRATFieldType and GDALRATFieldUsage.
-    fields = [('Value', 0, 5), ('Class', 2, 2)]
-    if colors:
-        fields += [('Red', 0, 6), ('Green', 0, 7), ('Blue', 0, 8), ('Alpha', 0, 9)]
-    for index, (name, kind, usage) in enumerate(fields):
-        field = ElementTree.SubElement(table, 'FieldDefn', index=str(index))
-        for tag, text in (('Name', name), ('Type', kind), ('Usage', usage)):
-            ElementTree.SubElement(field, tag).text = str(text)
-    for index, value in enumerate(sorted({*names, *colors})):
-        row = ElementTree.SubElement(table, 'Row', index=str(index))
-        cells = [value, names.get(value, str(value))]
-        if colors:
-            cells += (*colors.get(value, (0, 0, 0, 0)), 255)[:4]
-        for cell in cells:
-            ElementTree.SubElement(row, 'F').text = str(cell)
-    ElementTree.indent(root)
-    path.write_bytes(ElementTree.tostring(root, encoding='utf-8'))

@@ -76,7 +76,7 @@ def region_table(
         'class': np.array([names.get(v, str(v)) for v in regions.values.tolist()], dtype=object),
         'class_id': regions.values,
         'pixels': regions.pixels,
-        'area_m2': ground_areas(geometry.array, crs),
+        'area_m2': ground_areas(geometry.array, crs).round(2),
     }
     return gpd.GeoDataFrame(table, geometry=geometry)
 

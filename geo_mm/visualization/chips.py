@@ -29,7 +29,7 @@ def draw_chip(inputs: np.ndarray, sample: BaseDataElement, spec: InputSpec) -> I
         return _draw_objects(inputs, sample, spec)
     classes = sample.gt_sem_seg.data.squeeze(0).numpy().astype(np.uint8)
     valid = classes != IGNORE
-    return Image.fromarray(overlay(to_rgb(inputs, valid, spec.bands), classes, spec))
+    return Image.fromarray(overlay(to_rgb(inputs, valid, spec.bands), classes, spec.classes))
 
 
 def _draw_objects(inputs: np.ndarray, sample: BaseDataElement, spec: InputSpec) -> Image.Image:

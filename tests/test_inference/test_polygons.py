@@ -25,6 +25,14 @@ from tests.data.rasters import TRANSFORM, UTM_17N, write_raster
 
 CLASSES = ('background', 'bright', 'green')
 SPEC = spec_of('pixels', CLASSES, ('Red', 'NIR'), mean=(127.5, 99.75), std=(10.0, 10.0))
+BESIDE = (
+    's.qml',
+    's.tif.aux.xml',
+    's.tif.vat.cpg',
+    's.tif.vat.dbf',
+    's_quicklook.pgw',
+    's_quicklook.png.aux.xml',
+)
 FORMATS = ('gpkg', 'geojson', 'parquet', 'fgb')
 COLUMNS = ['class', 'class_id', 'pixels', 'area_m2', 'geometry']
 
@@ -162,9 +170,9 @@ def read(path):
 def test_polygons_in_all_formats_beside_the_raster(tmp_path, pixel_model, scene):
     pytest.importorskip('pyarrow', reason='GeoParquet needs pyarrow')
     result = predict(pixel_model, scene, tmp_path / 'out', polygons=True, formats=FORMATS)
-    names = ['s.tif', *(f's.{suffix}' for suffix in FORMATS), 's.png', 's.json']
+    names = ['s.tif', *(f's.{suffix}' for suffix in FORMATS), 's_quicklook.png', 's.json']
     assert [path.name for path in result.files] == names
-    assert sorted(os.listdir(tmp_path / 'out')) == sorted([*names, 's.qml', 's.tif.aux.xml'])
+    assert sorted(os.listdir(tmp_path / 'out')) == sorted([*names, *BESIDE])
     record = read_provenance(result.files[0])
     for path in result.files[1:5]:
         found = read(path)
@@ -180,7 +188,7 @@ def test_polygons_in_all_formats_beside_the_raster(tmp_path, pixel_model, scene)
     assert pyogrio.list_layers(result.files[1])[:, 0].tolist() == ['polygons', 'layer_styles']
     # Another run without them takes the old ones away.
     predict(pixel_model, scene, tmp_path / 'out')
-    assert len(os.listdir(tmp_path / 'out')) == 5
+    assert len(os.listdir(tmp_path / 'out')) == 9
 
 
 def test_polygons_in_memory(pixel_model, scene):
@@ -196,7 +204,8 @@ def test_objects_in_the_formats_asked_for(tmp_path, object_model):
     scene = write_raster(tmp_path / 's.tif', image, descriptions=['id'])
     result = predict(object_model, scene, tmp_path / 'out', formats=('parquet', 'fgb'))
     assert sorted(os.listdir(tmp_path / 'out')) == [
-        *('s.fgb', 's.json', 's.parquet', 's.png', 's.qml')
+        *('s.fgb', 's.json', 's.parquet', 's.qml'),
+        *('s_quicklook.pgw', 's_quicklook.png', 's_quicklook.png.aux.xml'),
     ]
     for path in result.files[:2]:
         assert sorted(read(path).area / 0.25) == [17 * 10, 15 * 16]

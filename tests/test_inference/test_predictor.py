@@ -70,13 +70,17 @@ def test_pixels_end_to_end(tmp_path, pixel_model, image):
     result = predictor(pixel_model).predict(
         scene, tmp_path / 'out', progress=lambda done, total: steps.append((done, total))
     )
-    assert [path.name for path in result.files] == ['town.tif', 'town.png', 'town.json']
+    assert [path.name for path in result.files] == ['town.tif', 'town_quicklook.png', 'town.json']
     assert sorted(os.listdir(tmp_path / 'out')) == [
         'town.json',
-        'town.png',
         'town.qml',
         'town.tif',
         'town.tif.aux.xml',
+        'town.tif.vat.cpg',
+        'town.tif.vat.dbf',
+        'town_quicklook.pgw',
+        'town_quicklook.png',
+        'town_quicklook.png.aux.xml',
     ]
     expected = expected_classes(image)
     expected[:30, :20] = 255
@@ -227,7 +231,13 @@ def test_confidence_and_probabilities(tmp_path, pixel_model, image):
         scene, tmp_path / 'out'
     )
     names = [path.name for path in result.files]
-    assert names == ['s.tif', 's_confidence.tif', 's_probabilities.tif', 's.png', 's.json']
+    assert names == [
+        's.tif',
+        's_confidence.tif',
+        's_probabilities.tif',
+        's_quicklook.png',
+        's.json',
+    ]
     with rasterio.open(result.files[2]) as dataset:
         assert dataset.descriptions == CLASSES
         found = dataset.read()
@@ -238,7 +248,7 @@ def test_confidence_and_probabilities(tmp_path, pixel_model, image):
         np.testing.assert_allclose(dataset.read(1)[9:] / 250, shares.max(0)[9:], atol=0.0021)
     # Another run without them takes the old ones away.
     predictor(pixel_model).predict(scene, tmp_path / 'out')
-    assert len(os.listdir(tmp_path / 'out')) == 5
+    assert len(os.listdir(tmp_path / 'out')) == 9
 
 
 def test_array_in_and_arrays_out(tmp_path, pixel_model, image):
@@ -335,7 +345,7 @@ def test_unfinished_run_is_refused_with_other_settings_and_goes_on_with_the_same
     )
     assert totals == {seen[0] - 5}  # the first row of five tiles is not computed again
     np.testing.assert_array_equal(read(result.files[0]), expected_classes(image))
-    assert len(os.listdir(tmp_path / 'out')) == 5
+    assert len(os.listdir(tmp_path / 'out')) == 9
 
 
 def test_unfinished_run_may_be_finished_with_other_files(tmp_path, pixel_model, image):
@@ -390,7 +400,9 @@ def test_quicklook_shows_classes_missing_data_and_a_legend(tmp_path, pixel_model
     assert picture.height > 90  # the legend stands below
     assert {picture.getpixel((x, y)) for x in (61, 100) for y in (41, 80)} == {MAGENTA}
     legend = picture.crop((0, 90, picture.width, picture.height))
-    assert {color for _, color in legend.getcolors(10_000)} >= set(PIXELS.classes.colours)
+    assert {color for _, color in legend.getcolors(10_000)} >= {
+        PIXELS.classes.colours[index] for index in PIXELS.classes.foreground
+    }
     # Bands shown: Red for all three, so pixels without a class colour are grey.
     assert len(set(picture.getpixel((30, 20)))) == 1
     assert len(set(picture.getpixel((30, 60)))) == 3
@@ -401,7 +413,12 @@ def test_objects_end_to_end(tmp_path, object_model):
     scene = write_raster(tmp_path / 's.tif', paint((90, 120), boxes), descriptions=['id'])
     formats = ('gpkg', 'geojson')
     result = predictor(object_model, formats=formats).predict(scene, tmp_path / 'out')
-    assert [path.name for path in result.files] == ['s.gpkg', 's.geojson', 's.png', 's.json']
+    assert [path.name for path in result.files] == [
+        's.gpkg',
+        's.geojson',
+        's_quicklook.png',
+        's.json',
+    ]
     assert result.counts == {'even': 1, 'odd': 2}
     objects = gpd.read_file(result.files[0], layer='objects')
     assert objects.crs == UTM_17N
@@ -413,7 +430,7 @@ def test_objects_end_to_end(tmp_path, object_model):
     assert on_earth.crs == 'EPSG:4326'
     shift = on_earth.to_crs(UTM_17N).geometry.distance(objects.geometry)
     assert shift.max() < 0.01
-    assert Image.open(result.files[2]).size[0] == 200  # wide enough for the legend
+    assert Image.open(result.files[2]).size[0] == 480  # wide enough for the legend
 
 
 def test_ensemble_and_views_of_objects(tmp_path, object_model):
@@ -443,14 +460,18 @@ def test_scene_without_a_place_on_earth_gets_no_geojson(tmp_path, object_model, 
         predictor(object_model, formats='geojson').predict(scene, tmp_path / 'out')
     assert not (tmp_path / 'out').exists()
     result = predictor(object_model).predict(scene, tmp_path / 'out')
-    assert [path.name for path in result.files] == ['s.gpkg', 's.png', 's.json']
+    assert [path.name for path in result.files] == ['s.gpkg', 's_quicklook.png', 's.json']
     assert len(gpd.read_file(result.files[0])) == 1
 
 
 def test_name_for_the_results(tmp_path, pixel_model, image):
     scene = write_scene(tmp_path / 'in' / 's.tif', image)
     result = predictor(pixel_model).predict(scene, tmp_path / 'out', name='north')
-    assert [path.name for path in result.files] == ['north.tif', 'north.png', 'north.json']
+    assert [path.name for path in result.files] == [
+        'north.tif',
+        'north_quicklook.png',
+        'north.json',
+    ]
 
 
 @pytest.mark.parametrize(
@@ -548,7 +569,7 @@ def test_error_in_the_middle_keeps_the_earlier_results(tmp_path, pixel_model, im
     with pytest.raises(KeyboardInterrupt):
         ours.predict(scene, tmp_path / 'out', progress=lambda *_: raise_(KeyboardInterrupt))
     assert {path: path.read_bytes() for path in before} == before
-    assert len(os.listdir(tmp_path / 'out')) == 5
+    assert len(os.listdir(tmp_path / 'out')) == 9
 
 
 def raise_(error):

@@ -55,7 +55,7 @@ def case(request, tmp_path_factory):
     process.join()
     assert process.exitcode == 0
     expected = processes.hashes(folder / 'whole')
-    assert len(expected) == {'pixels': 13, 'objects': 7}[request.param]
+    assert len(expected) == {'pixels': 17, 'objects': 9}[request.param]
     return made, expected, time.monotonic() - began
 
 

@@ -2,8 +2,10 @@ import os
 from xml.etree import ElementTree
 
 import numpy as np
+import pyogrio
 import pytest
 import rasterio
+from affine import Affine
 from rasterio.shutil import copy
 
 from geo_mm.errors import OutputError
@@ -70,7 +72,8 @@ def test_class_raster_carries_names_and_colours(tmp_path):
     names = [item.text or '' for item in root.iter('Category')]
     assert names == ['background', '', 'road & rail']
     rows = [[cell.text for cell in row] for row in root.iter('Row')]
-    assert rows[1] == ['2', 'road & rail', '200', '30', '40', '255']
+    assert rows[1][:3] == ['2', 'road & rail', '6300']
+    assert rows[1][-4:] == ['200', '30', '40', '255']
 
 
 def test_gdal_reads_the_category_names(tmp_path):
@@ -212,3 +215,44 @@ def test_arguments_that_contradict(tmp_path, arguments):
     values['path'] = tmp_path / values['path']
     with pytest.raises(OutputError):
         RasterWriter(**values)
+
+
+def test_the_attribute_table_counts_pixels_and_measures_areas(tmp_path):
+    classes = np.zeros((200, 90), 'uint8')
+    classes[:30] = 1
+    names = {0: 'other', 1: 'árbol', 7: 'none'}
+    colors = {0: (0, 0, 0), 1: (1, 200, 3), 7: (9, 9, 9)}
+    path = tmp_path / 'a.tif'
+    with RasterWriter(path, grid(200), 1, 'uint8', 255, colors, names) as writer:
+        writer.write(classes)
+    table = pyogrio.read_dataframe(f'{path}.vat.dbf', read_geometry=False)
+    assert table['Value'].tolist() == [0, 1, 7] and table['Class'].tolist() == list(names.values())
+    assert table['Count'].tolist() == [170 * 90, 30 * 90, 0]
+    # 0.5 m pixels at the central meridian of UTM, whose scale is 0.9996.
+    np.testing.assert_allclose(table['Area_m2'], table['Count'] / 4 / 0.9996**2, rtol=1e-4)
+    assert table['Green'].tolist() == [0, 200, 9]
+    root = ElementTree.parse(f'{path}.aux.xml').getroot()
+    fields = [field.findtext('Name') for field in root.iter('FieldDefn')]
+    assert fields == table.columns.tolist()
+    assert sorted(os.listdir(tmp_path)) == [
+        'a.tif', 'a.tif.aux.xml', 'a.tif.vat.cpg', 'a.tif.vat.dbf'
+    ]  # fmt: skip
+
+
+def test_a_picture_gets_no_geotransform_and_no_areas(tmp_path):
+    """QGIS draws an identity matrix upside down."""
+    path = tmp_path / 'a.tif'
+    flat = Grid(Affine.identity(), 90, 70)
+    with RasterWriter(path, flat, 1, 'uint8', class_names={0: 'a'}) as writer:
+        writer.write(np.zeros((70, 90), 'uint8'))
+    copy(path, tmp_path / 'copy.vrt', driver='VRT')
+    assert '<GeoTransform>' not in (tmp_path / 'copy.vrt').read_text()
+    assert 'Area_m2' not in pyogrio.read_info(f'{path}.vat.dbf')['fields'].tolist()
+
+
+def test_pixels_are_scaled_for_programs_that_know_how(tmp_path):
+    path = tmp_path / 'a.tif'
+    with RasterWriter(path, grid(), 2, 'uint8', 255, scale=0.004) as writer:
+        writer.write(np.full((2, 70, 90), 250, 'uint8'))
+    with rasterio.open(path) as dataset:
+        assert dataset.scales == (0.004, 0.004) and dataset.offsets == (0, 0)

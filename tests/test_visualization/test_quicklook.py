@@ -1,11 +1,13 @@
 import geopandas as gpd
 import numpy as np
 import pytest
+import rasterio
 import shapely
+from affine import Affine
 
-from geo_mm.raster import RasterWriter, Scene
+from geo_mm.raster import Scene
 from geo_mm.visualization import draw_objects_quicklook, draw_pixels_quicklook
-from geo_mm.visualization.quicklook import overlay
+from geo_mm.visualization.quicklook import SUFFIXES, overlay, quicklook_shape
 from tests.data.models import spec_of
 from tests.data.rasters import TRANSFORM, UTM_17N, noise, write_raster
 
@@ -15,14 +17,14 @@ SPEC = spec_of('pixels', ('background', 'road', 'roof'))
 def test_overlay_mixes_colours_and_leaves_background_and_no_data_clear():
     picture = np.full((3, 12, 3), 100, np.uint8)
     classes = np.repeat(np.array([[0, 1, 2, 255]], np.uint8), 3, axis=0).repeat(3, axis=1)
-    mixed = overlay(picture, classes, SPEC)[1, 1::3]  # the middle of each
+    mixed = overlay(picture, classes, SPEC.classes)[1, 1::3]  # the middle of each
     expected = [np.array(SPEC.classes.colours[i]) * 0.35 + 65 for i in (1, 2)]
     np.testing.assert_allclose(mixed, [(100,) * 3, *expected, (100,) * 3], atol=1)
 
 
 def test_overlay_outlines_classes_in_their_full_colour():
     classes = np.array([[0, 0, 1, 1, 1, 1]], np.uint8)
-    mixed = overlay(np.full((1, 6, 3), 100, np.uint8), classes, SPEC)
+    mixed = overlay(np.full((1, 6, 3), 100, np.uint8), classes, SPEC.classes)
     np.testing.assert_array_equal(mixed[0, 1], (100,) * 3)
     np.testing.assert_array_equal(mixed[0, 2], SPEC.classes.colours[1])
     assert (mixed[0, 3] != SPEC.classes.colours[1]).any()
@@ -30,20 +32,82 @@ def test_overlay_outlines_classes_in_their_full_colour():
 
 def test_overlay_shows_all_classes_where_none_is_background():
     spec = spec_of('pixels', ('water', 'land'))
-    mixed = overlay(np.zeros((1, 2, 3), np.uint8), np.array([[0, 1]], np.uint8), spec)
+    mixed = overlay(np.zeros((1, 2, 3), np.uint8), np.array([[0, 1]], np.uint8), spec.classes)
     assert mixed.any(axis=2).all()
 
 
 @pytest.mark.parametrize(('width', 'height'), [(1, 1), (50, 40), (3300, 30), (40, 2000)])
 def test_picture_is_at_most_1600_pixels_long_above_its_legend(tmp_path, width, height):
     scene = Scene.open(write_raster(tmp_path / 's.tif', noise((3, height, width))))
-    with RasterWriter(tmp_path / 'c.tif', scene.grid, 1, 'uint8', nodata=255) as writer:
-        writer.write(np.ones((height, width), 'uint8'))
-    picture = draw_pixels_quicklook(scene, tmp_path / 'c.tif', SPEC)
+    labels = np.ones(quicklook_shape(scene), 'uint8')
+    picture = draw_pixels_quicklook(scene, labels, SPEC.classes).image
     factor = max(max(width, height) / 1600, 1)
-    legend = 22 * 3 + 8
-    assert picture.width == max(round(width / factor), 200)
-    assert picture.height == max(round(height / factor), 1) + legend
+    assert picture.width == max(round(width / factor), 480)
+    assert picture.height > max(round(height / factor), 1) + 4 * 13
+
+
+def legend_of(monkeypatch, draw, *arguments, **options):
+    """The texts of the legend."""
+    found = []
+    monkeypatch.setattr(
+        'geo_mm.visualization.quicklook.framed',
+        lambda image, grid, title, legend: found.extend(legend) or image,
+    )
+    draw(*arguments, **options)
+    return [entry.text for entry in found]
+
+
+def test_the_legend_has_the_classes_that_occur_and_their_shares(tmp_path, monkeypatch):
+    scene = Scene.open(write_raster(tmp_path / 's.tif', noise((3, 40, 50))))
+    labels = np.zeros((40, 50), 'uint8')
+    labels[:4], labels[4:6] = 2, 255
+    arguments = monkeypatch, draw_pixels_quicklook, scene, labels, SPEC.classes
+    assert legend_of(*arguments) == ['background  85.0 %', 'roof  10.0 %', 'no data  5.0 %']
+    shares = {'background': 0.9995, 'road': 0.0005}
+    assert legend_of(*arguments, shares=shares) == ['background  100 %', 'road  < 0.1 %']
+    found = legend_of(*arguments, aoi=[shapely.box(1, 1, 9, 9)])
+    assert found[-1] == 'area of interest'
+
+
+def test_the_legend_of_objects_counts_them(tmp_path, monkeypatch):
+    scene = Scene.open(write_raster(tmp_path / 's.tif', noise((3, 40, 50))))
+    outlines = [shapely.box(*scene.grid.bounds)] * 3
+    objects = gpd.GeoDataFrame({'class_id': [1, 1, 2]}, geometry=outlines, crs=UTM_17N)
+    found = legend_of(monkeypatch, draw_objects_quicklook, scene, objects, SPEC.classes)
+    assert found == ['road  2', 'roof  1']
+
+
+@pytest.mark.parametrize('crs', [UTM_17N, None])
+def test_it_lies_where_the_scene_lies(tmp_path, crs):
+    turned = TRANSFORM @ Affine.rotation(20)
+    scene = Scene.open(write_raster(tmp_path / 's.tif', noise((3, 2000, 400)), crs, turned))
+    look = draw_pixels_quicklook(scene, np.ones(quicklook_shape(scene), 'uint8'), SPEC.classes)
+    files = look.save(tmp_path / 's_quicklook.png')
+    assert {f.name for f in files} <= {f's{suffix}' for suffix in SUFFIXES}
+    with rasterio.open(files[0]) as dataset:
+        assert dataset.crs == crs
+        np.testing.assert_allclose(
+            tuple(dataset.transform)[:6], tuple(turned @ Affine.scale(2000 / 1600))[:6], rtol=1e-9
+        )
+
+
+def test_a_picture_has_no_world_file(tmp_path):
+    scene = Scene.open(write_raster(tmp_path / 's.tif', noise((3, 40, 50)), None, None))
+    look = draw_pixels_quicklook(scene, np.ones((40, 50), 'uint8'), SPEC.classes)
+    (tmp_path / 's_quicklook.pgw').write_text('of an earlier scene')
+    assert look.save(tmp_path / 's_quicklook.png') == (tmp_path / 's_quicklook.png',)
+    assert not (tmp_path / 's_quicklook.pgw').exists()
+
+
+def test_objects_of_a_picture_lie_on_it(tmp_path):
+    """Their y is minus the row."""
+    scene = Scene.open(
+        write_raster(tmp_path / 's.tif', np.zeros((3, 100, 120), 'uint8'), None, None)
+    )
+    objects = gpd.GeoDataFrame({'class_id': [1]}, geometry=[shapely.box(40, -60, 90, -30)])
+    picture = np.array(draw_objects_quicklook(scene, objects, SPEC.classes).image)[:100, :120]
+    rows, cols = np.nonzero((picture == SPEC.classes.colours[1]).all(axis=2))
+    assert abs(rows.min() - 30) <= 1 and abs(rows.max() - 60) <= 1 and abs(cols.min() - 40) <= 1
 
 
 def test_outlines_lie_on_the_objects(tmp_path):
@@ -58,7 +122,7 @@ def test_outlines_lie_on_the_objects(tmp_path):
         crs=UTM_17N,
     )
     spec = spec_of('objects', ('a', 'b', 'c'))
-    picture = np.array(draw_objects_quicklook(scene, objects, spec))[:100, :120]
+    picture = np.array(draw_objects_quicklook(scene, objects, spec.classes).image)[:100, :120]
     drawn = (picture == spec.classes.colours[2]).all(axis=2)
     rows, cols = np.nonzero(drawn)
     assert (abs(rows.min() - 30), abs(rows.max() - 60)) <= (1, 1)

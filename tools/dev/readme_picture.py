@@ -67,10 +67,13 @@ def main() -> None:
     data, valid = item.read(window)
     picture = to_rgb(data, valid, spec.bands)
     picture[~valid] = 255
-    panels = {'image': picture, 'labels': overlay(picture, item.labels.classes(window), spec)}
+    panels = {
+        'image': picture,
+        'labels': overlay(picture, item.labels.classes(window), spec.classes),
+    }
     if args.prediction:
         classes = read_onto(args.prediction, item.scene.grid, window, fill=IGNORE)
-        panels['prediction'] = overlay(picture, classes.astype(np.uint8), spec)
+        panels['prediction'] = overlay(picture, classes.astype(np.uint8), spec.classes)
     legend = [(name, colour) for _, name, colour in spec.classes.items()]
     sheet = side_by_side(panels, legend, args.panel)
     path = Path(args.output)
