@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -10,10 +11,12 @@ import numpy as np
 
 import geo_mm
 from geo_mm.classes import ClassSet
-from geo_mm.errors import SpecError
+from geo_mm.errors import ConfigError, SpecError
 from geo_mm.raster import Scene
 
 logger = logging.getLogger(__name__)
+
+_WHOLE = 'one that training has written'
 
 _GSD_TOLERANCE = 0.02
 """Relative difference up to which a scene's own GSD is taken as the trained one."""
@@ -74,8 +77,10 @@ class InputSpec:
         """Rebuilds a spec, lists becoming tuples again.
 
         Raises:
-            SpecError: If a field is missing or unknown.
+            SpecError: If a field is missing, unknown or of another type.
         """
+        if not isinstance(data, Mapping):
+            raise SpecError(f'an input spec that is a {type(data).__name__}', 'a mapping')
         known = {field.name for field in fields(cls)} | {*ClassSet(()).to_dict()}
         required = known - {'palette', 'background', 'ignore', 'roles', 'wavelengths', 'version'}
         if missing := (required - set(data)) | (set(data) - known):
@@ -88,7 +93,29 @@ class InputSpec:
         own: dict[str, Any] = {
             key: _frozen(data[key]) for field in fields(cls) if (key := field.name) in data
         }
-        return cls(**own | {'classes': ClassSet.from_dict(data)})
+        try:
+            spec = cls(**own | {'classes': ClassSet.from_dict(data)})
+            wrong = [name for name, right in spec._checks().items() if not right]
+        except (TypeError, ValueError, AttributeError, ConfigError) as error:
+            raise SpecError(f'an input spec with wrong values: {error}', _WHOLE) from error
+        if wrong:
+            raise SpecError(f'an input spec with wrong values of {", ".join(wrong)}', _WHOLE)
+        return spec
+
+    def _checks(self) -> dict[str, bool]:
+        """Whether each field, out of a file, holds what it should."""
+        count = len(self.bands)
+        sizes = self.chip_size
+        return {
+            'task': isinstance(self.task, str),
+            'bands': bool(self.bands) and all(isinstance(name, str) for name in self.bands),
+            'gsd': self.gsd is None or (_is_number(self.gsd) and self.gsd > 0),
+            'dtype': np.dtype(self.dtype).kind in 'iufb',
+            'nodata': self.nodata in (None, 'auto') or isinstance(self.nodata, int | float),
+            'mean': len(self.mean) == count and all(map(_is_number, self.mean)),
+            'std': len(self.std) == count and all(_is_number(v) and v > 0 for v in self.std),
+            'chip_size': len(sizes) == 2 and all(isinstance(v, int) and v > 0 for v in sizes),
+        }
 
     def fit(self, scene: Scene, *, force: bool = False) -> Scene:
         """The scene as the model must see it: its bands, at its GSD.
@@ -171,6 +198,10 @@ class InputSpec:
             'name the bands in the file (rasterio: dataset.set_band_description), '
             'or give the file that has them',
         )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _refuse(force: bool, found: str, expected: str, fix: str) -> None:

@@ -186,3 +186,31 @@ def test_bands_named_after_files_still_find_these_files(tmp_path):
     del old['roles'], old['ignore']
     fitted = InputSpec.from_dict(old).fit(Scene.open(paths))
     np.testing.assert_array_equal(fitted.read()[0], red[::-1])
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        {'task': 5},
+        {'classes': 5},
+        {'classes': [5]},
+        {'bands': []},
+        {'bands': [None]},
+        {'gsd': 'x'},
+        {'gsd': -1.0},
+        {'dtype': 'text'},
+        {'dtype': 'object'},
+        {'nodata': 'x'},
+        {'mean': [1.0]},
+        {'mean': 5},
+        {'std': [0.0] * len(SPEC.bands)},
+        {'std': ['a'] * len(SPEC.bands)},
+        {'chip_size': [256]},
+        {'chip_size': ['a', 'b']},
+        {'palette': 5},
+        {'palette': [[1, 2]]},
+    ],
+)
+def test_fields_of_other_types(change):
+    with pytest.raises(SpecError, match='wrong values'):
+        InputSpec.from_dict(SPEC.to_dict() | change)

@@ -12,7 +12,7 @@ from rasterio.enums import ColorInterp
 from rich.console import Console
 
 from geo_mm.errors import report_errors
-from geo_mm.formats.provenance import Provenance, read_provenance
+from geo_mm.formats.provenance import Provenance, read_provenance, readable
 from geo_mm.raster import Scene
 
 
@@ -29,9 +29,11 @@ def main() -> None:
     if args.json:
         print(provenance.to_json())
         return
+    with readable(args.output):
+        content = list(what_it_is(Path(args.output), provenance))
     console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
     for title, lines in (
-        (args.output, what_it_is(Path(args.output), provenance)),
+        (args.output, content),
         ('made by', how_it_was_made(provenance)),
         ('make it again', [provenance.rerun or 'made from Python: no command is known']),
     ):

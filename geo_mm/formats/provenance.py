@@ -1,26 +1,32 @@
 """How a result came to be, as plain data that travels with it."""
 
+import contextlib
 import datetime
 import importlib.metadata
 import json
 import os
 import platform
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import pyogrio
 import rasterio
+from pyogrio.errors import DataLayerError, DataSourceError, FieldError
+from rasterio.errors import RasterioError
 
 import geo_mm
 from geo_mm.errors import OutputError, SpecError
 from geo_mm.formats.file_records import FileRecord
 from geo_mm.inputspec import InputSpec
+from geo_mm.paths import reason
 from geo_mm.raster.handles import open_quietly
 
 KEY = 'GEO_MM_PROVENANCE'
 """Name of the metadata item that holds it, in all file formats."""
+
+_READING = (RasterioError, DataLayerError, DataSourceError, FieldError)
 
 _DISTRIBUTIONS = (
     'torch',
@@ -91,7 +97,21 @@ class Provenance:
             known[name] = tuple(FileRecord(**record) for record in known[name])
         known['command'] = tuple(known['command'])
         known['spec'] = InputSpec.from_dict(known['spec'])
-        return cls(**known)
+        made = cls(**known)
+        made._check_types()
+        return made
+
+    def _check_types(self) -> None:
+        """Raises TypeError or ValueError, for data out of a file."""
+        records = (*self.checkpoints, *self.inputs)
+        texts = (self.config, self.folder, *self.command, *(record.path for record in records))
+        mappings = (self.options, self.versions)
+        if not all(isinstance(item, str) for item in texts) or not all(
+            isinstance(item, Mapping) for item in mappings
+        ):
+            raise TypeError('a field of another type')
+        if not self.inputs or self.time.tzinfo is None:
+            raise ValueError('no input, or a time without its zone')
 
     def tags(self) -> dict[str, str]:
         """Tags for a GeoTIFF: this, and what any TIFF reader understands of it."""
@@ -152,7 +172,9 @@ def read_provenance(path: str | os.PathLike) -> Provenance:
     path = Path(path)
     if not path.is_file():
         raise OutputError(f'{path}: no such file', 'a result of tools/predict.py')
-    text = _held(path) or _recorded(path.with_suffix('.json'))
+    with readable(path):
+        text = _held(path)
+    text = text or _recorded(path.with_suffix('.json'))
     if text is None:
         raise OutputError(
             f'{path}: does not say how it was made',
@@ -160,10 +182,27 @@ def read_provenance(path: str | os.PathLike) -> Provenance:
         )
     try:
         return Provenance.from_dict(json.loads(text))
-    except (KeyError, TypeError, ValueError, SpecError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError, SpecError) as error:
         raise OutputError(
             f'{path}: what it says of how it was made cannot be understood: {error!r}',
             f'a result of geo_mm {geo_mm.__version__} or a version like it',
+        ) from error
+
+
+@contextlib.contextmanager
+def readable(path: str | os.PathLike) -> Iterator[None]:
+    """Turns trouble with reading a result into one message.
+
+    Raises:
+        OutputError: In place of the errors of the libraries that read it.
+    """
+    try:
+        yield
+    except (*_READING, OSError, ValueError, KeyError, RecursionError) as error:
+        raise OutputError(
+            f'{os.fspath(path)}: cannot be read: {reason(error)}',
+            'a complete result of tools/predict.py',
+            'predict it again',
         ) from error
 
 
@@ -184,7 +223,8 @@ def _held(path: Path) -> str | None:
 
         # Where pandas and geopandas keep DataFrame.attrs.
         attributes = (parquet.read_metadata(path).metadata or {}).get(b'PANDAS_ATTRS', b'{}')
-        return json.loads(attributes).get(KEY)
+        attributes = json.loads(attributes)
+        return attributes.get(KEY) if isinstance(attributes, dict) else None
     return None
 
 
@@ -203,5 +243,5 @@ def _recorded(path: Path) -> str | None:
     """What the record says."""
     try:
         return json.dumps(json.loads(path.read_text())['provenance'])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None

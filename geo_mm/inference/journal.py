@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -53,19 +54,25 @@ class Journal:
         shutil.rmtree(self._done, ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._take_lock()
-        facts, known = json.loads(json.dumps(facts)), self._run()
-        if known is None or restart:
-            self._clear()
-            self._write_json({'facts': facts, 'notes': dict(notes or {})})
-        elif _text(known['facts']) != _text(facts):
+        try:
+            self._begin(json.loads(json.dumps(facts)), dict(notes or {}), restart)
+        except OutputError:
             self._let_go()
+            raise
+        (self.folder / 'failed').unlink(missing_ok=True)
+
+    def _begin(self, facts: dict, notes: dict, restart: bool) -> None:
+        known = None if restart else self._run()
+        if known is None:
+            self._clear()
+            self._write_run(facts, notes)
+        elif _text(known['facts']) != _text(facts):
             raise OutputError(
                 f'{self.folder} is an unfinished run with other settings: '
                 f'{_differences(known["facts"], facts)}',
                 'the command with which it was started',
                 'run that command again to finish it, delete the folder, or add --restart',
             )
-        (self.folder / 'failed').unlink(missing_ok=True)
 
     @property
     def notes(self) -> dict:
@@ -75,12 +82,12 @@ class Journal:
     def note(self, **changes: object) -> None:
         """Changes notes, for this run and for those that go on with it."""
         run = self._run()
-        run['notes'] |= changes
-        self._write_json(run)
+        self._write_run(run['facts'], run['notes'] | changes)
 
     def finished(self) -> set[int]:
         """The rows that need not be computed again."""
-        return {int(path.stem.partition('-')[2]) for path in self.folder.glob('row-*.npz')}
+        numbers = (path.stem.partition('-')[2] for path in self.folder.glob('row-*.npz'))
+        return {int(number) for number in numbers if number.isdecimal()}
 
     def write(
         self,
@@ -146,10 +153,25 @@ class Journal:
         return self.folder.with_name(self.folder.name + '.done')
 
     def _run(self) -> dict | None:
+        """What ``run.json`` holds; None if there is none.
+
+        Raises:
+            OutputError: If it is not as it was written.
+        """
+        path = self.folder / 'run.json'
         try:
-            return json.loads((self.folder / 'run.json').read_text())
+            run = json.loads(path.read_text(encoding='utf-8'))
+            if run.pop('checksum') != _checksum(run):
+                raise ValueError('its checksum differs')
         except FileNotFoundError:
             return None
+        except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+            raise OutputError(
+                f'{path}: damaged: {error}',
+                'the settings of an unfinished run, as they were written',
+                'add --restart, which begins this scene anew, or delete the folder',
+            ) from error
+        return run
 
     def _clear(self) -> None:
         for path in self.folder.iterdir():
@@ -189,14 +211,16 @@ class Journal:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 return dict(arrays)
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
+        except Exception as error:  # there is nothing that a damaged archive cannot raise
             raise OutputError(
                 f'{path}: damaged: {error}',
                 'a file as it was written',
                 'delete it, and the same command computes it again',
             ) from error
 
-    def _write_json(self, run: Mapping) -> None:
+    def _write_run(self, facts: Mapping, notes: Mapping) -> None:
+        run = json.loads(json.dumps({'facts': facts, 'notes': notes}))
+        run['checksum'] = _checksum(run)
         with self._reported(), self._appearing('run.json') as file:
             file.write(json.dumps(run, indent=2).encode())
 
@@ -224,6 +248,10 @@ class Journal:
                 'a folder you may write to, with enough free space',
                 'free some space and run the same command again, or choose another with -o',
             ) from error
+
+
+def _checksum(run: Mapping) -> str:
+    return hashlib.sha256(_text(run).encode()).hexdigest()
 
 
 def _write_array(file: BinaryIO, array: np.ndarray) -> None:

@@ -172,3 +172,42 @@ def test_versions_are_those_installed():
     assert versions['gdal'] == rasterio.__gdal_version__
     assert versions['numpy'] == np.__version__
     assert {'geo_mm', 'python', 'torch', 'onedl-mmengine'} <= versions.keys()
+
+
+FORMATS = ['.tif', '.gpkg', '.fgb', '.parquet', '.geojson', '.json']
+
+
+@pytest.mark.parametrize('suffix', FORMATS)
+@pytest.mark.parametrize('part', [0, 1, 2, 3])
+def test_damaged_results_are_said_to_be(tmp_path, suffix, part):
+    if suffix == '.parquet':
+        pytest.importorskip('pyarrow', reason='GeoParquet needs pyarrow')
+    path = write(tmp_path / f'out{suffix}', provenance(tmp_path))
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * part // 4] + b'\xff' * (part % 2) * 50)
+    with pytest.raises(OutputError, match=r'out\.\w+: '):
+        read_provenance(path)
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        {'command': 5},
+        {'command': [5]},
+        {'options': []},
+        {'versions': None},
+        {'inputs': []},
+        {'inputs': [{'path': 5}]},
+        {'inputs': [{'way': 'x'}]},
+        {'started': 'yesterday'},
+        {'started': None},
+        {'folder': None},
+        {'spec': None},
+        {'spec': []},
+    ],
+)
+def test_a_record_of_other_types(tmp_path, change):
+    data = provenance(tmp_path).to_dict() | change
+    (tmp_path / 'out.json').write_text(json.dumps({'provenance': data}))
+    with pytest.raises(OutputError, match='cannot be understood'):
+        read_provenance(tmp_path / 'out.json')

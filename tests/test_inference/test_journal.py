@@ -44,6 +44,43 @@ def test_second_start_goes_on(tmp_path):
     assert second.notes == {'time': 'then'}
 
 
+ODD = ['', '{', 'null', '[]', '5', '{}', '{"facts": 1}', '{"facts": {}, "notes": null}', '[' * 9999]
+ODD += ['{"facts": {}, "notes": {}, "checksum": "0"}', '{"facts": {}, "notes": {}}', '\udcff']
+
+
+@pytest.mark.parametrize('text', ODD, ids=range(len(ODD)))
+def test_settings_that_cannot_be_read_are_left_with_restart(tmp_path, text):
+    journal = opened(tmp_path / 'j')
+    journal.write(0, {'a': np.zeros(1)})
+    journal.close()
+    (tmp_path / 'j' / 'run.json').write_bytes(text.encode(errors='surrogateescape'))
+    with pytest.raises(OutputError, match=r'(?s)run\.json: damaged.*--restart'):
+        opened(tmp_path / 'j')
+    assert (tmp_path / 'j' / 'row-000000.npz').exists()
+    assert opened(tmp_path / 'j', restart=True).finished() == set()
+
+
+def test_settings_that_were_changed_by_hand(tmp_path):
+    opened(tmp_path / 'j').write(0, {'a': np.zeros(1)})
+    path = tmp_path / 'j' / 'run.json'
+    path.write_text(path.read_text().replace('512', '513'))
+    with pytest.raises(OutputError, match='its checksum differs'):
+        Journal(tmp_path / 'j').open({**FACTS, 'tile': 513})
+
+
+def test_settings_that_are_a_folder(tmp_path):
+    (tmp_path / 'j' / 'run.json').mkdir(parents=True)
+    with pytest.raises(OutputError, match='damaged'):
+        opened(tmp_path / 'j')
+    assert opened(tmp_path / 'j', restart=True).notes == {'time': 'then'}
+
+
+def test_files_of_others_are_no_rows(tmp_path):
+    journal = opened(tmp_path / 'j')
+    (tmp_path / 'j' / 'row-copy.npz').touch()
+    assert journal.finished() == set()
+
+
 def test_notes_can_be_changed(tmp_path):
     journal = opened(tmp_path / 'j')
     journal.note(batch_size=1)
