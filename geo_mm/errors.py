@@ -49,7 +49,7 @@ class ConfigError(GeoMMError):
 
 
 class SpecError(GeoMMError):
-    """A scene cannot be made into what a model must be fed."""
+    """A scene does not fit the input specification of a model."""
 
 
 class OutputError(GeoMMError):

@@ -1,4 +1,4 @@
-"""What a model must be fed, as plain data that travels with its weights."""
+"""The input specification of a model: plain data that is kept with its weights."""
 
 import json
 import logging
@@ -118,7 +118,7 @@ class InputSpec:
         }
 
     def fit(self, scene: Scene, *, force: bool = False) -> Scene:
-        """The scene as the model must see it: its bands, at its GSD.
+        """The scene as the model expects it: its bands, at its GSD.
 
         Bands are found by name, those of files with roles by role and name. Where
         neither the scene nor the training scenes name their bands, their number

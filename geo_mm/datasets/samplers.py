@@ -14,7 +14,7 @@ from torch.utils.data import Sampler
 
 from geo_mm.catalog import Coverage
 from geo_mm.datasets.chips import ChipDataset, chip_datasets
-from geo_mm.datasets.ground import EvenDraws, LabelDraws, scene_grounds
+from geo_mm.datasets.sampling_strategies import LabelSampling, UniformSampling, valid_chips
 from geo_mm.errors import CatalogError, ConfigError
 from geo_mm.registry import DATA_SAMPLERS
 
@@ -23,7 +23,7 @@ _ROUNDING = 1e-6
 
 @DATA_SAMPLERS.register_module()
 class RandomChipSampler(Sampler):
-    """Draws chips at random, evenly over the valid ground of all scenes.
+    """Draws chips at random, uniformly over the valid area of all scenes.
 
     A scene is chosen as often as it has valid pixels; in it, every position
     of a chip with enough of them is equally likely. With ``positive_share``
@@ -34,7 +34,7 @@ class RandomChipSampler(Sampler):
     Args:
         dataset: A geo_mm dataset, or wrappers around some.
         num_chips: Chips per epoch over all ranks. None draws as many as
-            would cover the valid ground once.
+            would cover the valid area once.
         infinite: Never end, for ``IterBasedTrainLoop``; epochs follow one
             another without a pause.
         min_valid: Least share 0..1 of valid pixels in a chip.
@@ -66,10 +66,10 @@ class RandomChipSampler(Sampler):
         self.infinite = infinite
         self.epoch = 0
         self.positive_share = positive_share
-        grounds = scene_grounds(dataset, min_valid)
-        self._even = EvenDraws(grounds)
-        self._labels = LabelDraws(grounds, class_weights) if positive_share > 0 else None
-        covering = sum(g.coverage.area / np.prod(g.chips.chip_size) for g in grounds)
+        scenes = valid_chips(dataset, min_valid)
+        self._uniform = UniformSampling(scenes)
+        self._labels = LabelSampling(scenes, class_weights) if positive_share > 0 else None
+        covering = sum(s.coverage.area / np.prod(s.chips.chip_size) for s in scenes)
         self.num_chips = num_chips or max(round(covering), 1)
         self._first = 0
         if infinite:
@@ -95,7 +95,7 @@ class RandomChipSampler(Sampler):
         rng = np.random.default_rng((self.seed, epoch, position))
         if self._labels is not None and rng.random() < self.positive_share:
             return self._labels.draw(rng)
-        return self._even.draw(rng)
+        return self._uniform.draw(rng)
 
     def __len__(self) -> int:
         """Chips per epoch and rank."""

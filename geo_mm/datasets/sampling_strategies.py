@@ -13,7 +13,7 @@ _ROUNDING = 1e-6
 _TRIES = 8
 
 
-class SceneGround:
+class ValidChips:
     """Chips of one scene with enough valid pixels.
 
     The positions of chips are binned into cells no larger than those of
@@ -73,7 +73,7 @@ class SceneGround:
         return self._offset + self.chips.chip_space.index(self._number, *corner)
 
     def anchors(self) -> tuple[np.ndarray, np.ndarray]:
-        """Labelled points on valid ground that a usable chip can be cut around.
+        """Labelled points inside the valid area that a usable chip can be cut around.
 
         Returns:
             Pixel positions ``(N, 2)`` as (x, y), and class indices ``(N,)``.
@@ -95,62 +95,62 @@ class SceneGround:
         return self._usable[tuple(indices)]
 
 
-def scene_grounds(dataset: Sized, min_valid: float) -> list[SceneGround]:
+def valid_chips(dataset: Sized, min_valid: float) -> list[ValidChips]:
     """The usable chips of every scene of a dataset.
 
     Raises:
         CatalogError: If there are none at all.
     """
-    grounds = [
-        SceneGround(offset, chips, number, min_valid)
+    scenes = [
+        ValidChips(offset, chips, number, min_valid)
         for offset, chips in chip_datasets(dataset)
         for number in range(len(chips.labelled))
     ]
-    if not any(ground.weight for ground in grounds):
-        chips = grounds[0].chips
+    if not any(scene.weight for scene in scenes):
+        chips = scenes[0].chips
         raise CatalogError(
             f'no chip of {chips.chip_size[1]} x {chips.chip_size[0]} pixels has a valid share '
-            f'of at least {min_valid} in {_names(grounds)}, {_sizes(grounds)}',
+            f'of at least {min_valid} in {_names(scenes)}, {_sizes(scenes)}',
             fix="lower the sampler's min_valid, or check nodata, AOI, gsd and chip_size",
         )
-    return grounds
+    return scenes
 
 
-class EvenDraws:
-    """Draws from the usable chips of all scenes, as often as each has valid ground."""
+class UniformSampling:
+    """Draws from the usable chips of all scenes, in proportion to their valid area."""
 
-    def __init__(self, grounds: Sequence[SceneGround]) -> None:
-        self._grounds = [ground for ground in grounds if ground.weight]
-        self._ends = np.cumsum([ground.weight for ground in self._grounds])
+    def __init__(self, scenes: Sequence[ValidChips]) -> None:
+        self._scenes = [scene for scene in scenes if scene.weight]
+        self._ends = np.cumsum([scene.weight for scene in self._scenes])
 
     def draw(self, rng: np.random.Generator) -> int:
-        ticket = rng.random() * self._ends[-1]
-        return self._grounds[np.searchsorted(self._ends[:-1], ticket, side='right')].draw(rng)
+        drawn = rng.random() * self._ends[-1]
+        return self._scenes[np.searchsorted(self._ends[:-1], drawn, side='right')].draw(rng)
 
 
-class LabelDraws:
+class LabelSampling:
     """Draws chips around labels: a class, then one of its labels, then a chip.
 
     Args:
-        grounds: Usable chips.
+        scenes: Usable chips.
         class_weights: Class name to relative frequency; None takes every
             class that has labels equally often.
 
     Raises:
-        CatalogError: If a class has no labels on usable ground.
+        CatalogError: If a class has no labels inside the usable area.
         ConfigError: If a weight is negative, or all are 0.
     """
 
     def __init__(
-        self, grounds: Sequence[SceneGround], class_weights: Mapping[str, float] | None
+        self, scenes: Sequence[ValidChips], class_weights: Mapping[str, float] | None
     ) -> None:
         by_class: dict[str, list] = {}
-        for ground in grounds:
-            points, labels = ground.anchors()
-            classes = ground.chips.classes.names
+        for scene in scenes:
+            points, labels = scene.anchors()
+            classes = scene.chips.classes.names
             for label in np.unique(labels):
-                by_class.setdefault(classes[label], []).append((ground, points[labels == label]))
-        weights = _checked_weights(class_weights, by_class, grounds)
+                by_class.setdefault(classes[label], []).append((scene, points[labels == label]))
+        weights = _checked_weights(class_weights, by_class, scenes)
         self._shares = np.cumsum(list(weights.values())) / sum(weights.values())
         self._places = [by_class[name] for name in weights]
         self._ends = [np.cumsum([len(points) for _, points in p]) for p in self._places]
@@ -158,22 +158,22 @@ class LabelDraws:
     def draw(self, rng: np.random.Generator) -> int:
         chosen = np.searchsorted(self._shares[:-1], rng.random(), side='right')
         ends = self._ends[chosen]
-        ticket = rng.integers(ends[-1])
-        place = np.searchsorted(ends, ticket, side='right')
-        ground, points = self._places[chosen][place]
-        return ground.draw_around(points[ticket - ends[place]], rng)
+        drawn = rng.integers(ends[-1])
+        place = np.searchsorted(ends, drawn, side='right')
+        scene, points = self._places[chosen][place]
+        return scene.draw_around(points[drawn - ends[place]], rng)
 
 
 def _checked_weights(
-    weights: Mapping[str, float] | None, by_class: Mapping, grounds: Sequence[SceneGround]
+    weights: Mapping[str, float] | None, by_class: Mapping, scenes: Sequence[ValidChips]
 ) -> dict[str, float]:
     weights = dict(weights or dict.fromkeys(by_class, 1.0))
     unknown = [name for name in weights if name not in by_class]
     if unknown or not by_class:
         raise CatalogError(
             f'no labels of class {", ".join(unknown) or "any"} to draw chips around in '
-            f'{_names(grounds)}',
-            f'classes with labels on valid ground: {", ".join(by_class) or "none"}',
+            f'{_names(scenes)}',
+            f'classes with labels inside the valid area: {", ".join(by_class) or "none"}',
             "correct the sampler's class_weights, or set positive_share=0",
         )
     if min(weights.values()) < 0 or not sum(weights.values()):
@@ -181,15 +181,15 @@ def _checked_weights(
     return weights
 
 
-def _sizes(grounds: Sequence[SceneGround]) -> str:
+def _sizes(scenes: Sequence[ValidChips]) -> str:
     """Such as ``764 x 506 pixels at a gsd of 0.3 m``, of the first scene."""
-    scene = grounds[0].labelled.scene
+    scene = scenes[0].labelled.scene
     at = f' at a gsd of {scene.gsd[0]:.3g} m' if scene.gsd else ''
     return f'{scene.width} x {scene.height} pixels{at}'
 
 
-def _names(grounds: Sequence[SceneGround], shown: int = 5) -> str:
+def _names(scenes: Sequence[ValidChips], shown: int = 5) -> str:
     """The files of the first scenes, and how many more there are."""
-    files = [ground.labelled.scene.sources[0] for ground in grounds]
+    files = [scene.labelled.scene.sources[0] for scene in scenes]
     more = f' and {len(files) - shown} more' if len(files) > shown else ''
     return ', '.join(files[:shown]) + more
