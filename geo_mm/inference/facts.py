@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmengine.fileio import get_local_path
 
 import geo_mm
-from geo_mm.errors import SetupError
+from geo_mm.errors import SceneError, SetupError
 from geo_mm.formats.file_records import FileRecord, file_records
 from geo_mm.formats.provenance import Provenance
 from geo_mm.inference.limits import most_objects
@@ -134,6 +134,21 @@ def file_sha256(path: str) -> str:
 def _config_sha256(config: Config) -> str:
     text = json.dumps(config.to_dict(), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def check_unchanged(facts: dict) -> None:
+    """Makes sure that the files that were predicted are still those of the start.
+
+    Raises:
+        SceneError: If one was written to since: the rows may be of both versions.
+    """
+    for then in [*facts['scene'], *([facts['aoi']] if facts.get('aoi') else ())]:
+        if stamped(then['path']) != then:
+            raise SceneError(
+                f'{then["path"]}: changed while it was predicted',
+                'the same file from start to end',
+                'predict it again with --restart when nothing writes to it any more',
+            )
 
 
 def stamped(path: str | os.PathLike) -> dict:

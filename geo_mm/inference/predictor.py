@@ -19,6 +19,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from geo_mm.errors import ConfigError, GeoMMError, OutputError
 from geo_mm.formats.provenance import Provenance
 from geo_mm.inference.facts import (
+    check_unchanged,
     file_sha256,
     how_called,
     provenance,
@@ -262,6 +263,7 @@ class Predictor:
             )
 
             def assemble() -> Result:
+                check_unchanged(facts)
                 record = provenance(self.models, self._hashes, facts, notes, area)
                 return self._assemble(journal, area, plan, folder, name, options, record)
 

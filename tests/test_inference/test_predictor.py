@@ -540,6 +540,29 @@ def test_folder_that_may_not_be_written(tmp_path, pixel_model, image):
         predictor(pixel_model).predict(scene, tmp_path / 'out')
 
 
+@pytest.mark.parametrize('what', ['scene', 'aoi'])
+def test_files_that_change_while_they_are_predicted(tmp_path, pixel_model, image, what):
+    scene = write_scene(tmp_path / 'in' / 's.tif', image)
+    with rasterio.open(scene) as dataset:
+        bounds = gpd.GeoDataFrame(geometry=[shapely.box(*dataset.bounds)], crs=UTM_17N)
+    aoi = tmp_path / 'in' / 'aoi.gpkg'
+    bounds.to_file(aoi)
+
+    def overwrite(done, total):
+        if what == 'aoi':
+            bounds.assign(x=1).to_file(aoi)
+        else:
+            write_scene(scene, image[:, ::-1].copy())
+
+    with pytest.raises(SceneError, match=r'(?s)changed while it was predicted.*--restart'):
+        predictor(pixel_model).predict(scene, tmp_path / 'out', aoi=aoi, progress=overwrite)
+    with pytest.raises(OutputError, match='--restart'):
+        predictor(pixel_model).predict(scene, tmp_path / 'out', aoi=aoi)
+    result = predictor(pixel_model).predict(scene, tmp_path / 'out', aoi=aoi, restart=True)
+    expected = image if what == 'aoi' else image[:, ::-1]
+    np.testing.assert_array_equal(read(result.files[0]), expected_classes(expected))
+
+
 def test_error_in_the_middle_leaves_no_result(tmp_path, pixel_model):
     path = write_scene(tmp_path / 'in' / 's.tif', noise((2, 300, 300)), blockysize=8)
     with path.open('r+b') as file:
