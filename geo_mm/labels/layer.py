@@ -159,7 +159,7 @@ class LabelLayer:
                 must touch the scene; labels may surround one without objects.
         """
         self._check_crs(grid, scene)
-        layer = self._mirrored if self._counts_down and _counts_rows(grid) else self
+        layer = self._mirrored if _counts_rows(grid) and self._counts_down else self
         placed, chosen = place(
             layer.geometries, layer.tree, self.crs, grid, self._margin(grid, scene)
         )
@@ -173,7 +173,7 @@ class LabelLayer:
 
     def _margin(self, grid: Grid, scene: str) -> float:
         """How many pixels points and lines can reach further than they lie."""
-        if not (shapely.get_dimensions(self.geometries) < 2).any():
+        if not self._has_thin:
             return 0.0
         size = max(self.options.point_size or 0, self.options.line_width or 0)
         if grid.gsd is None:
@@ -181,7 +181,12 @@ class LabelLayer:
                 f'{scene} has no CRS on a globe, so a size in metres has no meaning in it',
                 fix=f'draw the objects of {self.source} as polygons',
             )
-        return size / min(grid.gsd)
+        return size / max(min(grid.gsd), 1e-9)  # 0 at a pole
+
+    @cached_property
+    def _has_thin(self) -> bool:
+        """Whether there are points or lines."""
+        return bool((shapely.get_dimensions(self.geometries) < 2).any())
 
     @cached_property
     def _counts_down(self) -> bool:
@@ -230,7 +235,7 @@ class LabelLayer:
         elif self.is_area:
             touches = False
         else:
-            boxes = near_boxes(self.crs, whole, pad=(0, 0))
+            boxes = near_boxes(self.crs, whole)
             extent = shapely.box(*self.extent.bounds)
             touches = boxes is not None and bool(shapely.intersects(boxes, extent).any())
         if not touches:
@@ -301,12 +306,14 @@ def _opened(
 def _extent_if_large(source: str | PathLike, layer: str | None) -> Extent | None:
     """The extent of a layer from its header, if only parts of it are to be read."""
     try:
-        info = pyogrio.read_info(source, layer=layer)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # read_layer says what is wrong
+            info = pyogrio.read_info(source, layer=layer)
         if info['features'] <= LARGE or not info['capabilities']['fast_spatial_filter']:
             return None
         bounds = pyogrio.read_info(source, layer=layer, force_total_bounds=True)['total_bounds']
     except (DataSourceError, DataLayerError, ValueError):
-        return None  # read_layer says what is wrong
+        return None
     return Extent(info['features'], np.array(bounds))
 
 
@@ -333,13 +340,14 @@ def _counts_rows(grid: Grid) -> bool:
 
 def _valid_polygons(shapes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Polygons of the shapes; reprojecting can make a very thin one invalid."""
+    parts, owner = shapes, np.arange(len(shapes))
     broken = ~shapely.is_valid(shapes)
     if broken.any():
         shapes = shapes.copy()
         shapes[broken] = shapely.make_valid(
             shapes[broken], method='structure', keep_collapsed=False
         )
-    parts, owner = single_parts(shapes)
+        parts, owner = single_parts(shapes)
     areal = shapely.area(parts) > 0
     return parts[areal], owner[areal]
 

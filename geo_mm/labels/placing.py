@@ -37,9 +37,9 @@ def place(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Bring the geometries near a grid into its pixel coordinates.
 
-    Near is what lies within the size of the grid around it. What reaches
-    further is cut there: projections need not be defined far from home, and
-    the outline of a country need not be computed for one scene.
+    What reaches further than the size of the grid around it is cut there:
+    projections need not be defined far from home, and the outline of a country
+    need not be computed for one scene.
 
     Edges that are straight in ``crs`` are curves in the grid; long ones get
     more vertices, so that they lie within :data:`MAX_BEND` pixels.
@@ -49,7 +49,7 @@ def place(
         tree: Spatial index of them.
         crs: Their CRS, or None if they are in the grid's map coordinates.
         grid: Where they go.
-        margin: Pixels around the grid that count as near at least.
+        margin: Pixels around the grid in which geometries count as near.
 
     Returns:
         Single-part geometries in pixel coordinates ``(x, y)``, and for each the
@@ -59,14 +59,18 @@ def place(
         LabelError: If no transformation exists between the two systems.
     """
     _check_related(crs, grid)
-    near, owner = _cut_out(geometries, tree, near_boxes(crs, grid, margin))
+    chosen = _near(tree, near_boxes(crs, grid, margin), len(geometries))
+    near, owner = _cut_out(geometries[chosen], _home(crs, grid, margin))
+    owner = chosen[owner]
 
     def to_pixels(xy: np.ndarray) -> np.ndarray:
         xy = xy if crs is None else moved(xy, crs, grid.crs)
         x, y = np.where(np.isfinite(xy), xy, np.nan).T
         return np.column_stack(~grid.transform @ (x, y))
 
-    placed = shapely.transform(_densify(near, to_pixels), to_pixels)
+    straight = crs is None or same(crs, grid.crs)
+    near = near if straight else _densify(near, to_pixels)
+    placed = shapely.transform(near, to_pixels)
     xy, found = shapely.get_coordinates(placed, return_index=True)
     lost = np.unique(found[~np.isfinite(xy).all(axis=1)])
     if len(lost):
@@ -79,24 +83,31 @@ def inside_box(width: float, height: float, x: float = 0.0, y: float = 0.0) -> s
     return shapely.box(x + EDGE, y + EDGE, x + width - EDGE, y + height - EDGE)
 
 
-def near_boxes(
-    crs: object, grid: Grid, margin: float = 0.0, pad: tuple[int, int] | None = None
-) -> np.ndarray | None:
-    """Boxes in a layer's CRS around all that is near a grid.
+def near_boxes(crs: object, grid: Grid, margin: float = 0.0) -> np.ndarray | None:
+    """Boxes in a layer's CRS around a grid.
 
     Args:
         crs: CRS of the layer, or None if it is in map coordinates of the grid.
         grid: The grid.
-        margin: Pixels around it that count as near at least.
-        pad: Columns and rows around it instead of its own size.
+        margin: Pixels around it that belong to it.
 
     Returns:
         One box, or two if the grid lies across the antimeridian of a geographic
         CRS; None if the grid's extent cannot be told in ``crs``.
     """
-    if pad is None:
-        pad = tuple(max(side, math.ceil(margin)) for side in (grid.width, grid.height))
-    bounds = grid.pad(*pad).bounds
+    # A pixel and a hundredth more, because the edges of a grid are curves.
+    pad = (math.ceil(margin + 1 + side / 100) for side in (grid.width, grid.height))
+    return _boxes(crs, grid.pad(*pad))
+
+
+def _home(crs: object, grid: Grid, margin: float) -> np.ndarray | None:
+    """Boxes in a layer's CRS beyond which its geometries are cut."""
+    pad = (max(side, math.ceil(margin)) for side in (grid.width, grid.height))
+    return _boxes(crs, grid.pad(*pad))
+
+
+def _boxes(crs: object, grid: Grid) -> np.ndarray | None:
+    bounds = grid.bounds
     if crs is not None and not same(crs, grid.crs):
         bounds = bounds_in(bounds, grid.crs, crs)
     if bounds is None or not np.isfinite(bounds).all():
@@ -187,17 +198,25 @@ def _to_map(points: np.ndarray, grid: Grid) -> np.ndarray:
     return np.column_stack(grid.transform @ (points[:, 0], points[:, 1]))
 
 
-def _cut_out(
-    geometries: np.ndarray, tree: STRtree, areas: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
+def _near(tree: STRtree, boxes: np.ndarray | None, count: int) -> np.ndarray:
+    """Ascending indices of the geometries in the boxes."""
+    return np.arange(count) if boxes is None else np.unique(tree.query(boxes)[1])
+
+
+def _cut_out(geometries: np.ndarray, areas: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """The single parts of the geometries inside the areas, and their indices."""
+    index = np.arange(len(geometries))
     if areas is None:
-        return geometries, np.arange(len(geometries))
-    index, area = np.unique(tree.query(areas)[::-1], axis=1)
+        return geometries, index
+    area = np.zeros_like(index)
+    if len(areas) > 1:
+        index, area = np.unique(STRtree(geometries).query(areas)[::-1], axis=1)
     parts = geometries[index]
     left, bottom, right, top = shapely.bounds(parts).reshape(-1, 4).T
     low_x, low_y, high_x, high_y = shapely.bounds(areas)[area].T
     beyond = (left < low_x) | (right > high_x) | (bottom < low_y) | (top > high_y)
+    if not beyond.any():
+        return parts, index
     parts[beyond] = shapely.intersection(parts[beyond], areas[area[beyond]])
     parts, owner = single_parts(parts)
     index = index[owner]
@@ -211,13 +230,13 @@ def _densify(geometries: np.ndarray, to_pixels: Callable) -> np.ndarray:
     # Holes add one edge that does not exist; at worst it adds vertices.
     edge = owner[1:] == owner[:-1]
     start, end, owner = xy[:-1][edge], xy[1:][edge], owner[1:][edge]
-    if not len(owner):
+    lengths = np.hypot(*(end - start).T)
+    if not len(owner) or _largest_bend(xy, lengths.max(), to_pixels) <= MAX_BEND:
         return geometries
-    chord = (to_pixels(start) + to_pixels(end)) / 2
-    bends = np.nan_to_num(np.hypot(*(to_pixels((start + end) / 2) - chord).T))
+    bends = np.nan_to_num(_bends(start, end, to_pixels))
     bend, longest = np.zeros(len(geometries)), np.zeros(len(geometries))
     np.maximum.at(bend, owner, bends)
-    np.maximum.at(longest, owner, np.hypot(*(end - start).T))
+    np.maximum.at(longest, owner, lengths)
     curved = bend > MAX_BEND
     if not curved.any():
         return geometries
@@ -226,3 +245,25 @@ def _densify(geometries: np.ndarray, to_pixels: Callable) -> np.ndarray:
     geometries = geometries.copy()
     geometries[curved] = shapely.segmentize(geometries[curved], longest[curved] / pieces)
     return geometries
+
+
+def _largest_bend(xy: np.ndarray, length: float, to_pixels: Callable) -> float:
+    """The bend of edges of a length in all directions, all over the place; inf if unknown.
+
+    Most layers have only short edges, and to measure each of them would take
+    longer than to place them.
+    """
+    steps = np.linspace(xy.min(axis=0), xy.max(axis=0), 3)
+    middles = np.array(np.meshgrid(*steps.T)).reshape(2, -1).T
+    angles = np.arange(4) * np.pi / 4
+    halves = np.column_stack([np.cos(angles), np.sin(angles)]) * length / 2
+    bends = _bends(
+        *((middles[:, None] + part).reshape(-1, 2) for part in (-halves, halves)), to_pixels
+    )
+    return bends.max() if np.isfinite(bends).all() else np.inf
+
+
+def _bends(start: np.ndarray, end: np.ndarray, to_pixels: Callable) -> np.ndarray:
+    """How many pixels the middles of edges lie beside their chords."""
+    chord = (to_pixels(start) + to_pixels(end)) / 2
+    return np.hypot(*(to_pixels((start + end) / 2) - chord).T)

@@ -123,3 +123,20 @@ def test_points_lie_in_pixels_of_their_class(tmp_path, grid):
     points, classes = labels.points()
     np.testing.assert_array_equal(points, [[7.5, 5.5], [20.5, 16.5]])
     np.testing.assert_array_equal(classes, [1, 2])
+
+
+def test_values_without_class_away_from_the_middle_are_found_as_they_are_read(tmp_path):
+    """Opening reads 512 pixels along a side, wherever the wrong value is."""
+    image = write_raster(tmp_path / 'scene.tif', np.zeros((600, 2000), 'uint8'))
+    grid = Scene.open(image).grid
+    values = np.zeros((600, 2000), 'uint8')
+    values[10, 20] = 77
+    path = write_raster(tmp_path / 'labels.tif', values)
+    labels = LabelRaster.read(path, CLASSES, grid)
+    assert (labels.classes(Window(900, 200, 64, 64)) == 0).all()
+    with pytest.raises(LabelError, match=r'(?s)values 77 have no class.*77 \(0.0% of pixels\)'):
+        labels.classes(Window(0, 0, 64, 64))
+    values[300, 1000] = 78
+    write_raster(tmp_path / 'labels.tif', values)
+    with pytest.raises(LabelError, match='values 77, 78 have no class'):
+        LabelRaster.read(path, CLASSES, grid)

@@ -9,9 +9,14 @@ from shapely import LineString, Point, box
 
 from geo_mm.errors import LabelError
 from geo_mm.labels import LabelLayer, LabelOptions
+from geo_mm.labels.layer import KEPT
 from geo_mm.raster.grid import Grid, Window
 
 UTM = CRS.from_epsg(32617)
+MARS = (
+    'GEOGCS["GCS_Mars_2000",DATUM["D_Mars_2000",SPHEROID["Mars_2000_IAU_IAG",3396190.0,'
+    '169.89444722361179]],PRIMEM["Reference_Meridian",0.0],UNIT["Degree",0.0174532925199433]]'
+)
 GRID = Grid(Affine(0.5, 0, 500_000, 0, -0.5, 4_000_000), 201, 101, UTM)
 
 
@@ -269,3 +274,145 @@ def test_ground_size_needs_a_crs():
     layer = read(frame([Point(2, 3)], None), ['a'], point_size=3)
     with pytest.raises(LabelError, match='a size in metres has no meaning'):
         layer.onto(Grid(Affine.identity(), 20, 10))
+
+
+def test_a_scene_that_the_labels_surround_may_be_empty():
+    around = [map_box(-50, -50, -40, -40), map_box(300, 300, 310, 310)]
+    assert len(read(frame(around), ['a']).onto(GRID)) == 0
+
+
+def test_the_part_of_a_scene_may_be_empty_but_the_scene_must_be_the_right_one():
+    part = GRID.crop(Window(100, 0, 50, 50))
+    assert len(read(frame([map_box(0, 0, 9, 9)]), ['a']).onto(part, whole=GRID)) == 0
+    with pytest.raises(LabelError, match='none of its 1 features touches the scene'):
+        read(frame([map_box(900, 0, 909, 9)]), ['a']).onto(part, whole=GRID)
+
+
+# Pictures without a CRS
+
+
+def test_negative_y_is_that_of_qgis(caplog):
+    """QGIS shows the rows of a picture without a CRS at y = 0, -1, -2 ..."""
+    picture = Grid(Affine.identity(), 20, 10)
+    shapes = [box(2, -6, 5, -3), box(7, -2, 9, 0.3), box(1, -9, 3, -8)]  # a slip above the edge
+    labels = read(frame(shapes, None), ['a']).onto(picture)
+    assert boxes_of(labels) == [[2, 3, 5, 6], [7, -0.3, 9, 2], [1, 8, 3, 9]]
+    assert 'y is negative, as QGIS counts the rows' in caplog.text
+
+
+def test_y_of_a_world_file_is_as_it_says():
+    picture = Grid(Affine(1, 0, 0, 0, -1, 0), 20, 10)
+    assert boxes_of(read(frame([box(2, -6, 5, -3)], None), ['a']).onto(picture)) == [[2, 3, 5, 6]]
+
+
+# Points and lines in grids of all kinds
+
+
+def test_squares_are_parallel_to_the_pixels_of_a_rotated_grid():
+    """6 m are 3 pixels, whichever way the grid lies."""
+    turned = Affine.translation(5e5, 4e6) @ Affine.rotation(30) @ Affine.scale(2, -2)
+    grid = Grid(turned, 50, 40, UTM)
+    point = Point(grid.transform @ (20, 10))
+    square = read(frame([point]), ['tree'], point_size=6).onto(grid).geometries[0]
+    assert square.bounds == pytest.approx((18.5, 8.5, 21.5, 11.5), abs=2e-3)
+    assert shapely.area(square) == pytest.approx(9, rel=1e-3)
+
+
+def test_a_point_beyond_the_poles_is_named():
+    grid = Grid(Affine(0.01, 0, 10, 0, -0.01, 90.3), 100, 100, CRS.from_epsg(4326))
+    layer = read(frame([Point(10.5, 90.2)], grid.crs), ['a'], point_size=5)
+    with pytest.raises(LabelError, match=r'1 of 1 points are nowhere on the globe.*y 90\.2'):
+        layer.onto(grid)
+
+
+def test_points_on_mars():
+    """A degree along its equator is 59,274.7 m."""
+    mars = CRS.from_wkt(MARS)
+    grid = Grid(Affine(0.01, 0, 10, 0, -0.01, 0.5), 100, 100, mars)
+    layer = read(frame([Point(10.5, 0.0)], mars), ['crater'], point_size=5927.47)
+    left, _, right, _ = layer.onto(grid).geometries[0].bounds
+    assert right - left == pytest.approx(10, rel=1e-5)
+
+
+def test_points_of_mars_on_a_scene_of_the_earth_are_named():
+    layer = read(frame([Point(-81, 36)], CRS.from_wkt(MARS)), ['crater'], point_size=5)
+    with pytest.raises(LabelError, match='no transformation leads from GCS_Mars_2000'):
+        layer.onto(GRID)
+
+
+# Areas of interest
+
+
+def test_an_area_of_interest_is_called_that():
+    away = LabelLayer.read_area(frame([map_box(900, 0, 909, 9)]))
+    with pytest.raises(LabelError) as error:
+        away.onto(GRID, scene='town.tif')
+    assert 'area:   lon' in str(error.value)
+    assert 'an area of interest on the scene' in str(error.value)
+    assert 'labels' not in str(error.value)
+
+
+def test_an_area_of_interest_must_touch_the_scene_that_it_surrounds():
+    around = [map_box(-50, -50, -40, -40), map_box(300, 300, 310, 310)]
+    with pytest.raises(LabelError, match='none of its 2 features touches'):
+        LabelLayer.read_area(frame(around)).onto(GRID)
+
+
+def test_no_advice_that_an_area_of_interest_cannot_follow(tmp_path):
+    for layer in ('a', 'b'):
+        frame([map_box(0, 0, 9, 9)]).to_file(tmp_path / 'two.gpkg', layer=layer)
+    with pytest.raises(LabelError, match=r'2 layers.*\n.*\n.*save that layer as a file') as error:
+        LabelLayer.read_area(tmp_path / 'two.gpkg')
+    assert 'layer=' not in str(error.value)
+    with pytest.raises(LabelError, match='layer='):
+        read(tmp_path / 'two.gpkg', ['a'])
+
+
+# Layers that scenes share
+
+
+@pytest.fixture
+def shared(tmp_path):
+    """Ten boxes of 4 x 4 pixels, 100 pixels apart, with their spatial index."""
+    path = tmp_path / 'shared.gpkg'
+    boxes = [map_box(100 * i, 0, 100 * i + 4, 4) for i in range(10)]
+    frame(boxes, kind=['a', 'b'] * 5).to_file(path)
+    return path
+
+
+def test_a_layer_is_read_once_until_its_file_changes(shared):
+    layer = read(shared, ['a', 'b'], class_column='kind')
+    assert read(shared, ['a', 'b'], class_column='kind') is layer
+    assert read(str(shared), ('a', 'b'), class_column='kind', layer=None) is layer
+    assert read(shared, ['b', 'a'], class_column='kind') is not layer
+    frame([map_box(0, 0, 9, 9)], kind=['a']).to_file(shared)
+    assert len(read(shared, ['a', 'b'], class_column='kind').labels) == 1
+
+
+def test_few_layers_stay_in_memory(shared):
+    first = read(shared, ['a', 'b'], class_column='kind')
+    for condition in range(KEPT):
+        read(shared, ['a', 'b'], class_column='kind', where=f'fid > {condition}')
+    assert read(shared, ['a', 'b'], class_column='kind') is not first
+
+
+def test_of_a_large_layer_only_what_is_near_is_read(shared, monkeypatch):
+    monkeypatch.setattr('geo_mm.labels.layer.LARGE', 9)
+    options = LabelOptions('kind')
+    near = GRID.crop(Window(300, 0, 20, 20))
+    layer = LabelLayer.read(shared, ['a', 'b'], options, near=near)
+    assert (len(layer.labels), layer.extent.count) == (1, 10)
+    labels = layer.onto(near)
+    assert (labels.labels.tolist(), labels.fids.tolist()) == ([1], [4])
+    between = GRID.crop(Window(340, 0, 10, 10))
+    assert len(LabelLayer.read(shared, ['a', 'b'], options, near=between).onto(between)) == 0
+    away = GRID.crop(Window(5000, 0, 10, 10))
+    with pytest.raises(LabelError, match='none of its 10 features touches'):
+        LabelLayer.read(shared, ['a', 'b'], options, near=away).onto(away)
+    assert len(LabelLayer.read(shared, ['a', 'b'], options).labels) == 10
+
+
+def test_values_of_several_types_that_are_one_text():
+    gdf = frame([map_box(0, 0, 1, 1)] * 4, code=np.array([1, '1', 1.0, None], object))
+    layer = read(gdf, ['one'], class_column='code', class_map={1: 'one', '<null>': 'ignore'})
+    assert layer.labels.tolist() == [0, 0, 0, -1]

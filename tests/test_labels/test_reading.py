@@ -191,3 +191,18 @@ def test_many_repairs_are_summed_up(caplog):
     read_layer(frame([BOWTIE] * 5))
     assert '5 of 5 geometries repaired' in caplog.text
     assert 'fid 2 (Self-intersection[1 1]) and 2 more' in caplog.text
+
+
+def test_a_name_that_gdal_takes_for_an_archive(tmp_path):
+    path = tmp_path / '!test.geojson'
+    path.write_text('{"type":"FeatureCollection","features":[]}')
+    with pytest.raises(LabelError, match=r"(?s)'!' in .* stands for.*rename"):
+        read_layer(path)
+
+
+def test_boxes_of_arcgis_chips_are_named(tmp_path):
+    path = tmp_path / '000000128.xml'
+    path.write_text('<?xml version="1.0"?><annotation><object><name>1</name></object></annotation>')
+    with pytest.raises(LabelError, match=r'(?s)Pascal VOC format, as ArcGIS.*importer') as error:
+        read_layer(path)
+    assert 'GIS and export it again' not in str(error.value)
