@@ -15,7 +15,7 @@ from geo_mm.raster.projection import bounds_in, same
 _OUTSIDE = 1 << 30  # stands for no value; wider than any raster of classes
 _MAX_SAMPLED = 1024  # pixels along a side
 _STRIP = 2048  # rows read at once
-_LOOKED_AT = 512  # pixels along a side that are checked on opening
+_LOOKED_AT = 256  # pixels along a side that are checked on opening
 
 
 @dataclass(frozen=True)

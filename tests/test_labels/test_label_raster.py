@@ -126,7 +126,7 @@ def test_points_lie_in_pixels_of_their_class(tmp_path, grid):
 
 
 def test_values_without_class_away_from_the_middle_are_found_as_they_are_read(tmp_path):
-    """Opening reads 512 pixels along a side, wherever the wrong value is."""
+    """Opening reads 256 pixels along a side, wherever the wrong value is."""
     image = write_raster(tmp_path / 'scene.tif', np.zeros((600, 2000), 'uint8'))
     grid = Scene.open(image).grid
     values = np.zeros((600, 2000), 'uint8')
