@@ -51,6 +51,8 @@ def _decoded(content: bytes) -> str:
 
 
 def _layer_rows(path: str) -> list[dict]:
+    if '!' in path:
+        raise ValueError("the '!' in its path stands for a file inside an archive; rename it")
     return pyogrio.read_dataframe(path, layer=0, read_geometry=False).to_dict('records')
 
 

@@ -44,7 +44,7 @@ from geo_mm.inference.tiles import tile_side
 from geo_mm.inference.voting import PixelVoters
 from geo_mm.inputspec import InputSpec
 from geo_mm.paths import file_name
-from geo_mm.raster import Grid, Scene, Tile, tile_plan
+from geo_mm.raster import Grid, Scene, Tile, handles, tile_plan
 
 logger = logging.getLogger(__name__)
 
@@ -184,6 +184,8 @@ class Predictor:
                 interrupted run had other settings.
         """
         with contextlib.ExitStack() as stack:
+            # Else a long list of scenes meets the system's limit of open files.
+            stack.callback(handles.close_all)
             # A picture that lies nowhere on Earth is legitimate.
             stack.enter_context(warnings.catch_warnings())
             warnings.simplefilter('ignore', NotGeoreferencedWarning)

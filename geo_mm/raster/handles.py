@@ -5,6 +5,7 @@ over a fork. Scenes therefore hold no handles: they ask here, and every thread
 of every process gets its own, from a small cache.
 """
 
+import errno
 import os
 import re
 import threading
@@ -15,7 +16,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import rasterio
-from rasterio.errors import NotGeoreferencedWarning
+from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
+
+from geo_mm.paths import reason
 
 MAX_OPEN = 64
 """Datasets one thread keeps open."""
@@ -69,9 +72,27 @@ def pictures_allowed() -> Iterator[None]:
 def open_quietly(path: str, level: int = 0) -> rasterio.DatasetReader:
     """Open a dataset, or its ``level``-th overview (1 is the finest), uncached.
 
+    Where the system's limit of open files is reached, those that this thread
+    keeps open are closed first.
+
     Raises:
         rasterio.errors.RasterioIOError: If GDAL cannot open it.
     """
+    try:
+        return _opened(path, level)
+    except RasterioIOError as error:
+        if not is_limit_of_files(error) or not getattr(_local, 'cache', None):
+            raise
+        close_all()
+        return _opened(path, level)
+
+
+def is_limit_of_files(error: BaseException) -> bool:
+    """Whether there are as many open files as the system allows."""
+    return os.strerror(errno.EMFILE) in reason(error)
+
+
+def _opened(path: str, level: int) -> rasterio.DatasetReader:
     options = {'overview_level': level - 1} if level else {}
     # GDAL's decoding threads do not exist in a forked child, which would wait
     # for them for ever. Callers read in parallel, so one is enough.

@@ -26,6 +26,9 @@ NoData = float | Literal['auto'] | None
 _NAMELESS = {ColorInterp.undefined, ColorInterp.gray, ColorInterp.palette}
 
 
+_LIMIT = 'raise the limit of open files before: ulimit -n 4096'
+
+
 @dataclass(frozen=True)
 class Source:
     """Bands of one file, on the file's own pixel grid.
@@ -188,7 +191,9 @@ class Source:
                 f'{self.label}: cannot read the window of {window.width} x {window.height} pixels '
                 f'at column {window.col_off}, row {window.row_off}: {reason(error)}',
                 'a complete file, and for a VRT all of its sources',
-                'copy or download the file again, or remove it from the list of scenes',
+                _LIMIT
+                if handles.is_limit_of_files(error)
+                else 'copy or download the file again, or remove it from the list of scenes',
             ) from error
 
     def _read(
@@ -306,7 +311,7 @@ def _unreadable(path: str, role: str, error: RasterioIOError) -> SceneError:
     return SceneError(
         f'{_label(path, role)}: cannot be opened as a raster: {reason(error)}',
         'a file in a raster format that GDAL reads, complete and with all files it refers to',
-        'check it with: rio info FILE',
+        _LIMIT if handles.is_limit_of_files(error) else 'check it with: rio info FILE',
     )
 
 

@@ -563,6 +563,14 @@ def test_files_that_change_while_they_are_predicted(tmp_path, pixel_model, image
     np.testing.assert_array_equal(read(result.files[0]), expected_classes(expected))
 
 
+@pytest.mark.skipif(not os.path.isdir('/proc/self/fd'), reason='needs /proc')
+def test_finished_scenes_do_not_stay_open(tmp_path, pixel_model, image):
+    scene = write_scene(tmp_path / 'in' / 's.tif', image)
+    predictor(pixel_model).predict(scene, tmp_path / 'out')
+    links = [f'/proc/self/fd/{number}' for number in os.listdir('/proc/self/fd')]
+    assert str(scene) not in [os.readlink(link) for link in links if os.path.lexists(link)]
+
+
 def test_error_in_the_middle_leaves_no_result(tmp_path, pixel_model):
     path = write_scene(tmp_path / 'in' / 's.tif', noise((2, 300, 300)), blockysize=8)
     with path.open('r+b') as file:

@@ -1,4 +1,8 @@
+import shutil
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import rasterio
 
@@ -43,3 +47,17 @@ def test_only_remote_paths_get_network_options(monkeypatch):
     monkeypatch.setenv(option, 'FALSE')
     with handles.environment('s3://b/k.tif'):
         assert option not in rasterio.env.getenv()
+
+
+def test_more_scenes_than_the_system_lets_open(tmp_path):
+    first = write_raster(tmp_path / '0.tif', noise((1, 8, 8)))
+    paths = [first, *(Path(shutil.copy(first, tmp_path / f'{n}.tif')) for n in range(1, 60))]
+    code = f"""
+import resource
+from geo_mm.raster import Scene
+resource.setrlimit(resource.RLIMIT_NOFILE, (30, 30))
+print(sum(int(Scene.open(path).read()[0].sum()) for path in {[str(path) for path in paths]}))
+"""
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) == 60 * int(noise((1, 8, 8)).sum())
