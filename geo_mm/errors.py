@@ -70,7 +70,7 @@ def report_errors() -> Iterator[None]:
     # Names of files that are no UTF-8 can be printed at all.
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):  # a stand-in for the terminal
-            stream.reconfigure(errors='backslashreplace')
+            stream.reconfigure(errors='backslashreplace')  # type: ignore[union-attr]
     try:
         yield
     except GeoMMError as error:

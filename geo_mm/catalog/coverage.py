@@ -12,6 +12,7 @@ from affine import Affine
 from rasterio.features import rasterize
 
 from geo_mm.catalog.labelled_scene import LabelledScene
+from geo_mm.labels import SceneLabels
 from geo_mm.raster import Window
 
 _MAX_CELLS = 2048
@@ -41,15 +42,15 @@ class Coverage:
         self._aoi = labelled.aoi
         self.valid = scene.read_valid(out_shape=(rows, cols))
         if self._aoi is not None:
-            self.valid = self.valid & self._inside_aoi(rows, cols)
+            self.valid = self.valid & self._inside(self._aoi, rows, cols)
         self._integral = np.zeros((rows + 1, cols + 1))
         self._integral[1:, 1:] = self.valid.cumsum(0, dtype=np.float64).cumsum(1)
 
-    def _inside_aoi(self, rows: int, cols: int) -> np.ndarray:
-        if not len(self._aoi):
+    def _inside(self, aoi: SceneLabels, rows: int, cols: int) -> np.ndarray:
+        if not len(aoi):
             return np.zeros((rows, cols), bool)
         return rasterize(
-            self._aoi.geometries,
+            aoi.geometries,
             out_shape=(rows, cols),
             transform=Affine.scale(self.cell_width, self.cell_height),
             dtype='uint8',

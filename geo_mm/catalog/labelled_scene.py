@@ -10,6 +10,7 @@ from geo_mm.catalog.entries import CatalogEntry
 from geo_mm.errors import SceneError
 from geo_mm.labels import LabelLayer, LabelOptions, Labels, SceneLabels, open_labels
 from geo_mm.raster import Scene, Window
+from geo_mm.raster.sources import NoData
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class SceneOptions:
 
     bands: Sequence[int | str] | None = None
     gsd: float | None = None
-    nodata: float | str | None = 'auto'
+    nodata: NoData = 'auto'
 
 
 @dataclass(frozen=True)

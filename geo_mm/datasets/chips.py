@@ -5,9 +5,9 @@ import hashlib
 import inspect
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 from mmengine.dataset import ClassBalancedDataset
 from mmengine.dist import is_main_process
@@ -27,6 +27,7 @@ from geo_mm.datasets.chip_space import ChipSpace
 from geo_mm.errors import ConfigError
 from geo_mm.labels import LabelOptions
 from geo_mm.raster import Scene, Window
+from geo_mm.raster.sources import NoData
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ class ChipDataset:
         split: str | None = None,
         bands: Sequence[int | str] | None = None,
         gsd: float | None = None,
-        nodata: float | str | None = 'auto',
+        nodata: NoData = 'auto',
         chip_size: int | Sequence[int] = 256,
         stride: int | None = None,
         fill: float | Sequence[float] = 0.0,
@@ -252,7 +253,7 @@ def _check_arguments(dataset: type, kwargs: Mapping) -> None:
         name
         for cls in dataset.__mro__
         if '__init__' in vars(cls)
-        for name, parameter in inspect.signature(cls.__init__).parameters.items()
+        for name, parameter in inspect.signature(vars(cls)['__init__']).parameters.items()
         if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
     } - {'self'}
     for name in kwargs:
@@ -269,16 +270,13 @@ def _check_arguments(dataset: type, kwargs: Mapping) -> None:
 _RENUMBERING = (ClassBalancedDataset, Subset)
 
 
-class _Wrapper(Protocol):
-    """ConcatDataset has ``datasets``; Repeat and MultiImageMix have ``dataset``,
-    and give the same chip for an index as that does."""
-
-    datasets: Sequence[Sized]
-    dataset: Sized
-
-
-def chip_datasets(dataset: 'Sized | _Wrapper') -> list[tuple[int, ChipDataset]]:
+def chip_datasets(dataset: Any) -> list[tuple[int, ChipDataset]]:
     """The chip datasets inside wrappers, each with the index of its first chip.
+
+    Args:
+        dataset: A chip dataset, or a wrapper: ConcatDataset has ``datasets``;
+            RepeatDataset and MultiImageMixDataset have ``dataset``, and give
+            the same chip for an index as that does.
 
     Raises:
         ConfigError: If there is a dataset that does not hold chips.

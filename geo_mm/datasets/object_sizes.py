@@ -104,7 +104,9 @@ def _objects(item: dict, gsd: tuple[float, float]) -> tuple[np.ndarray, ...]:
     """Labels, boxes, extents and metres of one chip's objects."""
     sample = item['data_samples']
     objects = sample.gt_instances
-    boxes = np.asarray(getattr(objects.bboxes, 'tensor', objects.bboxes), float).reshape(-1, 4)
+    boxes: np.ndarray = np.asarray(
+        getattr(objects.bboxes, 'tensor', objects.bboxes), float
+    ).reshape(-1, 4)
     visible = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
     boxes = boxes[visible]
     height, width = item['inputs'].shape[-2:]

@@ -12,7 +12,7 @@ import pyogrio
 from rasterio.windows import Window as RasterioWindow
 
 from geo_mm.paths import discard, hidden_beside
-from geo_mm.raster.grid import Grid
+from geo_mm.raster.grid import Grid, Window
 from geo_mm.raster.handles import open_quietly
 from geo_mm.raster.projection import ground_areas
 
@@ -92,7 +92,7 @@ class AttributeTable:
                 name = self.names.get(value, '')
                 ElementTree.SubElement(categories, 'Category').text = name
         table = ElementTree.SubElement(band, 'GDALRasterAttributeTable', tableType='thematic')
-        for index, name in enumerate(self.rows):
+        for index, name in enumerate(map(str, self.rows)):
             field = ElementTree.SubElement(table, 'FieldDefn', index=str(index))
             kind, usage = _FIELDS[name]
             for tag, text in (('Name', name), ('Type', kind), ('Usage', usage)):
@@ -141,6 +141,5 @@ def _measured(path: str | os.PathLike, values: Sequence[int]) -> tuple[np.ndarra
 
 def _pixel_area(grid: Grid, strip: RasterioWindow) -> float:
     """Mean area of the pixels of some rows in m2, NaN without a place on Earth."""
-    shift = grid.transform.translation(strip.col_off, strip.row_off)
-    part = Grid(grid.transform @ shift, strip.width, strip.height, grid.crs)
-    return float(ground_areas([part.footprint], grid.crs)[0]) / (strip.width * strip.height)
+    part = grid.crop(Window(strip.col_off, strip.row_off, strip.width, strip.height))
+    return float(ground_areas(np.array([part.footprint]), grid.crs)[0]) / part.window.area
