@@ -65,6 +65,27 @@ def parts_of(source: Files, nodata: NoData) -> list[Part]:
     return parts
 
 
+def files_of_roles(texts: Iterable[str]) -> dict[str, list[str]]:
+    """The files of one scene from texts like ``before=a.tif``, as on a command line.
+
+    A role that occurs again gets a neighbouring file.
+
+    Raises:
+        SceneError: If a text is none of these.
+    """
+    files: dict[str, list[str]] = {}
+    for text in texts:
+        role, equals, path = text.partition('=')
+        if not equals or not path or not _ROLE.fullmatch(role):
+            raise SceneError(
+                f'{text}: neither role nor file',
+                'ROLE=FILE, such as before=town_2020.tif',
+                'give one --image for each file of the scene',
+            )
+        files.setdefault(role, []).append(path)
+    return files
+
+
 def band_names(parts: Sequence[Part]) -> list[str]:
     """One name per band of the scene, in order.
 

@@ -6,6 +6,7 @@ from affine import Affine
 
 from geo_mm.errors import SceneError
 from geo_mm.raster import Scene, Window
+from geo_mm.raster.stack import files_of_roles
 from tests.data.rasters import TRANSFORM, noise, write_raster
 
 
@@ -64,6 +65,14 @@ def test_the_files_of_a_scene_open_it_again(pair):
         scene = Scene.open(files)
         assert Scene.open(scene.files) == scene
         assert pickle.loads(pickle.dumps(scene)) == scene
+
+
+def test_files_of_roles_from_a_command_line():
+    texts = ['s2=north.tif', 'dem=x=1.tif', 's2=south.tif']
+    assert files_of_roles(texts) == {'s2': ['north.tif', 'south.tif'], 'dem': ['x=1.tif']}
+    for wrong in ('a.tif', '=a.tif', 's2=', 'C:/s2=a.tif'):
+        with pytest.raises(SceneError, match=f'{wrong}: neither role nor file'):
+            files_of_roles([wrong])
 
 
 @pytest.mark.parametrize(
