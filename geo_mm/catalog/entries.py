@@ -5,7 +5,9 @@ list of dicts, as glob patterns, or kept in a CSV, GeoJSON or GeoPackage file
 with the same column names.
 """
 
+import difflib
 import glob
+import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -16,6 +18,8 @@ from typing import Any, NamedTuple
 from geo_mm.catalog.tables import SUFFIXES, read_table
 from geo_mm.errors import CatalogError
 from geo_mm.paths import absolute, is_missing, is_pattern
+
+logger = logging.getLogger(__name__)
 
 _WILDCARD = re.compile(r'(\*\*/?|\*|\?|\[[^\]]+\])')
 
@@ -56,9 +60,9 @@ def read_catalog(
     scenes: str | os.PathLike | Mapping | Sequence,
     *,
     root: str | os.PathLike = '',
-    split: str | None = None,
+    split: str | Sequence[str] | None = None,
 ) -> list[CatalogEntry]:
-    """Reads a catalog and picks one split.
+    """Reads a catalog and picks a split, or several.
 
     Args:
         scenes: A catalog file (``.csv``, ``.geojson``, ``.gpkg``), or one or
@@ -66,20 +70,22 @@ def read_catalog(
             or plain image paths. ``image`` may be a glob pattern; ``labels``,
             ``aoi`` and the files of further roles may then hold ``{stem}``, the
             image's name without suffix, or ``*`` for what its own ``*`` stands
-            for. In a table, the files of roles stand in columns ``image:ROLE``.
+            for. In a table, the files of roles stand in columns ``image:ROLE``;
+            columns that no name of ours is like are left out with a warning.
         root: Folder that relative paths start from. Paths in a catalog file
             start from that file's folder.
-        split: Keep only the entries of this split, and those without one.
+        split: Keep only the entries of this split, or these, and those without one.
 
     Raises:
-        CatalogError: For an unknown column, a pattern without match, a
-            missing file or a split without scenes.
+        CatalogError: For a column with a name like one of ours, an unknown key
+            in a config, a pattern without match, a missing file or a split
+            without scenes.
     """
     root = Path(root)
     rows: Sequence[object]
     if isinstance(scenes, str | os.PathLike) and _is_table(scenes):
         path = absolute(str(scenes), root)
-        rows, root, where = read_table(path), Path(path).parent, str(path)
+        rows, root, where = _known_columns(read_table(path), path), Path(path).parent, str(path)
     else:
         rows = [scenes] if isinstance(scenes, str | os.PathLike | Mapping) else list(scenes)
         where = 'scenes'
@@ -87,18 +93,56 @@ def read_catalog(
     if not entries:
         raise CatalogError(f'{where}: no scenes', 'at least one entry with an `image`')
     _check_roles(entries, where)
-    chosen = [entry for entry in entries if split is None or entry.split in (None, split)]
-    if not chosen:
-        found = sorted({str(entry.split) for entry in entries})
+    if split is None:
+        return entries
+    splits = [split] if isinstance(split, str) else list(split)
+    found = {entry.split for entry in entries}
+    # Scenes without a split are in all of them; a misspelt one must not hide behind the others.
+    lacking = [name for name in splits if name not in found]
+    if not splits or (lacking and None not in found):
         raise CatalogError(
-            f'{where}: no scene belongs to split {split!r}',
-            f'one of the splits found: {", ".join(found)}',
+            f'{where}: no scene belongs to split {", ".join(map(repr, lacking)) or splits}',
+            f'one or several of the splits found: {", ".join(sorted(map(str, found)))}',
         )
-    return chosen
+    return [entry for entry in entries if entry.split is None or entry.split in splits]
 
 
 def _is_table(path: str | os.PathLike) -> bool:
     return Path(path).suffix.lower() in SUFFIXES
+
+
+def _known_columns(rows: list[dict], path: str) -> list[dict]:
+    """The rows without the columns that GIS layers have for other purposes.
+
+    Raises:
+        CatalogError: If one looks like a misspelt name of ours.
+    """
+    for number, row in enumerate(rows):
+        if None in row:
+            raise CatalogError(
+                f'{path}: row {number + 1} has more cells than there are columns',
+                'one cell for each column',
+                'put texts with a comma, such as an area, in quotes',
+            )
+    found = dict.fromkeys(key for row in rows for key in row)
+    if not any(_is_image(key) for key in found):
+        return rows  # an entry without an image is an error below
+    others = [key for key in found if key not in COLUMNS and not _is_image(key)]
+    for key in others:
+        close = difflib.get_close_matches(key.strip().lower(), COLUMNS, n=1, cutoff=0.75)
+        if close and close[0] not in found:
+            raise CatalogError(
+                f'{path}: has a column {key!r}, but none {close[0]!r}',
+                f'the columns {", ".join(COLUMNS)} (or `image:ROLE` of each role)',
+                f'rename it to {close[0]!r}, or to something else if that is not meant',
+            )
+    if others:
+        logger.warning('%s: the columns %s are not used', path, ', '.join(others))
+    return [{key: value for key, value in row.items() if key not in others} for row in rows]
+
+
+def _is_image(column: str) -> bool:
+    return column == 'image' or column.startswith('image:')
 
 
 def _entries(row: Any, root: Path, where: str, number: int) -> list[CatalogEntry]:

@@ -54,7 +54,7 @@ class ChipDataset:
     Args:
         scenes: Catalog file, or entries, see
             :func:`geo_mm.catalog.read_catalog`.
-        split: Split of the catalog to use; None takes all.
+        split: Split, or splits, of the catalog to use; None takes all.
         bands: Bands by name or 1-based number; None takes all.
         gsd: Ground sampling distance in metres that chips are read at; None
             reads every scene at its own.
@@ -84,7 +84,7 @@ class ChipDataset:
     def __init__(
         self,
         scenes: str | Mapping | Sequence = (),
-        split: str | None = None,
+        split: str | Sequence[str] | None = None,
         bands: Sequence[int | str] | None = None,
         gsd: float | None = None,
         nodata: NoData = 'auto',

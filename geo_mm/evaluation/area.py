@@ -14,7 +14,7 @@ from shapely import STRtree
 
 from geo_mm.catalog import area_window
 from geo_mm.errors import LabelError, SceneError
-from geo_mm.evaluation.layers import Source, check_both_crs, in_crs
+from geo_mm.evaluation.layers import Source, brought_to, check_both_crs
 from geo_mm.evaluation.records import Record
 from geo_mm.labels import LabelLayer, SceneLabels
 from geo_mm.labels.reading import layer_name
@@ -65,19 +65,19 @@ class Area:
         inside = np.zeros(len(geometries), bool)
         if not len(geometries):
             return inside
-        tree = STRtree(self.polygons_in(crs))
+        tree = STRtree(self.polygons_like(geometries, crs))
         found, _ = tree.query(shapely.centroid(geometries), predicate='intersects')
         inside[found] = True
         return inside
 
-    def polygons_in(self, crs: object) -> np.ndarray:
-        """Its polygons in a CRS.
+    def polygons_like(self, geometries: np.ndarray, crs: object) -> np.ndarray:
+        """Its polygons in the coordinates of others.
 
         Raises:
             LabelError: If only one of the two has a CRS.
         """
         check_both_crs('the objects', crs, self.name, self.layer.crs)
-        return in_crs(self.layer.geometries, self.layer.crs, crs)
+        return brought_to(self.layer.geometries, self.layer.crs, geometries, crs)
 
     def onto(self, scene: Scene) -> SceneLabels:
         """Its polygons in the pixels of a scene.

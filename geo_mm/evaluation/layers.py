@@ -14,7 +14,7 @@ from pyproj.exceptions import ProjError
 from geo_mm.detections import Detections
 from geo_mm.errors import LabelError
 from geo_mm.labels.classification import IGNORED_NAME, attribute_text
-from geo_mm.labels.placing import squares
+from geo_mm.labels.placing import counts_down, mirrored, squares
 from geo_mm.labels.reading import layer_name, read_layer
 from geo_mm.raster import Grid
 from geo_mm.raster.projection import bounds_in, ground_areas, moved, proj_crs, same
@@ -126,7 +126,7 @@ def brought_together(pred: ObjectLayer, truth: ObjectLayer) -> ObjectLayer:
     if not len(pred) or not len(truth):
         return truth
     check_both_crs(pred.name, pred.crs, truth.name, truth.crs)
-    outlines = in_crs(truth.objects.outlines, truth.crs, pred.crs)
+    outlines = brought_to(truth.objects.outlines, truth.crs, pred.objects.outlines, pred.crs)
     if outlines is not truth.objects.outlines:
         objects = replace(truth.objects, outlines=outlines, boxes=shapely.bounds(outlines))
         truth = replace(truth, objects=objects, crs=pred.crs)
@@ -137,6 +137,22 @@ def brought_together(pred: ObjectLayer, truth: ObjectLayer) -> ObjectLayer:
             hint = 'x and y of the ground truth look swapped: exchange them (in QGIS: Swap X and Y)'
         raise no_common_area(pred.name, ours, truth.name, theirs, pred.crs, hint)
     return truth
+
+
+def brought_to(
+    geometries: np.ndarray, crs: object, others: np.ndarray, target: object
+) -> np.ndarray:
+    """Geometries in the CRS of others; the array itself if that is the same.
+
+    Without a CRS, they may be rows of a picture: y = row or, as QGIS shows
+    them, y = -row. Then they are counted as the others are.
+
+    Raises:
+        LabelError: If there is no transformation, or it is not defined there.
+    """
+    if crs is None and target is None and counts_down(geometries) != counts_down(others):
+        return mirrored(geometries)
+    return in_crs(geometries, crs, target)
 
 
 def areas_of(outlines: np.ndarray, crs: object) -> np.ndarray:

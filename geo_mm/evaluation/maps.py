@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 
 from geo_mm.classes import IGNORE, ClassSet
 from geo_mm.evaluation.area import Area
+from geo_mm.labels.placing import counts_down, mirrored
 from geo_mm.raster import Grid, Window
 
 TRUE_POSITIVE, FALSE_POSITIVE = 'true positive', 'false positive'
@@ -116,11 +117,16 @@ def object_picture(
     else:
         image, to_pixels = _photo(backdrop)
         crs = backdrop.grid.crs
+        outlines = np.asarray(features.geometry.array)
         if features.crs is not None and crs is not None:
             features = features.to_crs(crs.to_wkt())
+        elif backdrop.grid.transform.e > 0 and counts_down(outlines):  # a picture as QGIS has it
+            features = features.set_geometry(mirrored(outlines))
     draw = ImageDraw.Draw(image, 'RGBA')
     for area in areas:
-        for part in shapely.transform(area.polygons_in(features.crs), to_pixels):
+        for part in shapely.transform(
+            area.polygons_like(features.geometry.array, features.crs), to_pixels
+        ):
             for ring in (part.exterior, *part.interiors):
                 draw.line([tuple(point) for point in ring.coords], fill=_BORDER, width=_SHARPER)
     for result, color in RESULT_COLORS.items():

@@ -21,7 +21,14 @@ from shapely import STRtree
 from geo_mm.classes import IGNORE
 from geo_mm.errors import LabelError
 from geo_mm.labels.classification import LabelOptions, check_sizes, checked_classes, classify
-from geo_mm.labels.placing import as_polygons, inside_box, near_boxes, place
+from geo_mm.labels.placing import (
+    as_polygons,
+    counts_down,
+    inside_box,
+    mirrored,
+    near_boxes,
+    place,
+)
 from geo_mm.labels.reading import layer_name, read_layer, single_parts
 from geo_mm.labels.scene_labels import SceneLabels
 from geo_mm.raster.grid import Grid
@@ -190,11 +197,8 @@ class LabelLayer:
 
     @cached_property
     def _counts_down(self) -> bool:
-        """Whether there is no CRS, and y is negative but for slips of the hand."""
-        if self.crs is not None or not len(self.geometries):
-            return False
-        _, low, _, high = shapely.bounds(self.geometries).T
-        if np.median(low + high) >= 0:
+        """Whether these are rows of a picture without a CRS, y = -row."""
+        if self.crs is not None or not counts_down(self.geometries):
             return False
         logger.warning(
             '%s: y is negative, as QGIS counts the rows of a picture without a CRS: taken as -row',
@@ -204,7 +208,7 @@ class LabelLayer:
 
     @cached_property
     def _mirrored(self) -> 'LabelLayer':
-        geometries = shapely.transform(self.geometries, lambda xy: xy * (1, -1))
+        geometries = mirrored(self.geometries)
         min_x, min_y, max_x, max_y = self.extent.bounds
         extent = Extent(self.extent.count, np.array([min_x, -max_y, max_x, -min_y]))
         return replace(self, geometries=geometries, extent=extent)

@@ -118,6 +118,22 @@ def _boxes(crs: object, grid: Grid) -> np.ndarray | None:
     return shapely.box([west], south, [east], north)
 
 
+def counts_down(geometries: np.ndarray) -> bool:
+    """Whether y is negative but for slips of the hand, as that of rows in QGIS.
+
+    QGIS shows the rows of a picture without a CRS at y = 0, -1, -2 ...
+    """
+    if not len(geometries):
+        return False
+    _, low, _, high = shapely.bounds(geometries).reshape(-1, 4).T
+    return bool(np.median(low + high) < 0)
+
+
+def mirrored(geometries: np.ndarray) -> np.ndarray:
+    """Geometries with y = -row where they had y = row, and the other way round."""
+    return shapely.transform(geometries, lambda xy: xy * (1, -1))
+
+
 def squares(points: np.ndarray, grid: Grid, side: float) -> np.ndarray:
     """Squares of ground around points, parallel to the pixels of a grid.
 

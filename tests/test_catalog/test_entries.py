@@ -192,3 +192,42 @@ def test_an_empty_cell_of_a_role_is_named(pairs):
     table.write_text('image:before,image:after\nparis_2020.tif,paris_2024.tif\nlyon_2020.tif,\n')
     with pytest.raises(CatalogError, match='lyon_2020 has files of the roles before, paris_2020'):
         read_catalog(table)
+
+
+def test_several_splits(root):
+    scenes = [dict(image='a.tif', split='train'), dict(image='b.tif', split='val')]
+    scenes.append(dict(image='c.tif', split='test'))
+    (root / 'c.tif').touch()
+    found = read_catalog(scenes, root=root, split=['train', 'test'])
+    assert [entry.name for entry in found] == ['a', 'c']
+    with pytest.raises(CatalogError, match=r"(?s)no scene belongs to split 'tset'.*test, train"):
+        read_catalog(scenes, root=root, split=['train', 'tset'])
+    with pytest.raises(CatalogError, match='no scene belongs to split'):
+        read_catalog(scenes, root=root, split=[])
+
+
+def test_further_columns_of_a_table_are_left_out_with_one_warning(root, caplog):
+    (root / 'c.csv').write_text('image,split,sensor,Shape_Area\na.tif,train,WV2,3\nb.tif,val,,\n')
+    assert [entry.split for entry in read_catalog(root / 'c.csv')] == ['train', 'val']
+    assert [record.message for record in caplog.records] == [
+        f'{root / "c.csv"}: the columns sensor, Shape_Area are not used'
+    ]
+
+
+@pytest.mark.parametrize('column', ['label', 'Labels', 'lables'])
+def test_a_misspelt_column_of_a_table(root, column):
+    (root / 'c.csv').write_text(f'image,{column}\na.tif,a.gpkg\n')
+    with pytest.raises(CatalogError, match=f"has a column '{column}', but none 'labels'"):
+        read_catalog(root / 'c.csv')
+
+
+def test_a_table_without_images_lists_its_columns(root):
+    (root / 'c.csv').write_text('file,split\na.tif,train\n')
+    with pytest.raises(CatalogError, match=r'(?s)has the columns file, split.*`image`'):
+        read_catalog(root / 'c.csv')
+
+
+def test_a_comma_outside_quotes(root):
+    (root / 'c.csv').write_text('image,area\na.tif,0,0,1,1\n')
+    with pytest.raises(CatalogError, match=r'(?s)row 1 has more cells.*in quotes'):
+        read_catalog(root / 'c.csv')

@@ -8,12 +8,15 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import shapely
+from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geo_mm.errors import LabelError
 from geo_mm.evaluation import ObjectSettings, evaluate_objects
 from geo_mm.formats import write_layer
+from geo_mm.labels import LabelLayer, LabelOptions
+from geo_mm.raster import Scene
 from tests.data.rasters import write_raster
 
 UTM = 'EPSG:32617'
@@ -277,6 +280,38 @@ def test_points_become_squares_of_metres():
         assert result.scores.overall.counts.mean_iou > 0.97
     with pytest.raises(LabelError, match='1 of 1 features are points'):
         evaluate(layer(TRUTH[:1]), truth)
+
+
+@pytest.mark.parametrize('turn', [0, 30])
+def test_squares_of_training_and_of_scores_are_the_same(tmp_path, turn):
+    """A model that finds exactly what it was taught, in a grid that may be rotated."""
+    turned = Affine.translation(5e5, 4e6) @ Affine.rotation(turn) @ Affine.scale(2, -3)
+    image = write_raster(tmp_path / 'a.tif', np.ones((40, 50), 'uint8'), transform=turned)
+    grid = Scene.open(image).grid
+    points = gpd.GeoDataFrame(
+        geometry=[shapely.Point(grid.transform @ place) for place in ((10, 10), (30, 22))], crs=UTM
+    ).to_crs('EPSG:4326')
+    taught = LabelLayer.read(points, ['tree'], LabelOptions(point_size=12)).onto(grid)
+    outlines = shapely.transform(
+        taught.geometries, lambda xy: np.column_stack(grid.transform @ (xy[:, 0], xy[:, 1]))
+    )
+    write_layer(
+        gpd.GeoDataFrame({'score': [1.0, 1.0]}, geometry=outlines, crs=UTM), tmp_path / 'p.gpkg'
+    )
+    record = {'scene': [str(image)], 'input_spec': {'classes': ['tree']}}
+    (tmp_path / 'p.json').write_text(json.dumps(record))
+    counts = evaluate(tmp_path / 'p.gpkg', points, point_size=12).scores.overall.counts
+    assert counts.true_positives == 2
+    assert counts.mean_iou > 0.9999
+
+
+@pytest.mark.parametrize('sides', [(1, 1), (1, -1), (-1, 1), (-1, -1)])
+def test_rows_of_a_picture_may_be_counted_down_as_in_qgis(sides):
+    pred, truth = (gpd.GeoDataFrame(geometry=[shapely.box(3, 10 * y, 9, 16 * y)]) for y in sides)
+    aoi = gpd.GeoDataFrame(geometry=[shapely.box(0, -8, 50, -50)])
+    counts = evaluate(pred, truth, aoi=aoi).scores.overall.counts
+    assert (counts.true_positives, counts.truth) == (1, 1)
+    assert counts.mean_iou == 1
 
 
 def test_several_scenes_are_summed_and_told_apart():

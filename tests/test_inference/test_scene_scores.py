@@ -123,6 +123,19 @@ def test_points_parts_and_objects_to_ignore(tmp_path, object_predictor):
     assert (counts.truth, counts.predicted, counts.true_positives) == (2, 2, 2)
 
 
+def test_objects_on_other_scenes_of_a_shared_layer_are_not_missed(tmp_path, object_predictor):
+    found = [[3, 4, 20, 14]]
+    write_raster(tmp_path / 'a.tif', paint((90, 120), found))
+    write_labels(
+        tmp_path / 'l.gpkg', [box(3, 4, 20, 14), *(box(x, 4, x + 9, 14) for x in (500, 900))]
+    )
+    scenes = dict(image='a.tif', labels='l.gpkg')
+    dataset = build_dataset('det', scenes, ['house'], data_root=str(tmp_path))
+    result = score_scenes(dataset, object_predictor, tmp_path / 'out')
+    counts = result.scores.classes['house'].counts
+    assert (counts.truth, counts.true_positives) == (1, 1)
+
+
 def test_scene_without_labels(tmp_path, pixel_predictor, image):
     dataset = pixels_of(tmp_path, dict(image='a.tif'))
     with pytest.raises(CatalogError, match='a has no labels'):
