@@ -5,6 +5,8 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=500, max_keep_ckpts=2),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    # Image, ground truth and prediction of some chips at every validation.
+    visualization=dict(type='geo_mm.ChipVisualizationHook'),
     # Writes into each checkpoint what predict.py has to feed the model.
     input_spec=dict(type='geo_mm.InputSpecHook'),
     channels_last=dict(type='geo_mm.ChannelsLastHook'),

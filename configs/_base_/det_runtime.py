@@ -2,6 +2,8 @@ _base_ = './default_runtime.py'
 
 default_scope = 'mmdet'
 visualizer = dict(
-    type='DetLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')], name='visualizer'
+    type='geo_mm.GeoLocalVisualizer',
+    vis_backends=[dict(type='LocalVisBackend')],
+    name='visualizer',
 )
 log_processor = dict(type='LogProcessor', window_size=20, by_epoch=False)

@@ -1,6 +1,7 @@
 """Registered hooks, optimisers and schedules, and the way from a config file to a Runner."""
 
 from geo_mm.engine.channels_last_hook import ChannelsLastHook
+from geo_mm.engine.chip_visualization_hook import ChipVisualizationHook
 from geo_mm.engine.early_stopping_hook import EarlyStoppingHook
 from geo_mm.engine.input_spec_hook import InputSpecHook, input_spec_of
 from geo_mm.engine.mixed_precision import BFloat16OptimWrapper
@@ -13,6 +14,7 @@ from geo_mm.engine.transfer_hook import TransferHook
 __all__ = [
     'BFloat16OptimWrapper',
     'ChannelsLastHook',
+    'ChipVisualizationHook',
     'EarlyStoppingHook',
     'InputSpecHook',
     'MultiStepLR',

@@ -1,13 +1,15 @@
 """Pictures of what a model is fed: chips after the whole pipeline, with labels."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from mmengine.structures import BaseDataElement
 from PIL import Image, ImageDraw
 
-from geo_mm.classes import IGNORE
+from geo_mm.classes import IGNORE, ClassSet
 from geo_mm.inputspec import InputSpec
+from geo_mm.visualization.map_frame import Entry, legend_block
 from geo_mm.visualization.quicklook import overlay
 from geo_mm.visualization.rgb import INVALID_COLOUR, to_rgb
 
@@ -25,36 +27,87 @@ def draw_chip(inputs: np.ndarray, sample: BaseDataElement, spec: InputSpec) -> I
         sample: DetDataSample or SegDataSample that goes with it.
         spec: Band names, class names and colours.
     """
-    if 'gt_instances' in sample:
-        return _draw_objects(inputs, sample, spec)
-    classes = sample.gt_sem_seg.data.squeeze(0).numpy().astype(np.uint8)
-    valid = classes != IGNORE
-    return Image.fromarray(overlay(to_rgb(inputs, valid, spec.bands), classes, spec.classes))
+    valid = valid_pixels(sample, inputs.shape[1:])
+    return draw_labels(to_rgb(inputs, valid, spec.bands), sample, spec.classes)
 
 
-def _draw_objects(inputs: np.ndarray, sample: BaseDataElement, spec: InputSpec) -> Image.Image:
-    valid = np.ones(inputs.shape[1:], bool)
-    if 'gt_sem_seg' in sample:
-        valid = sample.gt_sem_seg.sem_seg.squeeze(0).numpy() != IGNORE
-    picture = to_rgb(inputs, valid, spec.bands)
-    objects = sample.gt_instances
+def valid_pixels(sample: BaseDataElement, shape: tuple[int, int]) -> np.ndarray:
+    """``(h, w)`` bool, False where a sample has no data or no label."""
+    if 'gt_sem_seg' not in sample:
+        return np.ones(shape, bool)
+    labels = sample.gt_sem_seg
+    # MMDetection calls the map of a PixelData sem_seg, MMSegmentation data.
+    return _class_map(labels.sem_seg if 'sem_seg' in labels else labels.data) != IGNORE
+
+
+def draw_labels(
+    picture: np.ndarray,
+    sample: BaseDataElement,
+    classes: ClassSet,
+    *,
+    predicted: bool = False,
+    least: float = 0.0,
+) -> Image.Image:
+    """Ground truth or prediction of a chip over its picture.
+
+    Args:
+        picture: ``(h, w, 3)`` uint8.
+        sample: DetDataSample or SegDataSample.
+        classes: Names and colours.
+        predicted: Whether to draw what was predicted instead of the labels.
+        least: Confidence from which predicted objects are drawn.
+    """
+    key = 'pred' if predicted else 'gt'
+    if f'{key}_instances' not in sample:
+        return Image.fromarray(
+            overlay(picture, _class_map(sample.get(f'{key}_sem_seg').data), classes)
+        )
+    objects = sample.get(f'{key}_instances')
+    if predicted:
+        objects = objects[objects.scores >= least]
+    image = _draw_objects(picture, objects, classes)
+    if not predicted and 'ignored_instances' in sample:
+        draw = ImageDraw.Draw(image)
+        for box in _boxes(sample.ignored_instances):
+            draw.rectangle(tuple(box), outline=INVALID_COLOUR, width=1)
+    return image
+
+
+def with_legend(image: Image.Image, classes: ClassSet) -> Image.Image:
+    """A picture with names and colours of the classes below it."""
+    entries = [Entry(name, colour) for _, name, colour in classes.items()]
+    width = max(image.width, 240)
+    legend = legend_block([*entries, Entry('no data or ignored', INVALID_COLOUR)], width - 12, 13)
+    canvas = Image.new('RGB', (width, image.height + legend.height + 12), 'white')
+    canvas.paste(image)
+    canvas.paste(legend, (6, image.height + 6))
+    return canvas
+
+
+def _class_map(data: Any) -> np.ndarray:
+    return data.squeeze(0).cpu().numpy().astype(np.uint8)
+
+
+def _draw_objects(picture: np.ndarray, objects: BaseDataElement, classes: ClassSet) -> Image.Image:
+    picture = picture.copy()
+    labels = objects.labels.tolist()
     if 'masks' in objects:
-        for mask, label in zip(objects.masks.to_ndarray(), objects.labels, strict=True):
+        masks = objects.masks
+        masks = masks.to_ndarray() if hasattr(masks, 'to_ndarray') else masks.cpu().numpy()
+        for mask, label in zip(masks, labels, strict=True):
             inside = mask.astype(bool)
-            colour = np.array(spec.classes.colours[label])
+            colour = np.array(classes.colours[label])
             picture[inside] = picture[inside] * (1 - _MASK_OPACITY) + colour * _MASK_OPACITY
     image = Image.fromarray(picture)
     draw = ImageDraw.Draw(image)
-    for box, label in zip(_boxes(objects), objects.labels, strict=True):
-        draw.rectangle(tuple(box), outline=spec.classes.colours[label], width=2)
-    for box in _boxes(sample.ignored_instances):
-        draw.rectangle(tuple(box), outline=INVALID_COLOUR, width=1)
+    for box, label in zip(_boxes(objects), labels, strict=True):
+        draw.rectangle(tuple(box), outline=classes.colours[label], width=2)
     return image
 
 
 def _boxes(instances: BaseDataElement) -> np.ndarray:
     boxes = instances.bboxes
-    return getattr(boxes, 'tensor', boxes).numpy()
+    return getattr(boxes, 'tensor', boxes).cpu().numpy()
 
 
 def contact_sheet(images: Sequence[Image.Image], columns: int) -> Image.Image:

@@ -51,7 +51,7 @@ def framed(image: Image.Image, grid: Grid, title: str, legend: Sequence[Entry]) 
         _text_block(title, width - 2 * margin, round(size * 1.2), bold=True),
         _text_block(_place(grid), width - 2 * margin, size),
         _scale_block(grid, width - 2 * margin, size),
-        _legend_block(legend, width - 2 * margin, size),
+        legend_block(legend, width - 2 * margin, size),
     ]
     blocks = [block for block in blocks if block.height]
     height = image.height + margin + sum(block.height + size // 2 for block in blocks)
@@ -144,7 +144,14 @@ def _draw_arrow(
     draw.text((at[0] + size * 1.4, at[1] - size * 0.7), 'N', fill=_INK, font=font_for('N', size))
 
 
-def _legend_block(legend: Sequence[Entry], width: int, size: int) -> Image.Image:
+def legend_block(legend: Sequence[Entry], width: int, size: int) -> Image.Image:
+    """A legend by itself.
+
+    Args:
+        legend: Entries, in as many columns as fit.
+        width: Of the block, in pixels.
+        size: Height of the letters, in pixels.
+    """
     field, row = round(size * 1.6), round(size * 1.5)
     room = width - field - size
     texts = [_text_block(entry.text, room, size) for entry in legend]

@@ -81,7 +81,7 @@ def fresh_mmengine() -> Iterator[None]:
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    managers = (MMLogger, MessageHub, Visualizer, DefaultScope)
+    managers = (MMLogger, MessageHub, Visualizer, *Visualizer.__subclasses__(), DefaultScope)
     before = [manager._instance_dict.copy() for manager in managers]
     for manager in managers:
         manager._instance_dict.clear()

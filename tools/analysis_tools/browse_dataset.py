@@ -33,7 +33,7 @@ def main() -> None:
 
     from geo_mm.engine import input_spec_of
     from geo_mm.engine.launch import build_model, explained_config_errors, load_config
-    from geo_mm.visualization import contact_sheet, draw_chip
+    from geo_mm.visualization import contact_sheet, draw_chip, with_legend
 
     args = parse_args()
     config = load_config(args.config, args.cfg_options)
@@ -53,7 +53,7 @@ def main() -> None:
         images.append(draw_chip(item['inputs'].numpy(), item['data_samples'], spec))
     path = Path(args.output, f'{Path(args.config).stem}_{args.split}.png')
     path.parent.mkdir(parents=True, exist_ok=True)
-    contact_sheet(images, args.columns).save(path)
+    with_legend(contact_sheet(images, args.columns), spec.classes).save(path)
     print(f'{len(images)} chips of {spec.chip_size[1]} x {spec.chip_size[0]} pixels: {path}')
 
 
