@@ -12,7 +12,11 @@ with contextlib.redirect_stdout(io.StringIO()):
 
 from geo_mm.datasets.chip_space import ChipSpace
 from geo_mm.datasets.chips import ChipDataset, chip_datasets
-from geo_mm.datasets.class_frequencies import ClassFrequencies, class_frequencies
+from geo_mm.datasets.class_frequencies import (
+    ClassFrequencies,
+    class_frequencies,
+    object_counts,
+)
 from geo_mm.datasets.det import GeoDetDataset
 from geo_mm.datasets.object_sizes import ObjectSizes, object_sizes
 from geo_mm.datasets.photometric import RandomBandDropout, RandomRadiometry
@@ -44,5 +48,6 @@ __all__ = [
     'RandomRadiometry',
     'chip_datasets',
     'class_frequencies',
+    'object_counts',
     'object_sizes',
 ]

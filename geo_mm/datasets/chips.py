@@ -1,5 +1,6 @@
 """What the datasets for objects and for pixels have in common: chips of scenes."""
 
+import contextlib
 import difflib
 import hashlib
 import inspect
@@ -13,6 +14,7 @@ from mmengine.dataset import ClassBalancedDataset
 from mmengine.dist import is_main_process
 from mmengine.fileio import list_from_file
 from mmengine.logging import print_log
+from mmengine.registry import DefaultScope
 from torch.utils.data import Subset
 
 from geo_mm.catalog import (
@@ -76,6 +78,9 @@ class ChipDataset:
     objects = False
     """Whether single objects are needed from the labels, not only classes of pixels."""
 
+    library: str
+    """Where names in the pipeline are looked up outside a Runner."""
+
     # Of mmengine's BaseDataset, beside which the mixin stands.
     _metainfo: dict
     data_root: str
@@ -114,7 +119,8 @@ class ChipDataset:
                 f'chip_size={chip_size}, stride={stride}', 'positive numbers of pixels'
             )
         _check_arguments(type(self), kwargs)
-        super().__init__(**{**kwargs, 'serialize_data': False, 'metainfo': _coloured(metainfo)})
+        with _scope_if_none(self.library):
+            super().__init__(**{**kwargs, 'serialize_data': False, 'metainfo': _coloured(metainfo)})
 
     @property
     def classes(self) -> ClassSet:
@@ -188,6 +194,25 @@ class ChipDataset:
             'sample_idx': index,
         }
 
+    def prepare_data(self, idx: int) -> dict | None:
+        """A chip after the pipeline.
+
+        Raises:
+            ConfigError: If a transform has added or dropped bands, as those of
+                colour do that are made for three.
+        """
+        data = super().prepare_data(idx)
+        inputs = data.get('inputs') if isinstance(data, dict) else None
+        bands = self.labelled[0].scene.count
+        if inputs is not None and len(inputs) != bands:
+            steps = [type(step).__name__ for step in self.pipeline.transforms]
+            raise ConfigError(
+                f'chips of {bands} bands have {len(inputs)} after {" > ".join(steps)}',
+                'transforms that keep all bands',
+                'geo_mm.RandomRadiometry takes the place of PhotoMetricDistortion and its like',
+            )
+        return data
+
     def get_subset_(self, indices: Sequence[int] | int) -> None:
         raise NotImplementedError('a chip dataset has no subset: use a sampler with num_chips')
 
@@ -212,6 +237,17 @@ def _coloured(metainfo: Mapping | None) -> dict:
     if isinstance(classes, str) and Path(classes).is_file():
         metainfo['classes'] = list_from_file(classes)
     return {**metainfo, **ClassSet.from_metainfo(metainfo).to_metainfo()} if classes else metainfo
+
+
+@contextlib.contextmanager
+def _scope_if_none(library: str) -> Iterator[None]:
+    """Names of a library without its prefix where no config has said whose they are."""
+    scope = DefaultScope.get_current_instance()
+    if scope is None or scope.scope_name == 'mmengine':
+        with DefaultScope.overwrite_default_scope(library):
+            yield
+    else:
+        yield
 
 
 def _place_id(scene: Scene, window: Window) -> int:

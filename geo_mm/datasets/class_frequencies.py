@@ -1,4 +1,4 @@
-"""How often the classes of pixels occur, and how a loss makes up for it."""
+"""How often classes occur, as pixels and as objects, and how a loss makes up for it."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -66,6 +66,28 @@ def class_frequencies(
         pixels += counts
         around[counts > 0] += counts.sum()
     return ClassFrequencies(names, pixels, around)
+
+
+def object_counts(dataset: object) -> dict[str, int]:
+    """How many labelled objects of each class there are, each once; ignored ones left out.
+
+    Args:
+        dataset: A ``geo_mm.GeoDetDataset``, or wrappers around some.
+
+    Raises:
+        ConfigError: If it is not a dataset of objects.
+    """
+    parts = [chips for _, chips in chip_datasets(dataset)]
+    if not all(chips.objects for chips in parts):
+        raise ConfigError(
+            f'objects of a {type(parts[0]).__name__}', 'a config with geo_mm.GeoDetDataset'
+        )
+    names = parts[0].classes.names
+    counts = np.zeros(len(names), np.int64)
+    for labelled in (item for chips in parts for item in chips.labelled if item.labels):
+        numbers = labelled.labels.points()[1]
+        counts += np.bincount(numbers[numbers >= 0], minlength=len(names))
+    return dict(zip(names, counts.tolist(), strict=True))
 
 
 def _places(chips: ChipDataset) -> list[tuple]:

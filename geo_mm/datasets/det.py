@@ -17,6 +17,8 @@ class GeoDetDataset(ChipDataset, BaseDetDataset):
     ``metainfo`` are kinds of objects; there is no background class.
     """
 
+    library = 'mmdet'
+
     objects = True
 
     def _check_classes(self, classes: Sequence[str]) -> None:

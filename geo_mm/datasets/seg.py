@@ -20,6 +20,8 @@ class GeoSegDataset(ChipDataset, BaseSegDataset):
     feature covers.
     """
 
+    library = 'mmseg'
+
     def _check_classes(self, classes: Sequence[str]) -> None:
         if len(classes) > IGNORE:
             raise ConfigError(f'{len(classes)} classes', f'at most {IGNORE}')

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from geo_mm.datasets import ClassFrequencies, class_frequencies
+from geo_mm.datasets import ClassFrequencies, class_frequencies, object_counts
 from geo_mm.errors import ConfigError
 from tests.data.chips import build_dataset
 from tests.data.labels import box, write_labels
@@ -53,3 +53,17 @@ def test_a_scene_without_labels(scene):
     dataset = build_dataset('seg', [dict(image=scene['image'])])
     with pytest.raises(ConfigError, match='a has no labels'):
         class_frequencies(dataset)
+
+
+def test_objects_are_counted_once(scene, tmp_path):
+    shapes = [box(2, 2, 22, 12), box(30, 30, 95, 70), box(40, 2, 44, 6)]
+    write_labels(tmp_path / 'a.gpkg', shapes, ['building', 'tree', 'tree'])
+    dataset = build_dataset(
+        'det', [scene], ('building', 'tree', 'car'), label_cfg=dict(class_column='class'), stride=1
+    )
+    assert object_counts(dataset) == {'building': 1, 'tree': 2, 'car': 0}
+
+
+def test_pixels_are_no_objects(scene):
+    with pytest.raises(ConfigError, match=r'objects of a GeoSegDataset'):
+        object_counts(build_dataset('seg', [scene]))

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from mmengine.registry import MODELS
+from mmengine.registry import DATASETS, MODELS, DefaultScope
 
+from geo_mm.errors import ConfigError
 from tests.data.chips import build_loader, dataset_cfg, scope
 from tests.data.labels import box, write_labels
 from tests.data.rasters import noise, write_raster
@@ -71,3 +72,28 @@ def test_workers_deliver_the_same_numbers(tmp_path):
     alone, *_ = model_inputs('det', image, labels, 4, True)
     helped, *_ = model_inputs('det', image, labels, 4, True, workers=2)
     assert torch.equal(alone, helped)
+
+
+@pytest.mark.parametrize('task', ['seg', 'det'])
+def test_a_dataset_is_built_outside_a_runner(tmp_path, task):
+    labels = write_labels(tmp_path / 'l.gpkg', [box(20, 12, 30, 30)])
+    image = write_raster(tmp_path / 'a.tif', noise((3, 56, 64)))
+    config = dataset_cfg(task, [dict(image=str(image), labels=str(labels))])
+    scopes = DefaultScope._instance_dict.copy()
+    DefaultScope._instance_dict.clear()
+    try:
+        dataset = DATASETS.build(config)
+    finally:
+        DefaultScope._instance_dict.update(scopes)
+    assert dataset[0]['inputs'].shape == (3, 32, 32)
+
+
+def test_a_transform_that_drops_a_band_is_refused(tmp_path):
+    labels = write_labels(tmp_path / 'l.gpkg', [box(20, 12, 30, 30)])
+    image = write_raster(tmp_path / 'a.tif', noise((4, 56, 64)))
+    config = dataset_cfg('det', [dict(image=str(image), labels=str(labels))])
+    config['pipeline'].insert(2, dict(type='PhotoMetricDistortion'))
+    with scope('det'):
+        dataset = DATASETS.build(config)
+    with pytest.raises(ConfigError, match=r'(?s)4 bands have 3 after .*RandomRadiometry'):
+        dataset[0]

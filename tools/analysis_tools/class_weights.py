@@ -1,4 +1,4 @@
-"""Print how often a config's pixel classes occur in training, and weights for the loss."""
+"""Print how often a config's classes occur in training, and for pixels weights for the loss."""
 
 import argparse
 
@@ -13,7 +13,7 @@ def main() -> None:
     from mmengine.config import DictAction
     from mmengine.registry import DATASETS, init_default_scope
 
-    from geo_mm.datasets import class_frequencies
+    from geo_mm.datasets import chip_datasets, class_frequencies, object_counts
     from geo_mm.engine.launch import explained_config_errors, load_config
 
     parser = argparse.ArgumentParser(description=__doc__)
@@ -24,6 +24,10 @@ def main() -> None:
     init_default_scope(config.get('default_scope', 'mmengine'))
     with explained_config_errors():
         dataset = DATASETS.build(config.train_dataloader.dataset)
+    if chip_datasets(dataset)[0][1].objects:
+        for name, count in object_counts(dataset).items():
+            print(f'{name}: {count} objects')
+        return
     found = class_frequencies(
         dataset, lambda chips: track(chips, description='reading', transient=True)
     )
