@@ -4,7 +4,7 @@ import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,9 @@ class InputSpec:
             files, or files known by their order. Never their names, which are
             others in each place.
         wavelengths: Centre of each band in micrometres, None where unknown.
+        receptive_radius: How far around a pixel a model for pixels looks, in pixels,
+            see :func:`geo_mm.models.receptive_field.receptive_radius`; None if it was
+            not measured.
         version: geo_mm that wrote this.
     """
 
@@ -62,11 +65,12 @@ class InputSpec:
     chip_size: tuple[int, int]
     roles: tuple[str, ...] = ()
     wavelengths: tuple[float | None, ...] | None = None
+    receptive_radius: int | None = field(default=None, compare=False)
     version: str = geo_mm.__version__
 
     def to_dict(self) -> dict:
         """Plain data for JSON, the entries of the classes among the others."""
-        data = {field.name: getattr(self, field.name) for field in fields(self)}
+        data = {each.name: getattr(self, each.name) for each in fields(self)}
         return {'task': data.pop('task'), **data.pop('classes').to_dict(), **data}
 
     def to_json(self) -> str:
@@ -81,8 +85,9 @@ class InputSpec:
         """
         if not isinstance(data, Mapping):
             raise SpecError(f'an input spec that is a {type(data).__name__}', 'a mapping')
-        known = {field.name for field in fields(cls)} | {*ClassSet(()).to_dict()}
-        required = known - {'palette', 'background', 'ignore', 'roles', 'wavelengths', 'version'}
+        known = {each.name for each in fields(cls)} | {*ClassSet(()).to_dict()}
+        optional = {'palette', 'background', 'ignore', 'roles', 'wavelengths', 'version'}
+        required = known - optional - {'receptive_radius'}
         if missing := (required - set(data)) | (set(data) - known):
             raise SpecError(
                 f'input spec of geo_mm {data.get("version", "(unknown)")} with missing or unknown '
@@ -91,7 +96,7 @@ class InputSpec:
                 'predict with the geo_mm that it was trained with, or train again',
             )
         own: dict[str, Any] = {
-            key: _frozen(data[key]) for field in fields(cls) if (key := field.name) in data
+            key: _frozen(data[key]) for each in fields(cls) if (key := each.name) in data
         }
         try:
             spec = cls(**own | {'classes': ClassSet.from_dict(data)})
@@ -115,6 +120,8 @@ class InputSpec:
             'mean': len(self.mean) == count and all(map(_is_number, self.mean)),
             'std': len(self.std) == count and all(_is_number(v) and v > 0 for v in self.std),
             'chip_size': len(sizes) == 2 and all(isinstance(v, int) and v > 0 for v in sizes),
+            'receptive_radius': self.receptive_radius is None
+            or (isinstance(self.receptive_radius, int) and self.receptive_radius >= 0),
         }
 
     def fit(self, scene: Scene, *, force: bool = False) -> Scene:

@@ -3,7 +3,10 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=20),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=500, max_keep_ckpts=2),
+    # Also after the first 50 iterations, and when training is stopped by Ctrl-C or SIGTERM.
+    checkpoint=dict(
+        type='geo_mm.CheckpointHook', by_epoch=False, interval=500, max_keep_ckpts=2, first=50
+    ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     # Image, ground truth and prediction of some chips at every validation.
     visualization=dict(type='geo_mm.ChipVisualizationHook'),
@@ -18,7 +21,7 @@ default_hooks = dict(
 
 env_cfg = dict(
     cudnn_benchmark=False,
-    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    mp_cfg=dict(mp_start_method='forkserver', opencv_num_threads=0),
     dist_cfg=dict(backend='nccl'),  # tools/train.py takes gloo where there is no GPU
 )
 randomness = dict(seed=0)

@@ -20,10 +20,9 @@ val_dataloader = dict(dataset=dict(chip_size=chip_size))
 test_dataloader = dict(dataset=dict(chip_size=chip_size))
 optim_wrapper = dict(optimizer=dict(lr=lr))
 train_cfg = dict(max_iters=max_iters)
-stages = _base_.model.roi_head.bbox_head  # a list, hence replaced as a whole
 model = dict(
     data_preprocessor=dict(mean=_base_.mean, std=_base_.std),
     backbone=dict(in_channels=len(_base_.bands)),
     rpn_head=dict(anchor_generator=dict(scales=[2, 4])),
-    roi_head=dict(bbox_head=[dict(head, num_classes=len(_base_.classes)) for head in stages]),
+    roi_head=dict(num_classes=len(_base_.classes)),
 )

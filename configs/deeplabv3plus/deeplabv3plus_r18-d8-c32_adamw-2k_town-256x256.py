@@ -27,11 +27,10 @@ model = dict(
         depth=18, in_channels=len(_base_.bands), base_channels=width, stem_channels=width
     ),
     decode_head=dict(
-        in_channels=8 * width,
         channels=2 * width,
         c1_in_channels=width,
         c1_channels=width,
         num_classes=len(_base_.classes),
     ),
-    auxiliary_head=dict(in_channels=4 * width, channels=width, num_classes=len(_base_.classes)),
+    auxiliary_head=dict(channels=width),
 )

@@ -24,8 +24,5 @@ model = dict(
     backbone=dict(in_channels=len(_base_.bands)),
     # tools/analysis_tools/anchors.py
     rpn_head=dict(anchor_generator=dict(scales=[5.9], ratios=[0.6, 1.05, 1.9])),
-    roi_head=dict(
-        bbox_head=dict(num_classes=len(_base_.classes)),
-        mask_head=dict(num_classes=len(_base_.classes)),
-    ),
+    roi_head=dict(bbox_head=dict(num_classes=len(_base_.classes))),
 )

@@ -23,8 +23,5 @@ model = dict(
     data_preprocessor=dict(mean=_base_.mean, std=_base_.std),
     backbone=dict(in_channels=len(_base_.bands)),
     rpn_head=dict(anchor_generator=dict(scales=[2, 4])),
-    roi_head=dict(
-        bbox_head=dict(num_classes=len(_base_.classes)),
-        mask_head=dict(num_classes=len(_base_.classes)),
-    ),
+    roi_head=dict(bbox_head=dict(num_classes=len(_base_.classes))),
 )

@@ -26,7 +26,5 @@ model = dict(
     backbone=dict(in_channels=len(_base_.bands)),
     roi_head=dict(
         bbox_head=dict(num_classes=len(_base_.classes)),
-        mask_head=dict(num_classes=len(_base_.classes)),
-        point_head=dict(num_classes=len(_base_.classes)),
     ),
 )

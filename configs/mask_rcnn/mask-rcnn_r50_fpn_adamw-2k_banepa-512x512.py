@@ -25,8 +25,5 @@ model = dict(
     backbone=dict(in_channels=len(_base_.bands)),
     # tools/analysis_tools/anchors.py
     rpn_head=dict(anchor_generator=dict(scales=[7.3], ratios=[0.6, 1.0, 1.65])),
-    roi_head=dict(
-        bbox_head=dict(num_classes=len(_base_.classes)),
-        mask_head=dict(num_classes=len(_base_.classes)),
-    ),
+    roi_head=dict(bbox_head=dict(num_classes=len(_base_.classes))),
 )

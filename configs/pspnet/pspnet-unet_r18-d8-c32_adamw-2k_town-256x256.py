@@ -27,9 +27,8 @@ model = dict(
         depth=18, in_channels=len(_base_.bands), base_channels=width, stem_channels=width
     ),
     decode_head=dict(
-        in_channels=[width, width, 2 * width, 8 * width],
         channels=width,
         num_classes=len(_base_.classes),
     ),
-    auxiliary_head=dict(in_channels=4 * width, channels=width, num_classes=len(_base_.classes)),
+    auxiliary_head=dict(channels=width),
 )

@@ -26,6 +26,6 @@ model = dict(
     backbone=dict(
         depth=18, in_channels=len(_base_.bands), base_channels=width, stem_channels=width
     ),
-    decode_head=dict(in_channels=8 * width, channels=2 * width, num_classes=len(_base_.classes)),
-    auxiliary_head=dict(in_channels=4 * width, channels=width, num_classes=len(_base_.classes)),
+    decode_head=dict(channels=2 * width, num_classes=len(_base_.classes)),
+    auxiliary_head=dict(channels=width),
 )

@@ -25,5 +25,4 @@ model = dict(
     data_preprocessor=dict(mean=_base_.mean, std=_base_.std),
     backbone=dict(in_channels=len(_base_.bands)),
     decode_head=dict(num_classes=len(_base_.classes)),
-    auxiliary_head=dict(num_classes=len(_base_.classes)),
 )

@@ -27,7 +27,5 @@ model = dict(
         depth=18, in_channels=len(_base_.bands), base_channels=width, stem_channels=width
     ),
     neck=dict(in_channels=[width, 2 * width, 4 * width, 8 * width], out_channels=2 * width),
-    decode_head=dict(
-        in_channels=[2 * width] * 4, channels=2 * width, num_classes=len(_base_.classes)
-    ),
+    decode_head=dict(channels=2 * width, num_classes=len(_base_.classes)),
 )

@@ -24,6 +24,5 @@ train_cfg = dict(max_iters=max_iters)
 model = dict(
     data_preprocessor=dict(mean=_base_.mean, std=_base_.std),
     backbone=dict(in_channels=len(_base_.bands), base_channels=width),
-    decode_head=dict(in_channels=width, channels=width, num_classes=len(_base_.classes)),
-    auxiliary_head=dict(in_channels=2 * width, channels=width, num_classes=len(_base_.classes)),
+    decode_head=dict(num_classes=len(_base_.classes)),
 )

@@ -25,7 +25,5 @@ train_cfg = dict(max_iters=max_iters)
 model = dict(
     data_preprocessor=dict(mean=_base_.mean, std=_base_.std),
     backbone=dict(depth=50, in_channels=len(_base_.bands)),
-    decode_head=dict(
-        in_channels=[64, 256, 512, 1024, 2048], channels=width, num_classes=len(_base_.classes)
-    ),
+    decode_head=dict(channels=width, num_classes=len(_base_.classes)),
 )

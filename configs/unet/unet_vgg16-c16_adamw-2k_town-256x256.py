@@ -25,7 +25,6 @@ model = dict(
     data_preprocessor=dict(mean=_base_.mean, std=_base_.std),
     backbone=dict(in_channels=len(_base_.bands), base_channels=width),
     decode_head=dict(
-        in_channels=[width, 2 * width, 4 * width, 8 * width, 8 * width],
         channels=width,
         num_classes=len(_base_.classes),
     ),

@@ -1,16 +1,19 @@
 """Writes into every checkpoint what its model must be fed."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from mmseg.models import BaseSegmentor
 
 from geo_mm.datasets import ChipDataset, GeoDetDataset, chip_datasets
 from geo_mm.errors import ConfigError
 from geo_mm.inputspec import InputSpec
+from geo_mm.models.receptive_field import receptive_radius
 from geo_mm.registry import HOOKS
 
 
@@ -35,7 +38,8 @@ class InputSpecHook(Hook):
             Path(runner.work_dir, 'input_spec.json').write_text(self._spec.to_json() + '\n')
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        checkpoint['input_spec'] = self._spec.to_dict()
+        radius = _radius(runner.model, self._spec)
+        checkpoint['input_spec'] = replace(self._spec, receptive_radius=radius).to_dict()
 
 
 def input_spec_of(dataset: object, model: object) -> InputSpec:
@@ -68,6 +72,20 @@ def input_spec_of(dataset: object, model: object) -> InputSpec:
         roles=tuple(dict.fromkeys(scenes[0].roles)),
         wavelengths=scenes[0].wavelengths if any(scenes[0].wavelengths) else None,
     )
+
+
+def _radius(model: torch.nn.Module, spec: InputSpec) -> int | None:
+    """Measured on images of the size of a chip, in multiples of 64 pixels."""
+    model = getattr(model, 'module', model)
+    if not isinstance(model, BaseSegmentor):
+        return None
+    side = max(64, max(spec.chip_size) // 64 * 64)
+    training = {module: module.training for module in model.modules()}
+    try:
+        return receptive_radius(model.eval(), len(spec.bands), side)
+    finally:
+        for module, mode in training.items():
+            module.training = mode
 
 
 def _check_heads(model: torch.nn.Module, classes: Sequence[str]) -> None:

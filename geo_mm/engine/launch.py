@@ -4,21 +4,35 @@ import atexit
 import contextlib
 import difflib
 import gc
+import importlib.util
+import inspect
 import os
 import re
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, RUNNERS, DefaultScope
-from mmengine.runner import Runner
+from mmengine.runner import Runner as MMEngineRunner
 
 from geo_mm.engine.checkpoints import existing_checkpoint, use_safe_loading
-from geo_mm.engine.config_names import check_names
+from geo_mm.engine.runner import Runner
 from geo_mm.errors import ConfigError, OutputError
+from geo_mm.models.stems import fit_bands
+
+# What is read from a config besides the arguments of the Runner.
+_OTHERS = (
+    'default_scope',
+    'env_cfg',
+    'find_unused_parameters',
+    'model_wrapper_cfg',
+    'runner_type',
+)
+_KNOWN = {*inspect.signature(MMEngineRunner.__init__).parameters, *_OTHERS} - {'self', 'cfg'}
+_ALIKE = 0.85  # share of equal letters; train_cfg and test_cfg have less in common
 
 
 def load_config(path: str | os.PathLike, options: Mapping | None = None) -> Config:
@@ -38,8 +52,12 @@ def load_config(path: str | os.PathLike, options: Mapping | None = None) -> Conf
     try:
         config = Config.fromfile(path)
     except Exception as error:  # a config is a program of the user's: anything can happen in it
-        raise ConfigError(f'{path}: {type(error).__name__}: {error}', 'a valid config') from error
-    check_names(config, options or {}, str(path))
+        raise ConfigError(
+            f'{path}: {type(error).__name__}: {error}',
+            'a valid config',
+            _to_install(str(error)) or '',
+        ) from error
+    _check_names(config, options or {}, str(path))
     try:
         config.merge_from_dict(dict(options or {}))
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
@@ -47,6 +65,39 @@ def load_config(path: str | os.PathLike, options: Mapping | None = None) -> Conf
             f'--cfg-options for {path}: {error}', 'keys of the config, as print_config.py shows'
         ) from error
     return config
+
+
+def _check_names(config: Config, options: Mapping, path: str) -> None:
+    """Finds settings that nothing would read.
+
+    A config may hold variables of any name; one whose name is nearly that of
+    a setting, and which holds settings, is a slip of the keyboard.
+
+    Args:
+        config: As the file has it.
+        options: ``--cfg-options``: these may change, but not invent.
+        path: The file, for the message.
+
+    Raises:
+        ConfigError: If there is such a name.
+    """
+    for name, value in config.items():
+        close = _similar(name, _KNOWN) if isinstance(value, dict | list) else None
+        if close and name not in _KNOWN:
+            raise ConfigError(f'{path}: {name!r} is no setting', fix=f'did you mean {close}?')
+    for key in options:
+        name = key.partition('.')[0]
+        if name not in config and name not in _KNOWN:
+            close = _similar(name, _KNOWN | set(config))
+            raise ConfigError(
+                f'--cfg-options {key}: {path} has no {name!r}',
+                'a key of the config, as tools/misc/print_config.py shows',
+                f'did you mean {close}?' if close else 'check the spelling',
+            )
+
+
+def _similar(name: str, known: Iterable[str]) -> str | None:
+    return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=_ALIKE)), None)
 
 
 def set_work_dir(config: Config, work_dir: str | None, config_path: str) -> None:
@@ -125,8 +176,8 @@ warnings.filterwarnings('ignore', message='faster_coco_eval is not installed')
 
 def build_model(config: Config) -> torch.nn.Module:
     """The config's model with fresh weights, in the config's scope."""
-    _check_bands(config)
     with DefaultScope.overwrite_default_scope(config.get('default_scope')):
+        fit_bands(config.model)
         return MODELS.build(config.model)
 
 
@@ -143,7 +194,8 @@ def build_runner(config: Config, launcher: str = 'none') -> Runner:
         _join_cpu_ranks(config, launcher)
     if config.get('load_from'):
         existing_checkpoint(config.load_from)
-    _check_bands(config)
+    with DefaultScope.overwrite_default_scope(config.get('default_scope')):
+        fit_bands(config.model)
     _check_epochs(config)
     if 'runner_type' in config:
         return RUNNERS.build(config)
@@ -195,19 +247,6 @@ def leave_gloo() -> None:
     torch.distributed.destroy_process_group()
 
 
-def _check_bands(config: Config) -> None:
-    """The first convolution must take as many bands as are normalised."""
-    preprocessor = config.model.get('data_preprocessor') or {}
-    mean, bands = preprocessor.get('mean'), (config.model.get('backbone') or {}).get('in_channels')
-    if mean and isinstance(bands, int) and bands != len(mean):
-        raise ConfigError(
-            f'model.backbone.in_channels is {bands}, and model.data_preprocessor has '
-            f'{len(mean)} means',
-            'one mean, one standard deviation and one input channel per band',
-            'set in_channels=len(bands), and mean and std likewise',
-        )
-
-
 def _check_epochs(config: Config) -> None:
     train, loader = config.get('train_cfg') or {}, config.get('train_dataloader') or {}
     by_epoch = train.get('by_epoch', train.get('type') == 'EpochBasedTrainLoop')
@@ -221,37 +260,45 @@ def _check_epochs(config: Config) -> None:
         )
 
 
+_EXTRAS = {'mmpretrain': 'onedl-mmpretrain', 'tensorboard': 'tensorboard'}
+"""Packages that a config may need and that are extras of ours, and what pip calls them."""
+
+
 @contextlib.contextmanager
 def explained_config_errors() -> Iterator[None]:
-    """Turns what MMEngine says of a mistyped config into a :class:`ConfigError`."""
+    """Turns what MMEngine says of a mistyped config into a :class:`ConfigError`.
+
+    Its wording may change: then the message stays as it is, and loses but its advice.
+    """
     try:
         yield
-    except TypeError as error:
-        match = re.search(
-            r"(\S+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error)
-        )
-        if match is not None:
-            raise ConfigError(
-                f'{match[1]} has no argument {match[2]!r}',
-                fix=f'correct `{match[2]}` in the config of {match[1]}',
-            ) from error
-        match = re.search(r'(\w+)\(\) takes no arguments', str(error))
-        if match is None:
+    except (TypeError, KeyError, ImportError) as error:
+        text = str(error).strip('"')
+        if fix := _to_install(text):
+            raise ConfigError(f'the config needs a package: {_first(text)}', fix=fix) from error
+        if isinstance(error, ImportError) or not re.search(
+            r'unexpected keyword argument|takes no arguments|is not in the .* registry', text
+        ):
             raise
+        name = re.search(r"^'?(\S+?)'? is not in the \S+::(.+) registry", text)
         raise ConfigError(
-            f'{match[1]} takes no arguments',
-            'nothing but `type` in its config',
-            f'remove the other keys from the config of {match[1]}',
+            _first(text),
+            'types and arguments that exist; types of geo_mm are written geo_mm.Name',
+            _similar_types(name[1], name[2]) if name else 'correct it in the config',
         ) from error
-    except KeyError as error:
-        match = re.search(r'(\S+) is not in the (\S+)::(.+) registry', str(error))
-        if match is None:
-            raise
-        raise ConfigError(
-            f'there is no {match[3]} called {match[1].strip(chr(39) + chr(34))!r}',
-            'a registered type: those of geo_mm are written geo_mm.Name',
-            _similar_types(match[1].strip('\'"'), match[3]),
-        ) from error
+
+
+def _to_install(text: str) -> str | None:
+    """What to do about a missing package that a message names."""
+    for package, name in _EXTRAS.items():
+        if package in text and importlib.util.find_spec(package) is None:
+            return f"pip install 'geo_mm[{package}]' (or {name} alone)"
+    return None
+
+
+def _first(text: str) -> str:
+    """The first sentence of what MMEngine says."""
+    return text.partition('. ')[0].partition('\n')[0]
 
 
 def _similar_types(name: str, kind: str) -> str:

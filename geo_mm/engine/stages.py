@@ -1,60 +1,37 @@
-"""The stages of a backbone, from the image to the deepest features.
+"""The stages of a backbone, from the image to the deepest features, and their learning rates.
 
 Transfer learning treats a network by stages: early ones see edges and colours
-and are kept, late ones see objects and are taught anew.
+and are kept, late ones see objects and are trained again.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping
 
+from mmengine.optim import DefaultOptimWrapperConstructor
 from torch import nn
 
 from geo_mm.errors import ConfigError
+from geo_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 HEAD = 'head'
 """Name of everything that no stage holds: necks, decoders and heads."""
+
+STEM = 'stem'
+"""Name of the first stage, where it is more than an item of a list of stages."""
 
 Stages = dict[str, list[nn.Module]]
 """Modules by name of their stage, the earliest first."""
 
 
-def _resnet(backbone: nn.Module) -> Stages:
-    stem = [backbone.stem] if backbone.deep_stem else [backbone.conv1, backbone.norm1]
-    return {'stem': stem, **{name: [getattr(backbone, name)] for name in backbone.res_layers}}
-
-
-def _darknet(backbone: nn.Module) -> Stages:
-    return {name: [getattr(backbone, name)] for name in backbone.cr_blocks}
-
-
-def _vgg(backbone: nn.Module) -> Stages:
-    layers, ends = list(backbone.features), [end for _, end in backbone.range_sub_modules]
-    stages = {
-        f'stage{number}': layers[start:end]
-        for number, (start, end) in enumerate(zip([0, *ends], ends, strict=False), 1)
-    }
-    # SSD goes on with convolutions that VGG had as fully connected layers.
-    return {**stages, 'extra': layers[ends[-1] :]} if layers[ends[-1] :] else stages
-
-
-def _unet(backbone: nn.Module) -> Stages:
-    return {f'encoder.{number}': [stage] for number, stage in enumerate(backbone.encoder)}
-
-
-FAMILIES: dict[str, Callable[[nn.Module], Stages]] = {
-    'res_layers': _resnet,
-    'cr_blocks': _darknet,
-    'range_sub_modules': _vgg,
-    'encoder': _unet,
-}
-"""What gives the stages of a backbone, by an attribute that only such backbones have.
-
-ResNet and its kin, Darknet, VGG and the encoder of ``mmseg.UNet``, whose
-decoder counts as head. Add others in a module named by ``custom_imports``.
-"""
-
-
 def backbone_stages(model: nn.Module) -> Stages:
     """The stages of a detector's or segmentor's backbone, the earliest first.
+
+    Read off the structure that backbones share. Layers on the image come
+    first, then either one child per stage (``layer1`` of a ResNet) or a list of
+    stages (``stages`` of a Swin transformer). Lists of one length go together,
+    such as the downsamplings and the blocks of ConvNeXt. In a chain of single
+    layers, as VGG is, a stage ends with each pooling. Norms belong to what is
+    before them. A decoder inside the backbone, as in ``mmseg.UNet``, counts as
+    head.
 
     Args:
         model: May be wrapped for distributed training.
@@ -63,20 +40,97 @@ def backbone_stages(model: nn.Module) -> Stages:
         Modules by name of their stage. What they do not hold is the head.
 
     Raises:
-        ConfigError: If there is no backbone, or not of a known family.
+        ConfigError: If there is no backbone, or it is a single layer.
     """
-    backbone = getattr(getattr(model, 'module', model), 'backbone', None)
-    for attribute, stages_of in FAMILIES.items():
-        if hasattr(backbone, attribute):
-            return stages_of(backbone)
-    raise ConfigError(
-        f'the stages of the backbone {type(backbone).__name__} are not known'
-        if backbone is not None
-        else f'{type(getattr(model, "module", model)).__name__} has no backbone',
-        'a ResNet or its kin, VGG, Darknet or U-Net',
-        'to teach others, add to geo_mm.engine.stages.FAMILIES in a module of your own, and '
-        "name it in custom_imports=dict(imports=['my_module'])",
-    )
+    model = getattr(model, 'module', model)
+    backbone = getattr(model, 'backbone', None)
+    if backbone is None:
+        raise ConfigError(f'{type(model).__name__} has no backbone', 'a model with a backbone')
+    stages: Stages = {}
+    for name, modules in _parts(backbone):
+        last = stages.get(next(reversed(stages), ''), [])
+        norms = all(p.ndim == 1 for module in modules for p in module.parameters())
+        more_stem = list(stages) == [STEM] and not any(map(_has_children, [*last, *modules]))
+        if last and (norms or more_stem):
+            last += modules
+        else:
+            stages[name if stages or '.' in name else STEM] = modules
+    if len(stages) < 2:
+        raise ConfigError(
+            f'the backbone {type(backbone).__name__} has no stages',
+            'several layers, or groups of layers, one after the other',
+        )
+    return stages
+
+
+def _parts(module: nn.Module) -> Iterator[tuple[str, list[nn.Module]]]:
+    """Names and contents of the parts that a backbone passes one after the other.
+
+    Names of items of a list have a dot.
+    """
+    children = {
+        name: child
+        for name, child in module.named_children()
+        if not name.startswith('decoder') and any(True for _ in child.parameters())
+    }
+    direct = list(module.parameters(recurse=False))  # such as embeddings of positions
+    if len(children) == 1 and not direct:
+        name, child = next(iter(children.items()))
+        if isinstance(child, nn.Sequential) and not any(map(_has_children, child)):
+            yield from _between_poolings(child)
+            return
+        if not isinstance(child, nn.ModuleList):
+            yield from _parts(child)
+            return
+    lists = {name: child for name, child in children.items() if _is_list(name, child)}
+    start = next(iter(children), None)
+    if isinstance(children.get(start), nn.Sequential):
+        lists.pop(start, None)  # layers on the image
+    if direct:
+        first = [] if start in lists or start is None else [children.pop(start)]
+        yield STEM, [nn.ParameterList(direct), *first]
+    for name, child in children.items():
+        if name not in lists:
+            yield name, [child]
+            continue
+        together = [key for key, other in lists.items() if len(other) == len(child)]
+        if name == together[0]:
+            yield from _side_by_side({key: lists[key] for key in together})
+
+
+def _is_list(name: str, child: nn.Module) -> bool:
+    """Whether a child lists stages; those that bear a number are a stage themselves."""
+    if name[-1].isdigit() or not isinstance(child, nn.ModuleList | nn.Sequential):
+        return False
+    return isinstance(child, nn.ModuleList) or len({type(item) for item in child}) == 1
+
+
+def _side_by_side(lists: dict[str, nn.Sequential]) -> Iterator[tuple[str, list[nn.Module]]]:
+    """Items of lists of equal length by index; the first of the first is the stem."""
+    name = max(lists, key=lambda key: sum(p.numel() for p in lists[key].parameters()))
+    for index, (first, *others) in enumerate(zip(*lists.values(), strict=True)):
+        if index == 0 and others:
+            yield STEM, [first]
+            yield f'{name}.0', others
+        else:
+            yield f'{name}.{index}', [first, *others]
+
+
+def _between_poolings(layers: nn.Sequential) -> Iterator[tuple[str, list[nn.Module]]]:
+    """Layers of a chain up to each pooling."""
+    stage: list[nn.Module] = []
+    number = 1
+    for layer in layers:
+        stage.append(layer)
+        if 'Pool' in type(layer).__name__:
+            yield f'stage.{number}', stage
+            stage, number = [], number + 1
+    if stage:
+        yield f'stage.{number}', stage
+
+
+def _has_children(module: nn.Module) -> bool:
+    return any(True for _ in module.children())
 
 
 def stage_rates(count: int, first: float) -> list[float]:
@@ -94,3 +148,71 @@ def stage_rates(count: int, first: float) -> list[float]:
         [0.01, 0.1]
     """
     return [first ** (1 - number / count) for number in range(count)]
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class StageRateConstructor(DefaultOptimWrapperConstructor):
+    """Gives each stage of the backbone a learning rate of its own.
+
+    The head, which is everything that is no stage of the backbone, learns at
+    the optimiser's ``lr``, the earliest stage at ``first`` times that, the
+    others in a geometric series between. Biases and the weights of norms,
+    which is all that has one dimension, do not decay.
+
+    Each stage is a group of parameters, with its name in ``group['stage']``,
+    the head first: the log shows its rate as ``lr``. Schedulers that multiply
+    keep the proportions; instead of mmengine's ``OneCycleLR``, which sets one
+    rate for all, take ``geo_mm.OneCycleLR``.
+
+    Example::
+
+        optim_wrapper = dict(
+            constructor='geo_mm.StageRateConstructor', paramwise_cfg=dict(first=0.1)
+        )
+
+    Args:
+        optim_wrapper_cfg: Of the optimiser's wrapper, with ``optimizer``.
+        paramwise_cfg: ``first``, by default 0.1, above 0 and at most 1.
+
+    Raises:
+        ConfigError: If ``paramwise_cfg`` says anything else, the optimiser has
+            no ``lr``, or the backbone's stages are not known.
+    """
+
+    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: Mapping | None = None) -> None:
+        settings = {'first': 0.1, **(paramwise_cfg or {})}
+        super().__init__(optim_wrapper_cfg, settings)
+        if set(settings) != {'first'} or not 0 < settings['first'] <= 1:
+            raise ConfigError(
+                f'StageRateConstructor with paramwise_cfg={dict(paramwise_cfg or {})}',
+                'paramwise_cfg=dict(first=...), above 0 and at most 1',
+            )
+        if self.base_lr is None:
+            raise ConfigError('StageRateConstructor, but the optimizer has no lr', 'lr=...')
+
+    def add_params(self, params: list[dict], module: nn.Module, **_) -> None:
+        """Adds the parameter groups of a whole model to ``params``."""
+        stages = backbone_stages(module)
+        rates = dict(
+            zip(stages, stage_rates(len(stages), self.paramwise_cfg['first']), strict=True)
+        )
+        rates[HEAD] = 1.0
+        stage_of = {
+            parameter: name
+            for name, parts in stages.items()
+            for part in parts
+            for parameter in part.parameters()
+        }
+        groups: dict[tuple[str, bool], list[nn.Parameter]] = {
+            (name, decays): [] for name in reversed(rates) for decays in (True, False)
+        }
+        for parameter in module.parameters():
+            if parameter.requires_grad:
+                groups[stage_of.get(parameter, HEAD), parameter.ndim > 1].append(parameter)
+        for (name, decays), members in groups.items():
+            if not members:
+                continue
+            group = {'params': members, 'lr': self.base_lr * rates[name], 'stage': name}
+            if self.base_wd is not None:
+                group['weight_decay'] = self.base_wd if decays else 0.0
+            params.append(group)

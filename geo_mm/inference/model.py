@@ -13,7 +13,7 @@ from mmengine.registry import DefaultScope
 from mmengine.structures import BaseDataElement
 
 from geo_mm.catalog import LabelledScene
-from geo_mm.engine.channels_last_hook import use_channels_last
+from geo_mm.engine.acceleration import fold_batch_norms, use_channels_last
 from geo_mm.engine.checkpoints import check_weights, config_of, read_checkpoint
 from geo_mm.engine.embedded_config import built_from_embedded
 from geo_mm.engine.launch import build_model
@@ -22,7 +22,6 @@ from geo_mm.inference.limits import for_tiles
 from geo_mm.inference.tiles import tile_side
 from geo_mm.inputspec import InputSpec
 from geo_mm.labels import SceneLabels
-from geo_mm.models.folding import fold_batch_norms
 from geo_mm.raster import Scene, Tile
 
 _LABEL_STEPS = ('LoadChipObjects', 'LoadChipClasses', 'LoadAnnotations')

@@ -35,7 +35,7 @@ class PredictOptions:
         overlap: What neighbouring tiles share: pixels, or a share of the tile
             below 1, such as 0.25; None takes a quarter, or less for models for
             pixels that look less far (twice
-            :func:`geo_mm.inference.receptive_field.receptive_radius`).
+            :func:`geo_mm.models.receptive_field.receptive_radius`).
         blend: How overlapping tiles are put together, for pixels:
             ``'window'`` fades them into each other, ``'crop'`` takes each
             pixel from the tile whose middle is nearest.

@@ -8,9 +8,9 @@ from mmengine.structures import BaseDataElement
 
 from geo_mm.errors import ConfigError, SpecError
 from geo_mm.inference.model import TrainedModel
-from geo_mm.inference.receptive_field import receptive_radius
 from geo_mm.inputspec import InputSpec
 from geo_mm.labels import SceneLabels
+from geo_mm.models.receptive_field import receptive_radius
 from geo_mm.raster import Scene, Tile
 
 VIEWS: dict[str, tuple[tuple[bool, int], ...]] = {
@@ -82,7 +82,12 @@ class PixelVoters(Voters):
         # No network divides its input more often than 6 times.
         side = max(64, tile // 2 // 64 * 64)
         bands = len(self.spec.bands)
-        return max(receptive_radius(member.model, bands, side) for member in self.members)
+        return max(
+            receptive_radius(member.model, bands, side)
+            if member.spec.receptive_radius is None  # of an older checkpoint
+            else min(member.spec.receptive_radius, side // 2)
+            for member in self.members
+        )
 
     def predict(self, inputs: Sequence[list[dict]]) -> list[np.ndarray]:
         """Probabilities ``(classes, tile, tile)`` float32 for a batch of :meth:`load`'s inputs."""

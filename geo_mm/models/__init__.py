@@ -1,29 +1,32 @@
 """Registered model parts that MMDetection and MMSegmentation lack."""
 
-from geo_mm.models.anchor_fitting import AnchorFamily, AnchorGrid, fit_anchors
-from geo_mm.models.anchor_generators import AnchorSearch, anchor_grid, anchor_search
-from geo_mm.models.assigners import MaxIoUAssigner
-from geo_mm.models.darknet import Darknet
-from geo_mm.models.encoders import ResNetEncoder, VGGEncoder
+from geo_mm.models.anchors import AnchorGrid, anchor_grid, fit_anchors
+from geo_mm.models.backbones import SSDVGG, Darknet, ResNetEncoder, VGGEncoder
+from geo_mm.models.detection_heads import (
+    CascadeRoIHead,
+    MaxIoUAssigner,
+    PointRendRoIHead,
+    SSDHead,
+    StandardRoIHead,
+    YOLOV3Head,
+)
 from geo_mm.models.inflation import InflatedPretrained, inflate
-from geo_mm.models.mixup import PixelMixup
 from geo_mm.models.pixel_losses import CrossEntropyLoss, DiceLoss, FocalLoss
-from geo_mm.models.point_rend import PointRendRoIHead, PointRendSegmentor
-from geo_mm.models.preprocessors import GeoDetDataPreprocessor, GeoSegDataPreprocessor
-from geo_mm.models.ssd_head import SSDHead
-from geo_mm.models.ssd_vgg import SSDVGG
+from geo_mm.models.preprocessors import GeoDetDataPreprocessor, GeoSegDataPreprocessor, PixelMixup
+from geo_mm.models.segmentors import EncoderDecoder, PointRendSegmentor
+from geo_mm.models.stems import AnyBands, find_stems, fit_bands, replace_stem
 from geo_mm.models.unet_head import UNetHead
 from geo_mm.models.weights import load_weights
-from geo_mm.models.yolo_head import YOLOV3Head
 
 __all__ = [
     'SSDVGG',
-    'AnchorFamily',
     'AnchorGrid',
-    'AnchorSearch',
+    'AnyBands',
+    'CascadeRoIHead',
     'CrossEntropyLoss',
     'Darknet',
     'DiceLoss',
+    'EncoderDecoder',
     'FocalLoss',
     'GeoDetDataPreprocessor',
     'GeoSegDataPreprocessor',
@@ -34,12 +37,15 @@ __all__ = [
     'PointRendSegmentor',
     'ResNetEncoder',
     'SSDHead',
+    'StandardRoIHead',
     'UNetHead',
     'VGGEncoder',
     'YOLOV3Head',
     'anchor_grid',
-    'anchor_search',
+    'find_stems',
     'fit_anchors',
+    'fit_bands',
     'inflate',
     'load_weights',
+    'replace_stem',
 ]

@@ -30,6 +30,7 @@ from mmengine.model import update_init_info
 from torch import Tensor, nn
 
 from geo_mm.errors import ConfigError
+from geo_mm.models.stems import PIXELS
 from geo_mm.models.weights import load_weights
 from geo_mm.registry import WEIGHT_INITIALIZERS
 
@@ -178,9 +179,10 @@ class InflatedPretrained:
             for key, value in load_weights(self.checkpoint, self.prefix).items()
             if key in own
         }
-        stem = self._find_stem(own, given)
-        self._check_frozen(module, stem)
-        given[stem] = self._inflated(given[stem])
+        stems = self._find_stems(own, given)
+        self._check_frozen(module, stems)
+        for stem in stems:
+            given[stem] = self._inflated(given[stem])
         self._check_shapes(own, given)
         module.load_state_dict(given, strict=False)
         missing = [k for k in own if k not in given and not k.endswith('num_batches_tracked')]
@@ -199,15 +201,19 @@ class InflatedPretrained:
                 f'{type(self).__name__}: {self.checkpoint}, stem for {", ".join(self.bands)}',
             )
 
-    def _find_stem(self, own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
-        """Name of the one convolution that takes colours there and bands here."""
+    def _find_stems(self, own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
+        """Names of the convolutions that take colours there and bands here."""
         stems = [
             key
             for key, value in given.items()
-            if value.ndim == 4 and value.shape[1] == 3 and own[key].shape[1] == len(self.bands)
+            if value.ndim == 4
+            and any(
+                value.shape[1] == 3 * pixels and own[key].shape[1] == len(self.bands) * pixels
+                for pixels in PIXELS
+            )
         ]
-        if len(stems) == 1:
-            return stems[0]
+        if stems:
+            return stems
         inputs = [key for key, value in given.items() if value.ndim == 4 and value.shape[1] == 3]
         raise ConfigError(
             f'{self.checkpoint}: {len(given)} weights of the names the model has, '
@@ -220,10 +226,13 @@ class InflatedPretrained:
         )
 
     def _inflated(self, stem: Tensor) -> Tensor:
-        if self.channel_order == 'bgr':
-            stem = stem.flip(1)
         generator = torch.Generator().manual_seed(self.seed)
-        return inflate(stem, self.bands, self.rgb, self.extra, generator)
+        pixels = stem.split(3, dim=1)
+        if self.channel_order == 'bgr':
+            pixels = [colours.flip(1) for colours in pixels]
+        return torch.cat(
+            [inflate(part, self.bands, self.rgb, self.extra, generator) for part in pixels], dim=1
+        )
 
     def _check_shapes(self, own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
         differing = [
@@ -238,14 +247,14 @@ class InflatedPretrained:
                 'check depth and width of the model',
             )
 
-    def _check_frozen(self, module: nn.Module, stem: str) -> None:
-        """Filters that nobody taught must be able to learn."""
+    def _check_frozen(self, module: nn.Module, stems: Sequence[str]) -> None:
+        """Filters that start at random or at zero must be able to learn."""
         if self.extra not in ('random', 'zero'):
             return
-        frozen = getattr(module, 'frozen_stages', -1) > 0
-        if frozen or not module.get_parameter(stem).requires_grad:
+        fixed = [stem for stem in stems if not module.get_parameter(stem).requires_grad]
+        if fixed or getattr(module, 'frozen_stages', -1) > 0:
             raise ConfigError(
-                f'{type(module).__name__} freezes its stem {stem}, whose extra bands start '
+                f'{type(module).__name__} freezes its stem {stems[0]}, whose extra bands start '
                 f'from extra={self.extra!r} and would never be learnt',
                 'frozen_stages=-1',
                 "or take extra='mean'",

@@ -1,7 +1,10 @@
+import importlib.util
+
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import HOOKS
+from mmengine.registry import HOOKS, MODELS
+from mmengine.visualization import TensorboardVisBackend
 
 from geo_mm.engine import launch
 from geo_mm.errors import ConfigError, OutputError
@@ -101,7 +104,10 @@ def test_scaling_the_rate_needs_a_base():
 
 def test_a_mistyped_type_suggests_ours():
     with (
-        pytest.raises(ConfigError, match=r"(?s)no hook called 'geo_mm.InputSpekHook'.*SpecHook"),
+        pytest.raises(
+            ConfigError,
+            match=r'(?s)geo_mm.InputSpekHook is not in the .*did you mean geo_mm.InputSpecHook',
+        ),
         launch.explained_config_errors(),
     ):
         HOOKS.build(dict(type='geo_mm.InputSpekHook'))
@@ -110,7 +116,7 @@ def test_a_mistyped_type_suggests_ours():
 def test_a_mistyped_argument_names_its_owner():
     with (
         scope('seg'),
-        pytest.raises(ConfigError, match=r"LoggerHook has no argument 'speed'"),
+        pytest.raises(ConfigError, match=r"LoggerHook.*unexpected keyword argument 'speed'"),
         launch.explained_config_errors(),
     ):
         HOOKS.build(dict(type='LoggerHook', speed=1))
@@ -118,10 +124,37 @@ def test_a_mistyped_argument_names_its_owner():
 
 def test_an_argument_where_there_are_none():
     with (
-        pytest.raises(ConfigError, match=r'ChannelsLastHook takes no arguments'),
+        pytest.raises(ConfigError, match=r'ChannelsLastHook\(\) takes no arguments'),
         launch.explained_config_errors(),
     ):
         HOOKS.build(dict(type='geo_mm.ChannelsLastHook', speed=1))
+
+
+@pytest.mark.parametrize(
+    ('build', 'package'),
+    [
+        (lambda: MODELS.build(dict(type='mmpretrain.ConvNeXt')), 'mmpretrain'),
+        (lambda: TensorboardVisBackend('.').experiment, 'tensorboard'),
+    ],
+)
+def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch, build, package):
+    if importlib.util.find_spec(package) is not None:
+        pytest.skip(f'{package} is installed')
+    monkeypatch.chdir(tmp_path)
+    with (
+        pytest.raises(ConfigError, match=rf"(?s){package}.*pip install 'geo_mm\[{package}\]'"),
+        launch.explained_config_errors(),
+    ):
+        build()
+
+
+def test_a_missing_package_in_custom_imports(tmp_path):
+    if importlib.util.find_spec('mmpretrain') is not None:
+        pytest.skip('mmpretrain is installed')
+    path = tmp_path / 'convnext.py'
+    path.write_text("custom_imports = dict(imports=['mmpretrain.models'])")
+    with pytest.raises(ConfigError, match=r"pip install 'geo_mm\[mmpretrain\]'"):
+        launch.load_config(path)
 
 
 def test_other_errors_stay_as_they_are():

@@ -1,96 +1,193 @@
-"""Backbones with n-band stems: same network as the library's, other first layer."""
+"""Stems for any number of bands on backbones that know three, and weights for them."""
 
 import pytest
 import torch
-from mmdet.models import SSDVGG as MMDetSSDVGG  # noqa: N811
-from mmdet.models import Darknet as MMDetDarknet
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.config import ConfigDict
+from mmengine.model import BaseModule
+from mmengine.registry import MODELS
 
 from geo_mm.errors import ConfigError
-from geo_mm.models import SSDVGG, Darknet
+from geo_mm.models import find_stems, fit_bands, replace_stem
+from tests.data.chips import scope
+
+SMALL = dict(widen_factor=0.125, deepen_factor=0.167)
+# In mmdet or mmseg, none with in_channels.
+BACKBONES = {
+    'CSPNeXt of RTMDet': ('det', dict(type='CSPNeXt', **SMALL), ['stem.0.conv']),
+    'CSPDarknet of YOLOX': ('det', dict(type='CSPDarknet', **SMALL), ['stem.conv.conv']),
+    'Darknet': ('det', dict(type='Darknet'), ['conv1.conv']),
+    'SSD-VGG': ('det', dict(type='SSDVGG', depth=16, out_feature_indices=(22, 34)), ['features.0']),
+    'MobileNetV2': ('seg', dict(type='MobileNetV2'), ['conv1.conv']),
+    'EfficientNet': ('det', dict(type='EfficientNet', arch='b0'), ['layers.0.conv']),
+}
+MEANS = {bands: [0.0] * bands for bands in (3, 4, 13)}
+
+
+def build(task: str, backbone: dict, bands: int) -> torch.nn.Module:
+    """The backbone that a model's config has after it was fitted to its bands."""
+    model = ConfigDict(data_preprocessor=dict(mean=MEANS[bands]), backbone=dict(backbone))
+    with scope(task):
+        fit_bands(model)
+        return MODELS.build(model.backbone)
 
 
 def shapes(model):
     return {key: tuple(value.shape) for key, value in model.state_dict().items()}
 
 
-@pytest.mark.parametrize('depth', [11, 16])
-def test_ssd_vgg_of_3_bands_is_the_librarys(depth):
-    indices = {11: (14, 24), 16: (22, 34)}[depth]
-    ours = SSDVGG(depth, ceil_mode=True).eval()
-    theirs = MMDetSSDVGG(depth, out_feature_indices=indices)
-    theirs.load_state_dict(ours.state_dict())
-    image = torch.rand(1, 3, 67, 50)
+@pytest.mark.parametrize('name', BACKBONES)
+def test_backbones_without_in_channels_take_13_bands(name):
+    task, config, stems = BACKBONES[name]
+    model, own = build(task, config, 13), build(task, config, 3)
+    model.eval()  # gives None in some of them
+    assert type(model) is type(own)
+    # Nothing but the stem differs, under the same name.
+    ours, theirs = shapes(model), shapes(own)
+    changed = [key for key in ours if ours[key] != theirs[key]]
+    assert changed == [f'{stem}.weight' for stem in stems]
+    pixels = 4 if 'YOLOX' in name else 1
+    assert ours[changed[0]][1] == 13 * pixels
     with torch.no_grad():
-        for a, b in zip(ours(image), theirs(image), strict=True):
-            assert torch.equal(a, b)
+        model(torch.rand(1, 13, 64, 64))
 
 
-def test_ssd_vgg_of_13_bands_differs_in_its_first_layer_only():
-    ours, theirs = shapes(SSDVGG(16, in_channels=13)), shapes(MMDetSSDVGG(16))
-    assert ours.pop('features.0.weight') == (64, 13, 3, 3)
-    assert theirs.pop('features.0.weight') == (64, 3, 3, 3)
-    assert ours == theirs
+@pytest.mark.parametrize(
+    ('task', 'config'),
+    [
+        ('det', dict(type='ResNet', depth=18)),
+        ('det', dict(type='SwinTransformer', embed_dims=12, depths=[1] * 4, num_heads=[3] * 4)),
+        ('seg', dict(type='MixVisionTransformer', embed_dims=8)),
+        ('seg', dict(type='ResNetV1c', depth=18)),
+        ('seg', dict(type='geo_mm.VGGEncoder', base_channels=4)),
+    ],
+)
+def test_in_channels_are_set_where_a_backbone_has_them(task, config):
+    model = ConfigDict(data_preprocessor=dict(mean=MEANS[4]), backbone=config)
+    with scope(task):
+        fit_bands(model)
+        assert (model.backbone.type, model.backbone.in_channels) == (config['type'], 4)
+        assert MODELS.build(model.backbone)(torch.rand(1, 4, 64, 64))
 
 
-def test_ssd_vgg_can_be_narrow():
-    model = SSDVGG(11, in_channels=4, base_channels=8)
-    outs = model(torch.rand(2, 4, 65, 40))
-    assert [tuple(out.shape) for out in outs] == [(2, 64, 9, 5), (2, 128, 5, 3)]
+def test_three_bands_change_nothing():
+    model = ConfigDict(data_preprocessor=dict(mean=MEANS[3]), backbone=dict(type='CSPNeXt'))
+    with scope('det'):
+        fit_bands(model)
+    assert model.backbone == dict(type='CSPNeXt')
 
 
-def test_darknet_of_3_bands_is_the_librarys():
-    ours, theirs = Darknet(), MMDetDarknet()
-    theirs.load_state_dict(ours.state_dict())
-    for model in (ours, theirs):
-        model.eval()
-    image = torch.rand(1, 3, 64, 33)
+def test_a_fitted_config_stays_as_it_is():
+    model = ConfigDict(data_preprocessor=dict(mean=MEANS[4]), backbone=dict(type='CSPNeXt'))
+    with scope('det'):
+        fit_bands(model)
+        once = model.to_dict()
+        fit_bands(model)
+    assert model.to_dict() == once
+    assert once['backbone'] == dict(
+        type='geo_mm.AnyBands', in_channels=4, backbone=dict(type='CSPNeXt')
+    )
+
+
+def test_another_number_of_bands_is_refused():
+    model = ConfigDict(
+        data_preprocessor=dict(mean=MEANS[4]), backbone=dict(type='ResNet', in_channels=3)
+    )
+    with scope('det'), pytest.raises(ConfigError, match=r'in_channels is 3.*has 4 means'):
+        fit_bands(model)
+
+
+def test_a_backbone_without_a_convolution_on_the_image():
+    with pytest.raises(ConfigError, match=r'no convolution on the image .*Linear'):
+        replace_stem(torch.nn.Linear(3, 3), 4)
+
+
+def test_every_path_from_the_image_gets_its_stem():
+    """As BiSeNet, whose spatial path sees the image, too."""
+    two = torch.nn.ModuleDict(
+        {'context': torch.nn.Conv2d(3, 8, 3), 'spatial': torch.nn.Conv2d(3, 4, 7, bias=False)}
+    )
+    replace_stem(two, 5)
+    assert [stem.in_channels for stem in two.values()] == [5, 5]
+    assert two['spatial'].weight.shape == (4, 5, 7, 7)
+    assert find_stems(two) == {}
+
+
+def rgb_weights(folder, task, config):
+    """A checkpoint of the backbone for three colours, and its path."""
+    torch.manual_seed(1)
+    with scope(task):
+        model = MODELS.build(dict(config))
+    torch.save(model.state_dict(), folder / 'rgb.pth')
+    return model.state_dict(), str(folder / 'rgb.pth')
+
+
+@pytest.mark.parametrize(
+    ('task', 'config', 'stem'),
+    [
+        ('det', dict(type='CSPNeXt', **SMALL), 'stem.0.conv.weight'),
+        (
+            'det',
+            dict(type='SwinTransformer', embed_dims=12, depths=[1] * 4, num_heads=[3] * 4),
+            'patch_embed.projection.weight',
+        ),
+        ('seg', dict(type='MixVisionTransformer', embed_dims=8), 'layers.0.0.projection.weight'),
+    ],
+)
+def test_pretrained_stems_are_inflated(tmp_path, task, config, stem):
+    rgb, path = rgb_weights(tmp_path, task, config)
+    bands = ('nir', 'red', 'green', 'blue')
+    inflated = dict(type='geo_mm.InflatedPretrained', checkpoint=path, bands=bands)
+    model = build(task, dict(config, init_cfg=inflated), 4)
+    model.init_weights()
+    found = model.state_dict()
+    for key in rgb.keys() - {stem}:
+        torch.testing.assert_close(found[key], rgb[key])
+    torch.testing.assert_close(found[stem][:, 1:], rgb[stem])
+    torch.testing.assert_close(found[stem][:, 0], rgb[stem].mean(dim=1) / 3)
+
+
+def test_stacked_pixels_are_inflated_one_by_one(tmp_path):
+    config = dict(type='CSPDarknet', **SMALL)
+    rgb, path = rgb_weights(tmp_path, 'det', config)
+    bands = ('red', 'green', 'blue', 'nir')
+    inflated = dict(type='geo_mm.InflatedPretrained', checkpoint=path, bands=bands)
+    model = build('det', dict(config, init_cfg=inflated), 4)
+    model.init_weights()
+    # The same network on an image whose fourth band is 0 after normalisation.
+    with scope('det'):
+        own = MODELS.build(config)
+    own.load_state_dict(rgb)
+    own.eval()
+    model.eval()
+    image = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
-        for a, b in zip(ours(image), theirs(image), strict=True):
-            assert torch.equal(a, b)
+        ours = model(torch.cat([image, torch.zeros(1, 1, 64, 64)], dim=1))
+        for a, b in zip(ours, own(image), strict=True):
+            torch.testing.assert_close(a, b)
 
 
-def test_darknet_of_4_bands_differs_in_its_first_layer_only():
-    ours, theirs = shapes(Darknet(in_channels=4)), shapes(MMDetDarknet())
-    assert ours.pop('conv1.conv.weight') == (32, 4, 3, 3)
-    assert theirs.pop('conv1.conv.weight') == (32, 3, 3, 3)
-    assert ours == theirs
+def test_own_initialisation_comes_before_inflated_weights(tmp_path):
+    class Own(BaseModule):
+        """Initialises itself whatever init_cfg says, as the Swin transformer does."""
 
+        def __init__(self, init_cfg=None):
+            super().__init__(init_cfg)
+            self.stem = torch.nn.Conv2d(3, 2, 1)
+            self.rest = torch.nn.Conv2d(2, 2, 1)
 
-def test_darknet_can_be_small():
-    model = Darknet(21, in_channels=13, base_channels=4)
-    outs = model(torch.rand(1, 13, 64, 96))
-    assert [tuple(out.shape) for out in outs] == [(1, 32, 8, 12), (1, 64, 4, 6), (1, 128, 2, 3)]
+        def init_weights(self):
+            assert self.init_cfg is None
+            torch.nn.init.constant_(self.rest.weight, 7.0)
 
-
-def test_darknet_learns_its_batch_norm_from_scratch():
-    model = Darknet(21, base_channels=4).train()
-    assert model.conv1.bn.training
-    assert not Darknet(21, base_channels=4, norm_eval=True).train().conv1.bn.training
-
-
-@pytest.mark.parametrize('backbone', [SSDVGG, Darknet])
-def test_train_and_eval_give_the_model_as_in_torch(backbone):
-    model = backbone(base_channels=4)
-    assert model.eval() is model
-    assert model.train() is model
-
-
-@pytest.mark.parametrize('arguments', [{'in_channels': 0}, {'base_channels': 0}])
-@pytest.mark.parametrize('backbone', [SSDVGG, Darknet])
-def test_channels_must_be_positive(backbone, arguments):
-    with pytest.raises(ConfigError, match='positive numbers'):
-        backbone(**arguments)
-
-
-def test_darknet_names_the_depths_there_are():
-    with pytest.raises(ConfigError, match=r'\[21, 53\]'):
-        Darknet(depth=19)
-
-
-@pytest.mark.parametrize('scope', ['mmdet', 'mmseg'])
-@pytest.mark.parametrize('name', ['SSDVGG', 'Darknet'])
-def test_found_by_name_in_either_scope(scope, name):
-    with DefaultScope.overwrite_default_scope(scope):
-        model = MODELS.build({'type': f'geo_mm.{name}', 'in_channels': 5})
-    assert next(model.parameters()).shape[1] == 5
+    MODELS.register_module(name='OwnForStems', module=Own, force=True)
+    torch.save({'stem.weight': torch.ones(2, 3, 1, 1)}, tmp_path / 'stem.pth')
+    inflated = dict(
+        type='geo_mm.InflatedPretrained',
+        checkpoint=str(tmp_path / 'stem.pth'),
+        bands=('red', 'green', 'blue', 'nir'),
+    )
+    model = build('det', dict(type='OwnForStems', init_cfg=inflated), 4)
+    model.init_weights()
+    assert model.rest.weight.eq(7).all()
+    torch.testing.assert_close(model.stem.weight[:, 3], torch.full((2, 1, 1), 1 / 3))
+    assert model.init_cfg == inflated

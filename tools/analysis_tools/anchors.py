@@ -40,7 +40,7 @@ def main() -> None:
 
     from geo_mm.datasets import object_sizes
     from geo_mm.engine.launch import explained_config_errors, load_config
-    from geo_mm.models import anchor_grid, anchor_search
+    from geo_mm.models import anchor_grid, fit_anchors
 
     args = parse_args()
     config = load_config(args.config, args.cfg_options)
@@ -60,7 +60,7 @@ def main() -> None:
     generator = config.model[head].anchor_generator
     some = objects.some(MOST, np.random.default_rng(0))
     good = good_iou(config.model.train_cfg)
-    settings = anchor_search(generator).fit(some.boxes, some.extents, some.weights, good)
+    settings = fit_anchors(generator, some.boxes, some.extents, some.weights, good)
     before, after = anchor_grid(generator), anchor_grid({**generator, **settings})
     count = f'{len(objects.boxes)} objects on {objects.chips} training chips'
     print(f'{args.config}\n{count}, {objects.empty} of which are empty\n')

@@ -40,7 +40,7 @@ from rich.progress import track
 from rich.table import Table
 
 from geo_mm.classes import ClassSet
-from geo_mm.engine.channels_last_hook import use_channels_last
+from geo_mm.engine.acceleration import use_channels_last
 from geo_mm.engine.launch import build_model, load_config
 from geo_mm.inference import Predictor
 from geo_mm.inference.blending import StripBlender

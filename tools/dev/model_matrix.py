@@ -27,7 +27,7 @@ from mmengine.runner import Runner, load_checkpoint
 from mmengine.structures import InstanceData
 from overfit import overfit
 
-from geo_mm.engine.channels_last_hook import use_channels_last
+from geo_mm.engine.acceleration import use_channels_last
 from geo_mm.engine.launch import build_model, load_config
 from geo_mm.errors import ConfigError, report_errors
 

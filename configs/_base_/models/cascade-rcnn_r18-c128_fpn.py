@@ -1,6 +1,6 @@
 # Cascade R-CNN (Cai and Vasconcelos 2018, arXiv:1712.00726) of a size for two CPU
 # cores: Faster R-CNN with three box heads in a row, each trained with a higher
-# IoU than the one before. Set num_classes of all three.
+# IoU than the one before.
 _base_ = './faster-rcnn_r18-c128_fpn.py'
 
 stage_stds = ([0.1, 0.1, 0.2, 0.2], [0.05, 0.05, 0.1, 0.1], [0.033, 0.033, 0.067, 0.067])
@@ -9,7 +9,8 @@ model = dict(
     type='CascadeRCNN',
     roi_head=dict(
         _delete_=True,
-        type='CascadeRoIHead',
+        type='geo_mm.CascadeRoIHead',
+        num_classes=1,
         num_stages=3,
         stage_loss_weights=[1, 0.5, 0.25],
         bbox_roi_extractor=dict(
@@ -25,7 +26,6 @@ model = dict(
                 in_channels=128,
                 fc_out_channels=512,
                 roi_feat_size=7,
-                num_classes=1,
                 bbox_coder=dict(
                     type='DeltaXYWHBBoxCoder',
                     target_means=[0.0, 0.0, 0.0, 0.0],

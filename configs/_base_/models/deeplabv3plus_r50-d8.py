@@ -7,7 +7,6 @@ model = dict(
     decode_head=dict(
         _delete_=True,
         type='DepthwiseSeparableASPPHead',
-        in_channels=2048,
         in_index=3,
         channels=512,
         dilations=(1, 12, 24, 36),

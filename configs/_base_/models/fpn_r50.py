@@ -3,7 +3,7 @@
 # random weights.
 norm_cfg = dict(type='BN', requires_grad=True)
 model = dict(
-    type='EncoderDecoder',
+    type='geo_mm.EncoderDecoder',
     data_preprocessor=dict(
         type='geo_mm.GeoSegDataPreprocessor',
         mean=[0.0, 0.0, 0.0],
@@ -27,7 +27,6 @@ model = dict(
     neck=dict(type='FPN', in_channels=[256, 512, 1024, 2048], out_channels=256, num_outs=4),
     decode_head=dict(
         type='FPNHead',
-        in_channels=[256, 256, 256, 256],
         in_index=[0, 1, 2, 3],
         feature_strides=[4, 8, 16, 32],
         channels=128,

@@ -13,7 +13,6 @@ model = dict(
             in_channels=128,
             conv_out_channels=64,
             fc_out_channels=256,
-            num_classes=1,
             loss_mask=dict(type='CrossEntropyLoss', use_mask=True, loss_weight=1.0),
         ),
         point_head=dict(
@@ -21,7 +20,6 @@ model = dict(
             num_fcs=3,
             in_channels=128,
             fc_channels=64,
-            num_classes=1,
             loss_point=dict(type='CrossEntropyLoss', use_mask=True, loss_weight=1.0),
         ),
     ),

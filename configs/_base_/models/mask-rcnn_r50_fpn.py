@@ -1,12 +1,13 @@
 # Mask R-CNN (He et al. 2017, arXiv:1703.06870): Faster R-CNN with a branch
 # that draws each object's outline. The dataset has to give masks, see
-# ../datasets/geo_ins.py. Set num_classes of bbox_head and of mask_head.
+# ../datasets/geo_ins.py.
 _base_ = './faster-rcnn_r50_fpn.py'
 
 model = dict(
     type='MaskRCNN',
     data_preprocessor=dict(pad_mask=True),  # with the images, or masks would shift
     roi_head=dict(
+        type='geo_mm.StandardRoIHead',
         mask_roi_extractor=dict(
             type='SingleRoIExtractor',
             roi_layer=dict(type='RoIAlign', output_size=14, sampling_ratio=0),
@@ -19,7 +20,6 @@ model = dict(
             num_convs=4,
             in_channels=256,
             conv_out_channels=256,
-            num_classes=1,
             loss_mask=dict(type='CrossEntropyLoss', use_mask=True, loss_weight=1.0),
         ),
     ),

@@ -1,7 +1,6 @@
 # Mask R-CNN with PointRend (Kirillov et al. 2020, arXiv:1912.08193): a coarse
 # mask of 7 x 7, doubled in size `subdivision_steps` times, where uncertain points
-# are decided one by one from the finest features. Set num_classes of bbox_head,
-# mask_head and point_head.
+# are decided one by one from the finest features.
 _base_ = './mask-rcnn_r50_fpn.py'
 
 model = dict(
@@ -15,7 +14,6 @@ model = dict(
             in_channels=256,
             conv_out_channels=256,
             fc_out_channels=1024,
-            num_classes=1,
             loss_mask=dict(type='CrossEntropyLoss', use_mask=True, loss_weight=1.0),
         ),
         point_head=dict(
@@ -23,7 +21,6 @@ model = dict(
             num_fcs=3,
             in_channels=256,
             fc_channels=256,
-            num_classes=1,
             loss_point=dict(type='CrossEntropyLoss', use_mask=True, loss_weight=1.0),
         ),
     ),

@@ -1,7 +1,6 @@
 # PSPNet with a decoder that learns: pyramid pooling of the dilated features,
 # then up to half the input's resolution with skips from ResNet-50, as U-Net
-# does, in place of one bilinear enlargement by eight. For other depths and
-# widths set in_channels: the stem's, then those of stages 1, 2 and 4.
+# does, in place of one bilinear enlargement by eight.
 _base_ = './pspnet_r50-d8.py'
 
 model = dict(
@@ -9,7 +8,6 @@ model = dict(
     decode_head=dict(
         _delete_=True,
         type='geo_mm.UNetHead',
-        in_channels=[64, 256, 512, 2048],
         in_index=[1, 2, 3, 5],  # strides 2, 4, 8 and, dilated, 8; 0 is the image itself
         channels=64,  # at the finest level, twice as many at each coarser
         pool_scales=(1, 2, 3, 6),

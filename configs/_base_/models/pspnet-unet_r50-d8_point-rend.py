@@ -5,15 +5,13 @@ _base_ = './pspnet-unet_r50-d8.py'
 model = dict(
     type='geo_mm.PointRendSegmentor',
     refined_share=1 / 16,  # of all pixels, after each doubling of the resolution
-    decode_head=dict(in_channels=[256, 512, 2048], in_index=[2, 3, 5]),
+    decode_head=dict(in_index=[2, 3, 5]),
     point_head=dict(
         type='PointHead',
-        in_channels=[64, 256],
         in_index=[1, 2],
         channels=256,
         num_fcs=3,
         dropout_ratio=0,
-        num_classes=2,
         align_corners=False,
         loss_decode=dict(type='geo_mm.CrossEntropyLoss'),
     ),

@@ -7,7 +7,7 @@
 # at least 2 chips per GPU.
 norm_cfg = dict(type='BN', requires_grad=True)
 model = dict(
-    type='EncoderDecoder',
+    type='geo_mm.EncoderDecoder',
     data_preprocessor=dict(
         type='geo_mm.GeoSegDataPreprocessor',
         mean=[0.0, 0.0, 0.0],
@@ -33,7 +33,6 @@ model = dict(
     ),
     decode_head=dict(
         type='PSPHead',
-        in_channels=2048,
         in_index=3,
         channels=512,
         pool_scales=(1, 2, 3, 6),
@@ -45,13 +44,11 @@ model = dict(
     ),
     auxiliary_head=dict(
         type='FCNHead',
-        in_channels=1024,
         in_index=2,
         channels=256,
         num_convs=1,
         concat_input=False,
         dropout_ratio=0.1,
-        num_classes=2,
         norm_cfg=norm_cfg,
         align_corners=False,
         loss_decode=dict(type='geo_mm.CrossEntropyLoss', loss_weight=0.4),

@@ -11,12 +11,10 @@ model = dict(
     auxiliary_head=dict(in_index=4),
     point_head=dict(
         type='PointHead',
-        in_channels=[64, 256],
         in_index=[1, 2],
         channels=256,
         num_fcs=3,
         dropout_ratio=0,
-        num_classes=2,
         align_corners=False,
         loss_decode=dict(type='geo_mm.CrossEntropyLoss'),
     ),

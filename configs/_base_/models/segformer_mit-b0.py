@@ -3,7 +3,7 @@
 # weights.
 norm_cfg = dict(type='BN', requires_grad=True)
 model = dict(
-    type='EncoderDecoder',
+    type='geo_mm.EncoderDecoder',
     data_preprocessor=dict(
         type='geo_mm.GeoSegDataPreprocessor',
         mean=[0.0, 0.0, 0.0],
@@ -32,7 +32,6 @@ model = dict(
     ),
     decode_head=dict(
         type='SegformerHead',
-        in_channels=[32, 64, 160, 256],
         in_index=[0, 1, 2, 3],
         channels=256,
         dropout_ratio=0.1,

@@ -1,9 +1,8 @@
 # The classic U-Net (Ronneberger et al. 2015, arXiv:1505.04597) with batch norm.
-# For other widths set base_channels and the in_channels of both heads, which
-# are base_channels and 2 * base_channels.
+# For other widths set base_channels: both heads follow.
 norm_cfg = dict(type='BN', requires_grad=True)
 model = dict(
-    type='EncoderDecoder',
+    type='geo_mm.EncoderDecoder',
     data_preprocessor=dict(
         type='geo_mm.GeoSegDataPreprocessor',
         mean=[0.0, 0.0, 0.0],
@@ -31,9 +30,7 @@ model = dict(
     ),
     decode_head=dict(
         type='FCNHead',
-        in_channels=64,
         in_index=4,
-        channels=64,
         num_convs=1,
         concat_input=False,
         dropout_ratio=0.1,
@@ -44,13 +41,10 @@ model = dict(
     ),
     auxiliary_head=dict(
         type='FCNHead',
-        in_channels=128,
         in_index=3,
-        channels=64,
         num_convs=1,
         concat_input=False,
         dropout_ratio=0.1,
-        num_classes=2,
         norm_cfg=norm_cfg,
         align_corners=False,
         loss_decode=dict(type='geo_mm.CrossEntropyLoss', loss_weight=0.4),

@@ -1,13 +1,12 @@
 # U-Net (Ronneberger et al. 2015, arXiv:1505.04597) with a ResNet as its encoder,
-# up to half the input's resolution. For ResNet-50 set depth=50 and in_channels
-# [64, 256, 512, 1024, 2048]; for the full resolution put the image itself in
-# front: in_index [0, 1, ...], in_channels [number of bands, 64, ...].
+# up to half the input's resolution. For ResNet-50 set depth=50; for the full
+# resolution put the image itself in front: in_index [0, 1, ...].
 # It starts from random weights. To start from ImageNet weights on any bands set
 #   backbone=dict(init_cfg=dict(
 #       type='geo_mm.InflatedPretrained', checkpoint='torchvision://resnet18', bands=bands))
 norm_cfg = dict(type='BN', requires_grad=True)
 model = dict(
-    type='EncoderDecoder',
+    type='geo_mm.EncoderDecoder',
     data_preprocessor=dict(
         type='geo_mm.GeoSegDataPreprocessor',
         mean=[0.0, 0.0, 0.0],
@@ -27,7 +26,6 @@ model = dict(
     ),
     decode_head=dict(
         type='geo_mm.UNetHead',
-        in_channels=[64, 64, 128, 256, 512],
         in_index=[1, 2, 3, 4, 5],  # the stem and stages 1 to 4
         channels=32,  # at the finest level, twice as many at each coarser
         dropout_ratio=0.1,

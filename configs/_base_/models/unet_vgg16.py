@@ -1,12 +1,11 @@
 # U-Net (Ronneberger et al. 2015, arXiv:1505.04597) with VGG-16 as its encoder, up
-# to the full resolution. For less than full width set base_channels=c of the
-# backbone and in_channels [c, 2c, 4c, 8c, 8c].
+# to the full resolution. For less than full width set base_channels of the backbone.
 # It starts from random weights. To start from ImageNet weights on any bands set
 #   backbone=dict(init_cfg=dict(
 #       type='geo_mm.InflatedPretrained', checkpoint='torchvision://vgg16_bn', bands=bands))
 norm_cfg = dict(type='BN', requires_grad=True)
 model = dict(
-    type='EncoderDecoder',
+    type='geo_mm.EncoderDecoder',
     data_preprocessor=dict(
         type='geo_mm.GeoSegDataPreprocessor',
         mean=[0.0, 0.0, 0.0],
@@ -20,7 +19,6 @@ model = dict(
     backbone=dict(type='geo_mm.VGGEncoder', depth=16, in_channels=3),
     decode_head=dict(
         type='geo_mm.UNetHead',
-        in_channels=[64, 128, 256, 512, 512],
         in_index=[0, 1, 2, 3, 4],
         channels=32,  # at the finest level, twice as many at each coarser
         dropout_ratio=0.1,

@@ -1,12 +1,16 @@
-"""Backbones that give features at every resolution, the image's own included.
+"""ResNet, VGG and Darknet at any width, and with features at every resolution.
 
-Level ``i`` has a stride of ``2**i``, as far as the backbone is not dilated. A
-U-Net decoder takes them as skips, PointRend looks up its points there.
+The encoders give features from the image's own resolution on: level ``i`` has a
+stride of ``2**i``, as far as the backbone is not dilated. A U-Net decoder takes
+them as skips, PointRend looks up its points there.
 """
 
 from collections.abc import Mapping, Sequence
 
-from mmcv.cnn import VGG
+import torch
+from mmcv.cnn import VGG, ConvModule
+from mmdet.models import SSDVGG as MMDetSSDVGG  # noqa: N811
+from mmdet.models import Darknet as MMDetDarknet
 from mmengine.model import BaseModule
 from mmseg.models import ResNet
 from torch import Tensor, nn
@@ -148,3 +152,120 @@ def resize_vgg(layers: nn.Sequential, in_channels: int, base_channels: int) -> N
             in_channels = out_channels
         elif isinstance(layer, nn.BatchNorm2d) and layer.num_features != in_channels:
             layers[index] = nn.BatchNorm2d(in_channels)
+
+
+@MODELS.register_module()
+class SSDVGG(MMDetSSDVGG):
+    """``mmdet.SSDVGG`` whose first convolution takes any number of bands.
+
+    The library's own is fixed at 3 channels and at full width. Names of the
+    weights are the same, so weights for VGG fit, see
+    :class:`geo_mm.models.InflatedPretrained` for more than 3 bands.
+
+    Args:
+        depth: Of VGG: 11, 13, 16 or 19.
+        in_channels: Number of bands.
+        base_channels: Channels of the first stage, 64 in the paper; all other
+            stages scale with it. The two feature maps that come out have
+            ``8 * base_channels`` and ``16 * base_channels``.
+        out_feature_indices: Layers to give out; by default the last
+            activation of stage 4 (stride 8) and of all (stride 16).
+        **kwargs: Of ``mmdet.SSDVGG``: ``ceil_mode``, ``init_cfg``.
+
+    Raises:
+        ConfigError: If a number of channels is not positive.
+    """
+
+    def __init__(
+        self,
+        depth: int = 16,
+        in_channels: int = 3,
+        base_channels: int = 64,
+        out_feature_indices: Sequence[int] | None = None,
+        init_cfg: Mapping | Sequence[Mapping] | None = None,
+        **kwargs,
+    ) -> None:
+        if min(in_channels, base_channels) < 1:
+            raise ConfigError(
+                f'SSDVGG: in_channels={in_channels}, base_channels={base_channels}',
+                'positive numbers',
+            )
+        super().__init__(depth, init_cfg=init_cfg, **kwargs)
+        resize_vgg(self.features, in_channels, base_channels)
+        if out_feature_indices is None:
+            # Before the pooling that ends stage 4, and the very last.
+            stage_4_end = self.range_sub_modules[3][1]
+            out_feature_indices = (stage_4_end - 2, len(self.features) - 1)
+        self.out_feature_indices = tuple(out_feature_indices)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Feature maps of ``(N, bands, height, width)`` images, always a tuple."""
+        features = super().forward(x)
+        return features if isinstance(features, tuple) else (features,)
+
+    def train(self, mode: bool = True) -> 'SSDVGG':
+        super().train(mode)
+        return self  # mmcv's VGG gives None, which breaks `model = model.eval()`
+
+
+_LAYERS = {21: (1, 1, 2, 2, 1), 53: (1, 2, 8, 8, 4)}
+"""Residual blocks in each of the five stages."""
+
+
+@MODELS.register_module()
+class Darknet(MMDetDarknet):
+    """``mmdet.Darknet`` whose first convolution takes any number of bands.
+
+    The library's own is fixed at 3 channels, 53 layers and full width. Names
+    of the weights are the same, so weights for Darknet-53 fit, see
+    :class:`geo_mm.models.InflatedPretrained` for more than 3 bands.
+
+    Args:
+        depth: 53 (Redmon and Farhadi 2018, arXiv:1804.02767), or 21, the same
+            with fewer blocks per stage.
+        in_channels: Number of bands.
+        base_channels: Channels of the first convolution, 32 in the paper;
+            stage ``i`` of 1..5 has ``base_channels * 2**i``.
+        norm_eval: Keep batch norm's statistics. The library's default is True,
+            which suits pretrained weights only.
+        **kwargs: Of ``mmdet.Darknet``: ``out_indices``, ``frozen_stages``,
+            ``norm_cfg``, ``act_cfg``, ``init_cfg``.
+
+    Raises:
+        ConfigError: If there is no such depth, or a number of channels is not
+            positive.
+    """
+
+    def __init__(
+        self,
+        depth: int = 53,
+        in_channels: int = 3,
+        base_channels: int = 32,
+        norm_eval: bool = False,
+        conv_cfg: Mapping | None = None,
+        norm_cfg: Mapping | None = None,
+        act_cfg: Mapping | None = None,
+        **kwargs,
+    ) -> None:
+        if depth not in _LAYERS:
+            raise ConfigError(f'Darknet: depth={depth}', f'one of {sorted(_LAYERS)}')
+        if min(in_channels, base_channels) < 1:
+            raise ConfigError(
+                f'Darknet: in_channels={in_channels}, base_channels={base_channels}',
+                'positive numbers',
+            )
+        layer_cfg = {
+            'conv_cfg': conv_cfg,
+            'norm_cfg': norm_cfg or {'type': 'BN', 'requires_grad': True},
+            'act_cfg': act_cfg or {'type': 'LeakyReLU', 'negative_slope': 0.1},
+        }
+        channels = tuple((base_channels << i, base_channels << i + 1) for i in range(5))
+        # Read by the library's constructor, which has no argument for them.
+        self.arch_settings = {depth: (_LAYERS[depth], channels)}
+        super().__init__(depth, norm_eval=norm_eval, **layer_cfg, **kwargs)
+        if (in_channels, base_channels) != (3, 32):
+            self.conv1 = ConvModule(in_channels, base_channels, 3, padding=1, **layer_cfg)
+
+    def train(self, mode: bool = True) -> 'Darknet':
+        super().train(mode)
+        return self  # the library's gives None, which breaks `model = model.eval()`

@@ -1,27 +1,77 @@
-"""PointRend: what is uncertain after a coarse prediction is decided point by point.
-
-Kirillov et al. 2020, arXiv:1912.08193.
-"""
+"""Segmentors whose heads take from the backbone what they need not be told twice."""
 
 import math
 from collections.abc import Mapping, Sequence
 
-from mmdet.models import PointRendRoIHead as MMDetPointRendRoIHead
+import torch
 from mmengine.config import ConfigDict
-from mmengine.structures import InstanceData
-from mmseg.models import EncoderDecoder
+from mmseg.models import EncoderDecoder as MMSegEncoderDecoder
 from mmseg.registry import MODELS as MMSEG_MODELS
 from mmseg.structures import SegDataSample
 from mmseg.utils import add_prefix
 from torch import Tensor
 
 from geo_mm.errors import ConfigError
+from geo_mm.models.stems import COLOURS
 from geo_mm.registry import MODELS
+
+_SIDE = 64
+"""Pixels of the image that shows how many channels features have."""
+
+
+@MODELS.register_module()
+class EncoderDecoder(MMSegEncoderDecoder):
+    """``mmseg.EncoderDecoder`` whose width and number of classes stand in one place each.
+
+    Where a head leaves them out, ``in_channels`` are those of the features that
+    it takes by ``in_index``; ``channels`` of ``decode_head`` those of the finest of
+    them; ``channels`` and ``num_classes`` of other heads those of ``decode_head``.
+
+    Args:
+        **kwargs: Of ``mmseg.EncoderDecoder``.
+    """
+
+    def _init_decode_head(self, decode_head: Mapping) -> None:
+        super()._init_decode_head(self._completed(decode_head))
+
+    def _init_auxiliary_head(self, auxiliary_head: Mapping | Sequence[Mapping] | None) -> None:
+        if isinstance(auxiliary_head, Mapping):
+            auxiliary_head = self._completed(auxiliary_head)
+        elif auxiliary_head is not None:
+            auxiliary_head = [self._completed(head) for head in auxiliary_head]
+        super()._init_auxiliary_head(auxiliary_head)
+
+    def _completed(self, head: Mapping) -> dict:
+        """A head's config with what it leaves out."""
+        head = dict(head)
+        if hasattr(self, 'decode_head'):
+            head.setdefault('num_classes', self.num_classes)
+        if 'in_channels' not in head:
+            widths, index = self._widths(), head.get('in_index', -1)
+            head['in_channels'] = (
+                widths[index] if isinstance(index, int) else [widths[i] for i in index]
+            )
+        finest = head['in_channels']
+        own = finest if isinstance(finest, int) else finest[0]
+        head.setdefault('channels', getattr(getattr(self, 'decode_head', None), 'channels', own))
+        return head
+
+    def _widths(self) -> list[int]:
+        """Channels of each of the features that heads are given."""
+        mean = getattr(self.data_preprocessor, 'mean', None)
+        bands = COLOURS if mean is None else mean.numel()
+        training = self.training
+        with torch.no_grad():
+            features = self.eval().extract_feat(torch.zeros(1, bands, _SIDE, _SIDE))
+        self.train(training)
+        return [feature.shape[1] for feature in features]
 
 
 @MODELS.register_module()
 class PointRendSegmentor(EncoderDecoder):
-    """An encoder-decoder whose prediction is refined up to the input's resolution.
+    """PointRend for pixels: a prediction refined up to the input's resolution.
+
+    Kirillov et al. 2020, arXiv:1912.08193.
 
     Where ``decode_head`` predicts at a coarser resolution than the input's,
     its scores are doubled in size again and again, and after each doubling the
@@ -38,7 +88,7 @@ class PointRendSegmentor(EncoderDecoder):
             backbone's features that it looks up, the finer the better.
         refined_share: Pixels that are predicted anew after each doubling, as a
             share 0..1 of the input's; equal for any size of input.
-        **kwargs: Of ``mmseg.EncoderDecoder``. ``train_cfg`` has ``num_points``
+        **kwargs: Of :class:`EncoderDecoder`. ``train_cfg`` has ``num_points``
             per chip, ``oversample_ratio`` and ``importance_sample_ratio``.
 
     Raises:
@@ -56,7 +106,7 @@ class PointRendSegmentor(EncoderDecoder):
             )
         if not 0 < refined_share <= 1:
             raise ConfigError(f'PointRend with refined_share={refined_share}', 'above 0, at most 1')
-        self.point_head = MMSEG_MODELS.build(point_head)
+        self.point_head = MMSEG_MODELS.build(self._completed(point_head))
         self.point_head.init_cfg = None  # as for geo_mm.UNetHead
         self.refined_share = refined_share
 
@@ -101,33 +151,3 @@ def _doublings(inputs: Tensor, coarse: Tensor) -> int:
             'leave the finest levels out of in_index and in_channels of the decode_head',
         )
     return steps
-
-
-@MODELS.register_module()
-class PointRendRoIHead(MMDetPointRendRoIHead):
-    """``mmdet.PointRendRoIHead`` that takes chips without objects.
-
-    The library's own stops with an AssertionError where a training batch has
-    no object, and where one is predicted in some chip of a batch and none in
-    another (OneDL mmdet 3.5.1).
-    """
-
-    def _mask_point_loss(
-        self,
-        x: Sequence[Tensor],
-        sampling_results: Sequence,
-        mask_preds: Tensor,
-        batch_gt_instances: Sequence[InstanceData],
-    ) -> dict:
-        if len(mask_preds):
-            return super()._mask_point_loss(x, sampling_results, mask_preds, batch_gt_instances)
-        # Zero, and still with gradients for all, which distributed training wants.
-        fine = mask_preds.new_zeros(0, self.point_head.in_channels, 1)
-        return {'loss_point': self.point_head(fine, mask_preds.flatten(2)[..., :1]).sum()}
-
-    def _mask_point_forward_test(
-        self, x: Sequence[Tensor], rois: Tensor, label_preds: Tensor, mask_preds: Tensor
-    ) -> Tensor:
-        if len(rois):
-            return super()._mask_point_forward_test(x, rois, label_preds, mask_preds)
-        return mask_preds

@@ -1,0 +1,213 @@
+"""A Runner for long runs: stops on request, saves whole files, is alone in its folder."""
+
+import ast
+import contextlib
+import ctypes
+import fcntl
+import functools
+import multiprocessing
+import os
+import re
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from mmengine.dist import master_only
+from mmengine.runner import Runner as MMEngineRunner
+from torch import nn
+from torch.utils.data import DataLoader
+
+from geo_mm.errors import ConfigError, GeoMMError, OutputError
+
+LOCK = '.training.lock'
+"""Held by the process that trains into a folder, with its id in it."""
+
+_PRELOADED = ['geo_mm.datasets', 'mmdet.datasets', 'mmseg.datasets']
+_PR_SET_PDEATHSIG = 1
+
+
+class Runner(MMEngineRunner):
+    """``mmengine.Runner`` for long runs on shared machines.
+
+    - Ctrl-C and SIGTERM end training after the iteration in progress;
+      ``geo_mm.CheckpointHook`` saves before. A second Ctrl-C ends it at once.
+    - A checkpoint has its name only once it is complete.
+    - Two runs cannot write into one folder.
+    - Loader processes end with the run, however that ends.
+    """
+
+    stop_signal: signal.Signals | None = None
+    """What asked to stop, if anything did."""
+
+    @staticmethod
+    def build_dataloader(dataloader, *args, **kwargs) -> DataLoader:
+        """As in the base class; workers leave signals to the main process."""
+        loader = MMEngineRunner.build_dataloader(dataloader, *args, **kwargs)
+        if multiprocessing.get_start_method(allow_none=True) == 'forkserver':
+            # Imported once, by the server, and not by each worker.
+            multiprocessing.set_forkserver_preload(_PRELOADED)
+        loader.worker_init_fn = functools.partial(_start_worker, loader.worker_init_fn)
+        return loader
+
+    def train(self) -> nn.Module:
+        """Trains.
+
+        Raises:
+            OutputError: If another process trains into the same folder.
+            GeoMMError: If a process that loads chips was killed.
+            ConfigError: If a transform of the libraries fails on the chips.
+            KeyboardInterrupt: If it was stopped by Ctrl-C.
+            SystemExit: If it was stopped by SIGTERM, with status 143.
+        """
+        if 'TORCHELASTIC_RUN_ID' in os.environ:
+            end_with_parent()
+        with _lock(self.work_dir, self.rank), _readable_errors(), self._stoppable():
+            return super().train()
+
+    @contextlib.contextmanager
+    def _stoppable(self) -> Iterator[None]:
+        """Notes signals, for the hook to act on after the iteration."""
+        self.stop_signal = None
+        # Of several processes the first saves and leaves, and takes the others along.
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+        def stop(number: int, frame: object) -> None:
+            if self.stop_signal is not None:
+                raise KeyboardInterrupt
+            self.stop_signal = signal.Signals(number)
+            if self.rank == 0:
+                print('\nstopping after this iteration', file=sys.stderr)
+
+        for number in before:
+            signal.signal(number, stop)
+        try:
+            yield
+        except Exception:
+            if self.stop_signal is None or self.rank == 0:
+                raise
+            raise SystemExit(128 + self.stop_signal) from None  # rank 0 has left
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @master_only
+    def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
+        """As in the base class, but under its name only once it is on the disk.
+
+        Raises:
+            OutputError: If it cannot be written.
+        """
+        if '://' in str(out_dir):
+            super().save_checkpoint(out_dir, filename, *args, **kwargs)
+            return
+        final = Path(out_dir, filename)
+        partial = final.with_name(f'.{final.name}.part')
+        try:
+            super().save_checkpoint(out_dir, partial.name, *args, **kwargs)
+            with partial.open('rb') as file:
+                os.fsync(file.fileno())
+            partial.replace(final)
+        except OSError as error:
+            raise OutputError(
+                f'{final}: the checkpoint cannot be written: {error.strerror or error}',
+                'a folder to write to, with room for it',
+                'make room, then go on from the checkpoint before with --resume',
+            ) from error
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _lock(folder: str, rank: int) -> Iterator[None]:
+    """Holds a folder against other runs; the system lets go when the process ends."""
+    if rank > 0:
+        yield
+        return
+    path = Path(folder, LOCK)
+    with path.open('a+') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise OutputError(
+                f'{folder}: process {file.read().strip() or "of another run"} is training there',
+                'a folder for each run',
+                'wait, or choose another folder with --work-dir',
+            ) from None
+        except OSError:  # a file system without locks
+            yield
+            return
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+@contextlib.contextmanager
+def _readable_errors() -> Iterator[None]:
+    """One sentence for what torch and the libraries tell in 40 lines of traceback."""
+    try:
+        yield
+    except GeoMMError:
+        raise
+    except Exception as error:
+        killed = re.search(
+            r'DataLoader worker \(pid\(?s?\)? ([\d, ]+)\) (.*?)(?:\.|$)', str(error), re.MULTILINE
+        )
+        if killed is not None or isinstance(error, ConnectionError):  # it was sending a chip
+            raise GeoMMError(
+                f'a process that loads chips ended: {killed[2].strip() if killed else error}',
+                'loader processes that live as long as the run',
+                'mostly memory ran out: set fewer num_workers in the dataloaders, a smaller '
+                'batch_size or chip_size, then go on with --resume',
+            ) from None
+        # Tracebacks of loader processes come as text.
+        text = ''.join(traceback.format_exception(error))
+        frames = re.findall(r'File "(.*/(mm\w+)/.*transforms/\w+\.py)", line (\d+)', text)
+        if not frames:
+            raise
+        path, library, line = frames[-1]
+        raise ConfigError(
+            f'{_class_at(path, int(line))} of {library} fails on these chips: '
+            f'{text.strip().splitlines()[-1]}',
+            'transforms that take the bands, the type and the size of the chips',
+            'those that change colours or mix images mostly want three bands of 0 to 255 and '
+            'chips of one size: leave it out, see Pipelines in docs/en/configs.md',
+        ) from error
+
+
+def _class_at(path: str, line: int) -> str:
+    """The class whose code a line is in, else the file's name."""
+    for node in ast.parse(Path(path).read_text('utf-8')).body:
+        if isinstance(node, ast.ClassDef) and node.lineno <= line <= node.end_lineno:
+            return node.name
+    return Path(path).stem
+
+
+def _start_worker(own: Callable | None, worker_id: int) -> None:
+    """Runs in each loader process before it loads anything."""
+    # Ctrl-C reaches all processes of a terminal; the main one ends these.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    end_with_parent()
+    # The parent of a worker is the fork server, which waits for the workers in turn.
+    threading.Thread(target=_end_with_run, daemon=True).start()
+    if own is not None:
+        own(worker_id)
+
+
+def _end_with_run() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def end_with_parent() -> None:
+    """Lets this process end when its parent does, however that ends. Linux only."""
+    if sys.platform == 'linux':
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
