@@ -1,6 +1,7 @@
 """Names of files and folders: which are local, and how files are written."""
 
 import contextlib
+import glob
 import hashlib
 import os
 import re
@@ -40,6 +41,14 @@ def is_missing(path: str | os.PathLike) -> bool:
     Of names that are not local, only an attempt to open them can tell.
     """
     return is_local(path) and not os.path.exists(path)
+
+
+def is_pattern(name: str) -> bool:
+    """Whether a name stands for all local files that match it, such as ``images/*.tif``.
+
+    A file whose own name looks like a pattern is a file.
+    """
+    return glob.has_magic(name) and is_local(name) and not os.path.exists(name)
 
 
 def absolute(path: str | os.PathLike, root: str | os.PathLike = '') -> str:
@@ -189,6 +198,6 @@ def write_text(path: str | os.PathLike, text: str) -> Path:
     Raises:
         OutputError: If it cannot be written.
     """
-    with reported(path), atomic_write(path) as partial:
+    with reported(path), atomic_write(path, sync=False) as partial:
         partial.write_text(text, encoding='utf-8', newline='')
     return Path(path)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from geo_mm.catalog.tables import SUFFIXES, read_table
 from geo_mm.errors import CatalogError
-from geo_mm.paths import absolute, is_local, is_missing
+from geo_mm.paths import absolute, is_missing, is_pattern
 
 logger = logging.getLogger(__name__)
 
@@ -241,7 +241,7 @@ def _images(image: Any, root: Path, where: str) -> list[tuple[Image, _Match]]:
     if not isinstance(image, Mapping):
         files = _files(image, root, where)
         return [(files, _Match('', files[0]))] if files else []
-    leads = [role for role, files in image.items() if isinstance(files, str) and _is_pattern(files)]
+    leads = [role for role, files in image.items() if isinstance(files, str) and is_pattern(files)]
     if not leads:
         scene = {
             role: _files(files, root, f'{where}: role {role}') for role, files in image.items()
@@ -266,7 +266,7 @@ def _files(names: str | Sequence[str], root: Path, where: str) -> tuple[str, ...
 
 
 def _matches(pattern: str, root: Path, where: str) -> list[_Match]:
-    if not _is_pattern(pattern):
+    if not is_pattern(pattern):
         return [_Match(pattern, _existing(pattern, root, where))]
     # The brackets in the name of a folder above are no wildcards.
     full = absolute(pattern, glob.escape(os.path.abspath(root)))
@@ -286,10 +286,6 @@ def _matches(pattern: str, root: Path, where: str) -> list[_Match]:
         return [_Match(pattern, path) for path in found]
     texts = [match.groups()[-count:] if (match := regex.fullmatch(path)) else () for path in found]
     return [_Match(pattern, path, own) for path, own in zip(found, texts, strict=True)]
-
-
-def _is_pattern(name: str) -> bool:
-    return glob.has_magic(name) and is_local(name)
 
 
 def _wildcard_regex(wildcard: str) -> str:

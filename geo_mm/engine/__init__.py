@@ -14,8 +14,8 @@ from geo_mm.engine.transfer_hook import TransferHook
 __all__ = [
     'BFloat16OptimWrapper',
     'ChannelsLastHook',
-    'ChipVisualizationHook',
     'CheckpointHook',
+    'ChipVisualizationHook',
     'EarlyStoppingHook',
     'InputSpecHook',
     'MultiStepLR',

@@ -50,8 +50,7 @@ class Area:
     @classmethod
     def footprint(cls, name: str, grid: Grid) -> 'Area':
         """The rectangle that a grid covers."""
-        corners = [(0, 0), (grid.width, 0), (grid.width, grid.height), (0, grid.height)]
-        outline = shapely.Polygon([grid.transform @ corner for corner in corners])
+        outline = grid.footprint
         outline = shapely.segmentize(outline, outline.length / 4 / _PIECES)
         crs = grid.crs.to_wkt() if grid.crs else None
         layer = LabelLayer.read_area(gpd.GeoDataFrame(geometry=[outline], crs=crs))

@@ -236,7 +236,7 @@ def _numbers_in(source: Source, column: str, name: str) -> dict[str, int]:
     if column not in gdf.columns:
         return {'0': 0}  # LabelLayer lists the columns
     values = pd.to_numeric(gdf[column], errors='coerce').dropna().unique()
-    if not len(values) or not np.isin(values, np.arange(255)).all():
+    if not len(values) or not np.isin(values, np.arange(IGNORE)).all():
         raise LabelError(
             f'{name}: column {column!r} holds {sorted(map(str, gdf[column].unique()))[:20]}, and '
             'the prediction carries no class names',

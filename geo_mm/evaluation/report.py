@@ -16,7 +16,6 @@ from PIL import Image
 
 import geo_mm
 from geo_mm.classes import ClassSet
-from geo_mm.errors import OutputError
 from geo_mm.evaluation.maps import (
     DUPLICATE,
     FALSE_NEGATIVE,
@@ -31,7 +30,8 @@ from geo_mm.evaluation.objects import ObjectEvaluation
 from geo_mm.evaluation.pixels import PixelEvaluation
 from geo_mm.evaluation.tables import Table, object_tables, pixel_tables, settings_lines
 from geo_mm.formats import write_layer
-from geo_mm.formats.qml import class_style, write_style
+from geo_mm.formats.qml import category_style, write_style
+from geo_mm.paths import make_folder, write_text
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1d2730; max-width: 75rem; margin: 2rem auto;
@@ -84,29 +84,18 @@ def write_report(
     folder = Path(folder)
     metrics = json.dumps({'geo_mm': geo_mm.__version__, **result.to_dict()}, indent=2)
     texts = {'metrics.json': metrics + '\n', 'report.html': page(result, title, images)}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        files = [_replaced(folder / name, text) for name, text in texts.items()]
-        if isinstance(result, ObjectEvaluation):
-            style = class_style(dict(enumerate(RESULT_COLORS.items())), column='result')
-            for scene in result.scenes:
-                name = 'matches' if len(result.scenes) == 1 else f'{scene.name}_matches'
-                path = folder / f'{name}.gpkg'
-                files.append(write_layer(scene.features, path, layer='matches', style=style))
-                files.append(write_style(style, path))
-    except OSError as error:
-        raise OutputError(
-            f'{folder}: the report cannot be written: {error.strerror}',
-            'a folder you may write to',
-            'choose another one with -o',
-        ) from error
+    make_folder(folder)
+    files = [write_text(folder / name, text) for name, text in texts.items()]
+    if isinstance(result, ObjectEvaluation):
+        style = category_style(
+            'result', {key: (key, colour) for key, colour in RESULT_COLORS.items()}
+        )
+        for scene in result.scenes:
+            name = 'matches' if len(result.scenes) == 1 else f'{scene.name}_matches'
+            path = folder / f'{name}.gpkg'
+            files.append(write_layer(scene.features, path, layer='matches', style=style))
+            files.append(write_style(style, path))
     return files
-
-
-def _replaced(path: Path, text: str) -> Path:
-    partial = path.with_name(f'.{path.name}')
-    partial.write_text(text, encoding='utf-8')
-    return partial.replace(path)
 
 
 def page(

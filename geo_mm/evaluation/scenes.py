@@ -19,6 +19,7 @@ from geo_mm.evaluation.rasters import LabelTruth
 from geo_mm.labels import LabelOptions
 from geo_mm.labels.classification import IGNORED_NAME
 from geo_mm.labels.reading import layer_name
+from geo_mm.paths import absolute, is_missing, is_pattern
 
 
 def pair_scenes(predictions: str, truths: str) -> list[tuple[str, str, str]]:
@@ -141,13 +142,12 @@ def _whole(scene: CatalogScene) -> CatalogEntry:
 
 
 def _files(pattern: str) -> list[str]:
-    # A file whose name looks like a pattern is still a file.
-    if os.path.exists(pattern) or pattern.startswith('/vsi') or '://' in pattern:
+    if not is_pattern(pattern):
+        if is_missing(pattern):
+            raise CatalogError(
+                f'{pattern}: no such file ({absolute(pattern)})', 'an existing file or a pattern'
+            )
         return [pattern]
-    if not glob.has_magic(pattern):
-        raise CatalogError(
-            f'{pattern}: no such file ({Path(pattern).absolute()})', 'an existing file or a pattern'
-        )
     found = sorted(path for path in glob.glob(pattern) if not path.endswith('.aux.xml'))
     if not found:
         raise CatalogError(f'{pattern}: no file matches', 'the files of at least one scene')

@@ -54,6 +54,9 @@ class Provenance:
         folder: Working directory that it was given in.
         started: When (ISO 8601, UTC).
         versions: Version of each library.
+        model: What is known of the model, or the first of an ensemble: ``architecture``
+            (name), ``parameters`` (their number), ``masks`` (whether objects
+            have outlines) and ``pretrained`` (what training started from, or None).
     """
 
     checkpoints: tuple[FileRecord, ...]
@@ -65,6 +68,7 @@ class Provenance:
     folder: str
     started: str
     versions: Mapping[str, str] = field(default_factory=lambda: library_versions())
+    model: Mapping = field(default_factory=dict)
 
     @property
     def rerun(self) -> str:
@@ -92,7 +96,8 @@ class Provenance:
         Raises:
             KeyError: If a field is missing.
         """
-        known = {item.name: data[item.name] for item in fields(cls)}
+        known = {item.name: data[item.name] for item in fields(cls) if item.name != 'model'}
+        known['model'] = data.get('model', {})
         for name in ('checkpoints', 'inputs'):
             known[name] = tuple(FileRecord(**record) for record in known[name])
         known['command'] = tuple(known['command'])

@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 from geo_mm.classes import ClassSet, Colour
+from geo_mm.paths import write_text
 
 _VERSION = '3.22.0'
 """QGIS whose form of style this is; later ones convert it."""
@@ -120,9 +121,7 @@ def write_style(style: str, path: str | PathLike) -> Path:
     Returns:
         Path of the style.
     """
-    path = Path(path).with_suffix('.qml')
-    path.write_text(style, encoding='utf-8')
-    return path
+    return write_text(Path(path).with_suffix('.qml'), style)
 
 
 def _polygon_style(column: str, categories: Mapping[str, tuple[str, Colour]]) -> Element:

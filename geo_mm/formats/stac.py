@@ -1,50 +1,79 @@
 """STAC items that describe results, for catalogs and search engines."""
 
+import contextlib
 import json
 import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import rasterio
 import shapely
 
+from geo_mm.classes import ClassSet
+from geo_mm.errors import OutputError
 from geo_mm.formats.file_records import FileRecord, file_sha256
 from geo_mm.formats.provenance import Provenance
 from geo_mm.inputspec import InputSpec
+from geo_mm.paths import write_text
 from geo_mm.raster import Grid
+from geo_mm.raster.handles import open_quietly
 
-STAC_VERSION = '1.1.0'
+if TYPE_CHECKING:  # pystac is imported when an item is asked for
+    import pystac
 
 EXTENSIONS = tuple(
     f'https://stac-extensions.github.io/{name}/schema.json'
     for name in (
         'file/v2.1.0',
-        'raster/v1.1.0',
-        'processing/v1.1.0',
-        'mlm/v1.4.0',
+        'raster/v2.0.0',
+        'processing/v1.2.0',
+        'mlm/v1.5.2',
         'classification/v1.1.0',
         'projection/v2.0.0',
     )
 )
-"""Raster, classification and mlm are those that the mlm extension refers to."""
 
-_MEDIA_TYPES = {
-    '.tif': 'image/tiff; application=geotiff; profile=cloud-optimized',
-    '.gpkg': 'application/geopackage+sqlite3',
-    '.geojson': 'application/geo+json',
-    '.fgb': 'application/vnd.flatgeobuf',
-    '.parquet': 'application/vnd.apache.parquet',
-    '.png': 'image/png',
-    '.json': 'application/json',
-    '.qml': 'application/xml',
-    '.xml': 'application/xml',
+_RASTER = EXTENSIONS[1]
+
+_KINDS = {
+    '.tif': ('image/tiff; application=geotiff; profile=cloud-optimized', 'data'),
+    '.gpkg': ('application/geopackage+sqlite3', 'data'),
+    '.geojson': ('application/geo+json', 'data'),
+    '.fgb': ('application/vnd.flatgeobuf', 'data'),
+    '.parquet': ('application/vnd.apache.parquet', 'data'),
+    '.png': ('image/png', 'overview'),
+    '.json': ('application/json', 'metadata'),
+    '.qml': ('application/xml', 'metadata'),
+    '.qlr': ('application/xml', 'metadata'),
+    '.qgz': ('application/zip', 'metadata'),
+    '.xml': ('application/xml', 'metadata'),
+    '.dbf': ('application/dbase', 'metadata'),
+    '.cpg': ('text/plain', 'metadata'),
+    '.pgw': ('text/plain', 'metadata'),
 }
-_ROLES = {'.png': 'overview', '.json': 'metadata', '.qml': 'metadata', '.xml': 'metadata'}
+"""Media type and role by suffix."""
+
+_TITLES = {
+    '.tif': 'Classes',
+    '_confidence.tif': 'Confidence',
+    '_probabilities.tif': 'Probabilities of the classes',
+    '_quicklook.png': 'Quick look',
+    '.json': 'Record of the prediction',
+}
+"""By what follows the name of the item; of layers by their suffix."""
 
 
-def stac_item(files: Sequence[Path], provenance: Provenance, grid: Grid, name: str) -> dict:
+def stac_item(
+    files: Sequence[Path],
+    provenance: Provenance,
+    grid: Grid,
+    name: str,
+    *,
+    home: Path | None = None,
+) -> 'pystac.Item':
     """Describe the files of a result as one STAC item.
 
     The item's time is that of the prediction: when the image was taken is not
@@ -56,45 +85,86 @@ def stac_item(files: Sequence[Path], provenance: Provenance, grid: Grid, name: s
         provenance: How they came to be.
         grid: Of the scene that was predicted; without a CRS the item has no place.
         name: Identifier of the item.
+        home: The folder that the files are going to be in; image and model are
+            then given relative to it, else absolute.
 
-    Returns:
-        The item, plain data.
+    Raises:
+        OutputError: If pystac is not installed.
     """
+    pystac = _pystac()
     footprint = grid.lonlat_footprint()
     if footprint is not None:
         footprint = shapely.transform(footprint, lambda lonlat: lonlat.round(7))
-    item = {
-        'type': 'Feature',
-        'stac_version': STAC_VERSION,
-        'stac_extensions': list(EXTENSIONS),
-        'id': name,
-        'geometry': None if footprint is None else shapely.geometry.mapping(footprint),
-        'properties': {
-            'datetime': _zulu(provenance),
-            'description': f'Prediction of {provenance.spec.task} by geo_mm',
+    item = pystac.Item(
+        id=name,
+        geometry=None if footprint is None else shapely.geometry.mapping(footprint),
+        bbox=None if footprint is None else [float(value) for value in footprint.bounds],
+        datetime=provenance.time,
+        stac_extensions=list(EXTENSIONS),
+        properties={
+            'title': f'{_task(provenance)} of {name}'.replace('-', ' '),
+            'description': f'Prediction by {Path(provenance.config).name}, with geo_mm',
+            **_resolution(grid),
+            'bands': [{'name': band} for band in provenance.spec.bands],
             'processing:lineage': provenance.rerun or 'geo_mm.inference',
             'processing:software': dict(provenance.versions),
             **_projection(grid),
             **_model(provenance),
         },
-        'links': [{'rel': 'derived_from', 'href': _href(record)} for record in provenance.inputs],
-        'assets': {
-            **{Path(file).name: _asset(Path(file), provenance.spec) for file in files},
-            **_weights(provenance),
-        },
-    }
-    if footprint is not None:
-        item['bbox'] = [float(value) for value in footprint.bounds]
-    return json.loads(json.dumps(item))
+    )
+    # The schema of the raster extension wants a field of its own.
+    if not any(Path(file).suffix == '.tif' for file in files):
+        item.stac_extensions.remove(_RASTER)
+    for record in provenance.inputs:
+        item.add_link(pystac.Link('derived_from', _href(record, home), title='Image'))
+    for file in map(Path, files):
+        item.add_asset(file.name, _asset(file, name, provenance.spec))
+    for number, record in enumerate(provenance.checkpoints):
+        key = 'model' if not number else f'model-{number + 1}'
+        item.add_asset(key, _weights(record, home, provenance.spec))
+    return item
 
 
 def write_stac_item(
-    folder: Path, files: Sequence[Path], provenance: Provenance, grid: Grid, name: str
+    folder: Path,
+    files: Sequence[Path],
+    provenance: Provenance,
+    grid: Grid,
+    name: str,
+    *,
+    home: Path | None = None,
 ) -> Path:
     """Write ``<name>.stac.json``, see :func:`stac_item`; returns its path."""
-    path = Path(folder) / f'{name}.stac.json'
-    path.write_text(json.dumps(stac_item(files, provenance, grid, name), indent=2) + '\n')
-    return path
+    item = stac_item(files, provenance, grid, name, home=home)
+    found = item.to_dict(include_self_link=False, transform_hrefs=False)
+    return write_text(Path(folder) / f'{name}.stac.json', json.dumps(found, indent=2) + '\n')
+
+
+def _pystac():
+    try:
+        import pystac
+    except ImportError as error:
+        raise OutputError(
+            f'a STAC item needs pystac: {error}',
+            'pystac in the environment',
+            'pip install pystac, or leave --stac out',
+        ) from error
+    return pystac
+
+
+def _task(provenance: Provenance) -> str:
+    """What the mlm extension calls the task."""
+    if provenance.spec.task == 'pixels':
+        return 'semantic-segmentation'
+    masks = provenance.model.get('masks', False)
+    return 'instance-segmentation' if masks else 'object-detection'
+
+
+def _resolution(grid: Grid) -> dict:
+    gsd = None if grid.lonlat_footprint() is None else grid.gsd
+    if gsd is None or not np.isfinite(gsd).all():
+        return {}
+    return {'gsd': round(float(np.mean(gsd)), 4)}
 
 
 def _projection(grid: Grid) -> dict:
@@ -111,15 +181,15 @@ def _projection(grid: Grid) -> dict:
 
 def _model(provenance: Provenance) -> dict:
     """The fields of the mlm extension."""
-    spec = provenance.spec
-    task = 'semantic-segmentation' if spec.task == 'pixels' else 'object-detection'
+    spec, model = provenance.spec, provenance.model
     height, width = spec.chip_size
-    config = Path(provenance.config).stem
-    return {
-        'mlm:name': _letters(config, 'geo_mm model'),
-        'mlm:architecture': _letters(config.partition('_')[0], 'geo_mm'),
+    found = {
+        'mlm:name': _letters(Path(provenance.config).stem, 'geo_mm model'),
+        'mlm:architecture': model.get('architecture') or 'unknown',
         'mlm:framework': 'PyTorch',
-        'mlm:tasks': [task],
+        'mlm:framework_version': provenance.versions.get('torch'),
+        'mlm:total_parameters': model.get('parameters'),
+        'mlm:tasks': [_task(provenance)],
         'mlm:input': [
             {
                 'name': 'chip',
@@ -133,101 +203,114 @@ def _model(provenance: Provenance) -> dict:
                     {'type': 'z-score', 'mean': mean, 'stddev': std}
                     for mean, std in zip(spec.mean, spec.std, strict=True)
                 ],
+                'resize_type': None,
             }
         ],
-        'mlm:output': [_output(spec, task)],
+        'mlm:output': [_output(provenance)],
+    }
+    if 'pretrained' in model:
+        found |= {
+            'mlm:pretrained': model['pretrained'] is not None,
+            'mlm:pretrained_source': model['pretrained'],
+        }
+    return {
+        key: value
+        for key, value in found.items()
+        if value is not None or key == 'mlm:pretrained_source'
     }
 
 
-def _output(spec: InputSpec, task: str) -> dict:
+def _output(provenance: Provenance) -> dict:
+    spec = provenance.spec
     if spec.task == 'pixels':
-        shape, order = (
-            [-1, len(spec.classes), *spec.chip_size],
-            ['batch', 'class', 'height', 'width'],
-        )
+        shape = [-1, len(spec.classes), *spec.chip_size]
+        order = ['batch', 'class', 'height', 'width']
     else:
         shape, order = [-1, -1, 6], ['batch', 'object', 'box-score-class']
     return {
         'name': spec.task,
-        'tasks': [task],
+        'tasks': [_task(provenance)],
         'result': {'shape': shape, 'dim_order': order, 'data_type': 'float32'},
-        'classification:classes': _classes(spec),
+        'classification:classes': _classes(spec.classes),
     }
 
 
-def _classes(spec: InputSpec) -> list[dict]:
+def _classes(classes: ClassSet) -> list[dict]:
     return [
         {
             'value': value,
             'name': re.sub(r'[^0-9A-Za-z_-]+', '-', name).strip('-') or f'class-{value}',
+            'title': name,
             'description': name,
             'color_hint': '{:02X}{:02X}{:02X}'.format(*colour),
         }
-        for value, name, colour in spec.classes.items()
+        for value, name, colour in classes.items()
     ]
 
 
-def _weights(provenance: Provenance) -> dict:
-    """The models' files as assets."""
-    assets = {}
-    bands = [{'name': name} for name in provenance.spec.bands]
-    for number, record in enumerate(provenance.checkpoints):
-        assets['model' if not number else f'model-{number + 1}'] = {
-            'href': _href(record),
-            'type': 'application/octet-stream; application=pytorch',
-            'roles': ['mlm:model', 'mlm:weights'],
+def _weights(record: FileRecord, home: Path | None, spec: InputSpec) -> 'pystac.Asset':
+    return _pystac().Asset(
+        _href(record, home),
+        title='Model weights',
+        media_type='application/octet-stream; application=pytorch',
+        roles=['mlm:model', 'mlm:weights'],
+        extra_fields={
             'mlm:artifact_type': 'torch.save',
-            'raster:bands': bands,
-            **_facts(record.size, record.sha256),
-        }
-    return assets
+            'bands': [{'name': name} for name in spec.bands],
+            **_size(record.size, record.sha256),
+        },
+    )
 
 
-def _asset(path: Path, spec: InputSpec) -> dict:
-    suffix = path.suffix.lower()
-    asset = {
-        'href': f'./{path.name}',
-        'roles': [_ROLES.get(suffix, 'data')],
-        **_facts(os.path.getsize(path), file_sha256(path)),
-    }
-    if suffix in _MEDIA_TYPES:
-        asset['type'] = _MEDIA_TYPES[suffix]
-    if suffix == '.tif':
-        with rasterio.open(path) as dataset:
-            asset['raster:bands'] = _bands(dataset)
+def _asset(path: Path, name: str, spec: InputSpec) -> 'pystac.Asset':
+    media_type, role = _KINDS.get(path.suffix.lower(), (None, 'data'))
+    extra = _size(os.path.getsize(path), file_sha256(path))
+    if path.suffix.lower() == '.tif':
+        with open_quietly(str(path)) as dataset:
+            extra['bands'] = _bands(dataset)
             if dataset.colorinterp[0] == rasterio.enums.ColorInterp.palette:
-                asset['classification:classes'] = _classes(spec)
-    return asset
+                extra['classification:classes'] = _classes(spec.classes)
+    title = _TITLES.get(path.name.removeprefix(name))
+    if title is None and role == 'data':
+        title = f'Outlines, {path.suffix[1:]}'
+    return _pystac().Asset(
+        f'./{path.name}', title=title, media_type=media_type, roles=[role], extra_fields=extra
+    )
 
 
 def _bands(dataset: rasterio.DatasetReader) -> list[dict]:
     bands = []
-    for name, dtype, nodata in zip(
-        dataset.descriptions, dataset.dtypes, dataset.nodatavals, strict=True
+    for number, (name, dtype, nodata) in enumerate(
+        zip(dataset.descriptions, dataset.dtypes, dataset.nodatavals, strict=True)
     ):
-        band = {'name': name or 'band', 'data_type': dtype}
+        band = {'name': name or 'band', 'data_type': dtype, 'raster:sampling': 'area'}
         if nodata is not None:
             band['nodata'] = 'nan' if np.isnan(nodata) else nodata
+        if dataset.scales[number] != 1:
+            band['raster:scale'] = dataset.scales[number]
+            band['raster:offset'] = dataset.offsets[number]
         bands.append(band)
     return bands
 
 
-def _facts(size: int | None, sha256: str | None) -> dict:
+def _size(size: int | None, sha256: str | None) -> dict:
     """Fields of the file extension; the checksum is a multihash (0x12: SHA-256, 0x20: 32 bytes)."""
-    facts = {} if size is None else {'file:size': size}
-    return facts if sha256 is None else {**facts, 'file:checksum': f'1220{sha256}'}
+    fields = {} if size is None else {'file:size': size}
+    return fields if sha256 is None else {**fields, 'file:checksum': f'1220{sha256}'}
 
 
-def _href(record: FileRecord) -> str:
+def _href(record: FileRecord, home: Path | None) -> str:
+    """Where a file is, seen from ``home``."""
     path = record.path.removeprefix('/vsicurl/')
-    return Path(path).as_uri() if os.path.isabs(path) and not path.startswith('/vsi') else path
+    if not os.path.isabs(path) or path.startswith('/vsi'):
+        return path
+    if home is not None:
+        with contextlib.suppress(ValueError):  # on another drive
+            return Path(os.path.relpath(path, os.path.abspath(home))).as_posix()
+    return Path(path).as_uri()
 
 
 def _letters(text: str, otherwise: str) -> str:
     """What the mlm extension takes for a name: a letter first, no sign last."""
     text = re.sub(r'[^a-zA-Z0-9_.\-\s]', '-', text).strip('_.- ')
     return text if re.match(r'[a-zA-Z].', text) else otherwise
-
-
-def _zulu(provenance: Provenance) -> str:
-    return provenance.time.strftime('%Y-%m-%dT%H:%M:%SZ')

@@ -172,7 +172,7 @@ def test_matches_open_in_the_colours_of_the_report(objects, tmp_path):
 
 def test_unwritable_folder(objects, tmp_path):
     (tmp_path / 'file').write_text('')
-    with pytest.raises(OutputError, match='the report cannot be written'):
+    with pytest.raises(OutputError, match='cannot be written'):
         write_report(objects, tmp_path / 'file' / 'folder')
 
 
