@@ -10,6 +10,7 @@ config needs ``custom_imports``.
 from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
@@ -69,4 +70,7 @@ VISUALIZERS = Registry(
     parent=MMENGINE_VISUALIZERS,
     scope='geo_mm',
     locations=['geo_mm.visualization'],
+)
+METRICS = Registry(
+    'metric', parent=MMENGINE_METRICS, scope='geo_mm', locations=['geo_mm.evaluation.metric']
 )

@@ -187,6 +187,7 @@ class ChipDataset:
             'window': window,
             'fill': self.fill,
             'scene_id': scene.name,
+            'scene_size': (scene.width, scene.height),
             'crs': self._crs[number],
             'transform': tuple(scene.grid.window_transform(window))[:6],
             'img_path': scene.sources[0],

@@ -8,6 +8,7 @@ import random
 from collections.abc import Sized
 
 import numpy as np
+import shapely
 from mmcv.transforms import BaseTransform
 from mmdet.datasets.transforms import Mosaic as MMDetMosaic
 from mmdet.structures.bbox import HorizontalBoxes
@@ -29,6 +30,7 @@ META_KEYS = (
     'flip',
     'flip_direction',
     'scene_id',
+    'scene_size',
     'window',
     'crs',
     'transform',
@@ -110,21 +112,30 @@ class LoadChipObjects(BaseTransform):
     - gt_masks (BitmapMasks), if ``with_mask``
     - gt_seg_map (np.uint8): ``(height, width)``, 0 on valid pixels and 255
       elsewhere, so that the valid mask follows the image through the pipeline
-    - instances (list[dict]): the same objects as COCO-style dicts, for metrics
+    - instances (list[dict]): the same objects as COCO-style dicts, for metrics;
+      if ``with_outlines``, with ``outline``, that of the whole object in pixels
+      of the scene as WKB, ``fid``, the feature that it belongs to, and
+      ``crowd``, whether it is ignored by its class
 
     Args:
         with_mask: Add instance masks.
         min_visible: Least share 0..1 of an object's area that must lie in the
             chip for it to be a target.
         min_size: Least width and height of a target's visible box, in pixels.
+        with_outlines: Add what geo_mm.MapMetric needs to ``instances``.
     """
 
     def __init__(
-        self, with_mask: bool = False, min_visible: float = 0.3, min_size: float = 2.0
+        self,
+        with_mask: bool = False,
+        min_visible: float = 0.3,
+        min_size: float = 2.0,
+        with_outlines: bool = False,
     ) -> None:
         self.with_mask = with_mask
         self.min_visible = min_visible
         self.min_size = min_size
+        self.with_outlines = with_outlines
 
     def transform(self, results: dict) -> dict:
         labels = _labels_of(results, type(self).__name__)
@@ -144,6 +155,13 @@ class LoadChipObjects(BaseTransform):
             results['gt_masks'] = BitmapMasks(masks, *valid.shape)
         results['gt_seg_map'] = np.where(valid, 0, IGNORE).astype(np.uint8)
         results['instances'] = _instances(boxes, targets, ignored, masks)
+        if self.with_outlines:
+            fids = labels.fids[clipped.indices].tolist()
+            outlines = shapely.to_wkb(clipped.outlines).tolist()
+            crowds = (clipped.labels < 0).tolist()
+            rows = zip(results['instances'], outlines, fids, crowds, strict=True)
+            for instance, outline, fid, crowd in rows:
+                instance |= {'outline': outline, 'fid': fid, 'crowd': crowd}
         return results
 
     def _ignored(self, clipped: ClippedObjects, valid: np.ndarray) -> np.ndarray:
@@ -163,7 +181,8 @@ class LoadChipObjects(BaseTransform):
     def __repr__(self) -> str:
         return (
             f'{type(self).__name__}(with_mask={self.with_mask}, '
-            f'min_visible={self.min_visible}, min_size={self.min_size})'
+            f'min_visible={self.min_visible}, min_size={self.min_size}, '
+            f'with_outlines={self.with_outlines})'
         )
 
 

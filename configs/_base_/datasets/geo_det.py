@@ -2,7 +2,7 @@
 # the three loaders: scenes, bands, gsd, chip_size, fill, metainfo, label_cfg.
 meta_keys = (
     'img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'flip_direction',
-    'scene_id', 'window', 'crs', 'transform', 'instances',
+    'scene_id', 'scene_size', 'window', 'crs', 'transform', 'instances',
 )  # yapf: disable
 train_pipeline = [
     dict(type='geo_mm.LoadChip'),
@@ -16,7 +16,7 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type='geo_mm.LoadChip'),
-    dict(type='geo_mm.LoadChipObjects'),
+    dict(type='geo_mm.LoadChipObjects', with_outlines=True),
     dict(type='PackDetInputs', meta_keys=meta_keys),
 ]
 

@@ -15,7 +15,7 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type='geo_mm.LoadChip'),
-    dict(type='geo_mm.LoadChipObjects', with_mask=True),
+    dict(type='geo_mm.LoadChipObjects', with_mask=True, with_outlines=True),
     dict(type='PackDetInputs', meta_keys={{_base_.meta_keys}}),
 ]
 

@@ -2,7 +2,7 @@
 # loaders: scenes, bands, gsd, chip_size, fill, metainfo, label_cfg.
 meta_keys = (
     'img_id', 'img_path', 'ori_shape', 'img_shape', 'pad_shape', 'scale_factor', 'flip',
-    'flip_direction', 'scene_id', 'window', 'crs', 'transform',
+    'flip_direction', 'scene_id', 'scene_size', 'window', 'crs', 'transform',
 )  # yapf: disable
 train_pipeline = [
     dict(type='geo_mm.LoadChip'),

@@ -1,0 +1,297 @@
+"""Map scores of chips, for ``val_evaluator`` and ``test_evaluator`` of configs."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import shapely
+import torch
+from affine import Affine
+from mmengine.evaluator import BaseMetric
+
+from geo_mm.classes import IGNORE
+from geo_mm.detections import METHODS, Detections, join_tiles, suppress
+from geo_mm.errors import ConfigError
+from geo_mm.evaluation.confusion import Confusion
+from geo_mm.evaluation.layers import areas_of
+from geo_mm.evaluation.matching import COCO_IOUS, SceneMatches, SizeRange, match_scene
+from geo_mm.evaluation.scores import score_objects
+from geo_mm.raster import Window
+from geo_mm.registry import METRICS
+from geo_mm.vectorize import mask_to_polygon
+
+
+@dataclass(frozen=True)
+class Chip:
+    """What a model found in a chip, and what is there.
+
+    Attributes:
+        scene: What chips of one scene share: its name, CRS as WKT, transform and size.
+        window: Of the chip in the scene.
+        pred: :meth:`Detections.to_arrays` in pixels of the scene, or ``(h, w)``
+            uint8 classes.
+        truth: The same of the ground truth. Of objects whole outlines, with
+            ``fid`` and ``crowd`` in their data.
+        valid: ``(h, w)`` bool, packed with ``np.packbits``; None for classes.
+    """
+
+    scene: tuple
+    window: tuple[int, int, int, int]
+    pred: Any
+    truth: Any
+    valid: np.ndarray | None
+
+
+@METRICS.register_module()
+class MapMetric(BaseMetric):
+    """Scores on the map: what ``tools/evaluate.py`` says of whole scenes, from chips.
+
+    Chips are put back where they were cut from. What overlapping chips report
+    of one object is joined and suppressed as in prediction, objects are
+    matched one to one with the whole true objects, and every pixel counts
+    once, also where chips overlap. Where a scene is predicted in the same
+    tiles, the numbers are those of its evaluation; an object that is cut
+    where chips do not overlap counts as two (``stride`` of the dataset).
+
+    Of objects it gives ``precision``, ``recall``, ``f1``, ``mean_iou``, ``ap``
+    and ``ap_50_95``, of pixels ``accuracy``, ``kappa``, ``mean_iou`` and
+    ``mean_f1``; of each class ``<class>/ap`` and ``<class>/f1``, or
+    ``<class>/iou`` and ``<class>/f1``; all with the prefix ``map``.
+
+    Objects count whose centroid lies in the chips and has data. The
+    ``meta_keys`` of the base configs are needed, for objects also
+    ``LoadChipObjects(with_outlines=True)``, as in the base configs.
+
+    Args:
+        iou: Least intersection over union of a true positive.
+        min_score: Least confidence of objects that are counted; average
+            precision takes all.
+        boxes: Compare bounding boxes instead of outlines. None: if the model
+            gives no masks.
+        suppress: One of :data:`geo_mm.detections.METHODS`, as in prediction.
+        suppress_iou: Intersection over union from which that is done.
+        collect_device: Of MMEngine: device on which ranks exchange results.
+        prefix: Of the names of the scores.
+    """
+
+    default_prefix = 'map'
+
+    def __init__(
+        self,
+        iou: float = 0.5,
+        min_score: float = 0.3,
+        boxes: bool | None = None,
+        suppress: str = 'nms',
+        suppress_iou: float = 0.5,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+    ) -> None:
+        super().__init__(collect_device, prefix)
+        if suppress not in METHODS:
+            raise ConfigError(f'suppress={suppress!r}', f'one of {", ".join(METHODS)}')
+        self.iou = iou
+        self.min_score = min_score
+        self.boxes = boxes
+        self.suppress = suppress
+        self.suppress_iou = suppress_iou
+
+    def process(self, data_batch: Any, data_samples: Sequence[Mapping]) -> None:
+        """Keeps what is found in the chips of a batch, and what is there."""
+        for sample in data_samples:
+            _check_keys(sample)
+            window = Window(*sample['window'])
+            pixels = Affine(*sample['transform']) @ Affine.translation(
+                -window.col_off, -window.row_off
+            )
+            # Rounded: chips of one scene compute it from their own corners.
+            transform = tuple(float(f'{value:.12g}') for value in tuple(pixels)[:6])
+            size = tuple(sample['scene_size'])
+            scene = (sample['scene_id'], sample['crs'], transform, size)
+            if 'pred_sem_seg' in sample:
+                pred, truth = (
+                    _array(sample[key]['data'])[0].astype(np.uint8)
+                    for key in ('pred_sem_seg', 'gt_sem_seg')
+                )
+                chip = Chip(scene, tuple(window), pred, truth, None)
+            else:
+                valid = _array(sample['gt_sem_seg']['sem_seg'])[0] == 0
+                found = _found(sample['pred_instances'], window, valid, size)
+                true = _true(sample['instances'])
+                packed = np.packbits(valid, axis=1)
+                arrays = found.to_arrays(), true.to_arrays()
+                chip = Chip(scene, tuple(window), *arrays, packed)
+            self.results.append(chip)
+
+    def compute_metrics(self, results: Sequence[Chip]) -> dict[str, float]:
+        """Scores over the scenes that the chips of all ranks belong to."""
+        scenes: dict[tuple, dict[tuple, Chip]] = defaultdict(dict)
+        for chip in results:
+            scenes[chip.scene][chip.window] = chip  # a chip that was repeated counts once
+        chips = [list(parts.values()) for parts in scenes.values()]
+        classes = tuple(self.dataset_meta['classes'])
+        if results[0].valid is None:
+            return _pixel_scores(chips, classes)
+        boxes = self.boxes
+        if boxes is None:
+            boxes = not any('outlines' in chip.pred for chip in results)
+        thresholds = np.append(self.iou, COCO_IOUS)
+        matches = [self._matched(parts, thresholds, boxes) for parts in chips]
+        scores = score_objects(matches, classes, min_score=self.min_score)
+        overall = scores.to_dict()['overall']
+        keys = ('precision', 'recall', 'f1', 'mean_iou', 'ap', 'ap_50_95')
+        found = {key: overall[key] for key in keys}
+        for name, each in scores.to_dict()['classes'].items():
+            found |= {f'{name}/ap': each['ap'], f'{name}/f1': each['f1']}
+        return _numbers(found)
+
+    def _matched(self, chips: Sequence[Chip], thresholds: np.ndarray, boxes: bool) -> SceneMatches:
+        _, crs, transform, size = chips[0].scene
+        windows, cores = _windows_and_cores([chip.window for chip in chips], size)
+        parts = [Detections.from_arrays(chip.pred) for chip in chips]
+        tiles = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+        reported = replace(Detections.concatenate(parts), tiles=tiles)
+        joined = join_tiles(reported, windows, cores)
+        objects = joined[joined.data['on_data']]
+        pred = suppress(objects, self.suppress, iou=self.suppress_iou, score=0.001)
+        # As layers hold them: what is equal there is equal here.
+        pred = replace(pred, confidences=pred.confidences.round(4))
+        truth = _whole(Detections.concatenate([Detections.from_arrays(c.truth) for c in chips]))
+        sides = []
+        for objects in (pred, truth):
+            middles = shapely.get_coordinates(shapely.centroid(objects.shapes))
+            on_map = objects.to_map(Affine(*transform))
+            if boxes:
+                on_map = replace(on_map, outlines=shapely.box(*on_map.boxes.T))
+            data = objects.data | {
+                'inside': _has_data(middles, chips),
+                'area_m2': areas_of(on_map.outlines, crs),
+            }
+            sides.append(replace(on_map, data=data))
+        return match_scene(*_with_crowds(*sides), thresholds, [SizeRange()])[0]
+
+
+def _check_keys(sample: Mapping) -> None:
+    needed = ['scene_id', 'window', 'crs', 'transform', 'scene_size']
+    of_objects = 'pred_instances' in sample
+    missing = [key for key in needed + ['instances'] * of_objects if key not in sample]
+    if missing:
+        raise ConfigError(
+            f'geo_mm.MapMetric and chips without {", ".join(missing)}',
+            'the meta_keys of configs/_base_/datasets in the packing step of the pipeline',
+            'take meta_keys from there, or use geo_mm.datasets.META_KEYS',
+        )
+    if any('outline' not in instance for instance in sample.get('instances', ())):
+        raise ConfigError(
+            'geo_mm.MapMetric and chips without the outlines of whole objects',
+            "dict(type='geo_mm.LoadChipObjects', with_outlines=True) in the test pipeline",
+        )
+
+
+def _found(instances: Mapping, window: Window, valid: np.ndarray, size) -> Detections:
+    """What the model found in a chip, in pixels of the scene."""
+    confidences, class_ids = _array(instances['scores']), _array(instances['labels'])
+    boxes = _array(instances['bboxes']).astype(np.float64).reshape(-1, 4)
+    if 'masks' in instances:
+        outlines = [mask_to_polygon(mask & valid, window) for mask in _array(instances['masks'])]
+        data = {'on_data': np.ones(len(boxes), bool)}
+        found = Detections.from_outlines(outlines, class_ids, confidences, data=data)
+    else:
+        middles = (boxes[:, :2] + boxes[:, 2:]) / 2
+        cols, rows = np.clip(middles, 0, np.array(valid.shape[::-1]) - 1).astype(int).T
+        corner = np.array([window.col_off, window.row_off])
+        low, high = np.maximum(corner, 0), np.minimum(corner + valid.shape[::-1], size)
+        boxes = np.clip(boxes + np.tile(corner, 2), np.tile(low, 2), np.tile(high, 2))
+        data = {'on_data': valid[rows, cols]}
+        found = Detections(np.nan_to_num(boxes), class_ids, confidences, data=data)
+    return found[(found.boxes[:, :2] < found.boxes[:, 2:]).all(axis=1)]
+
+
+def _true(instances: Sequence[Mapping]) -> Detections:
+    """The whole objects that a chip shows a part of."""
+    data = {
+        'fid': np.array([item['fid'] for item in instances], np.int64),
+        'crowd': np.array([item['crowd'] for item in instances], bool),
+    }
+    outlines = shapely.from_wkb([item['outline'] for item in instances])
+    return Detections.from_outlines(outlines, [item['bbox_label'] for item in instances], data=data)
+
+
+def _whole(parts: Detections) -> Detections:
+    """Each feature once, its parts united."""
+    _, first, feature = np.unique(parts.data['fid'], return_index=True, return_inverse=True)
+    united = []
+    for number in range(len(first)):
+        outlines = np.unique(shapely.to_wkb(parts.outlines[feature == number]))
+        united.append(shapely.union_all(shapely.from_wkb(outlines)))
+    chosen = parts[first]
+    return Detections.from_outlines(united, chosen.class_ids, data=chosen.data)
+
+
+def _with_crowds(pred: Detections, truth: Detections) -> tuple[Detections, Detections]:
+    """An area to ignore is one for every class that is predicted."""
+    crowd = truth.data['crowd']
+    areas, others = truth[crowd], truth[~crowd]
+    every = np.unique(pred.class_ids)
+    copies = areas[np.repeat(np.arange(len(areas)), len(every))]
+    copies = replace(copies, class_ids=np.tile(every, len(areas)))
+    return pred, Detections.concatenate([others, copies])
+
+
+def _windows_and_cores(windows: Sequence[tuple], size) -> tuple[np.ndarray, np.ndarray]:
+    """What each chip sees, infinite where the scene ends, and what it is responsible for."""
+    low = np.array(windows, np.float64)[:, :2]
+    high = low + np.array(windows, np.float64)[:, 2:]
+    cores = np.hstack([low, high])
+    for axis in (0, 1):
+        starts, place = np.unique(low[:, axis], return_inverse=True)
+        ends = np.zeros(len(starts))
+        np.maximum.at(ends, place, high[:, axis])
+        overlap = ends[:-1] > starts[1:]
+        middles = np.floor((ends[:-1] + starts[1:]) / 2)
+        cores[:, axis] = np.append(0, np.where(overlap, middles, starts[1:]))[place]
+        cores[:, axis + 2] = np.append(np.where(overlap, middles, ends[:-1]), ends[-1])[place]
+    seen_low, seen_high = np.where(low <= 0, -np.inf, low), np.where(high >= size, np.inf, high)
+    return np.hstack([seen_low, seen_high]), cores
+
+
+def _has_data(points: np.ndarray, chips: Sequence[Chip]) -> np.ndarray:
+    """``(N,)`` bool, whether a chip shows data at points in pixels of the scene."""
+    found = np.zeros(len(points), bool)
+    for chip in chips:
+        col, row, width, height = chip.window
+        x, y = np.floor(points - (col, row)).astype(int).T
+        here = np.flatnonzero((x >= 0) & (y >= 0) & (x < width) & (y < height))
+        valid = np.unpackbits(chip.valid, axis=1, count=width).astype(bool)
+        found[here] |= valid[y[here], x[here]]
+    return found
+
+
+def _pixel_scores(scenes: Sequence[Sequence[Chip]], classes: tuple[str, ...]) -> dict[str, float]:
+    count = len(classes)
+    matrix = np.zeros((count, count), np.int64)
+    for chips in scenes:
+        _, cores = _windows_and_cores([chip.window for chip in chips], chips[0].scene[3])
+        for chip, (left, top, right, bottom) in zip(chips, cores.astype(int), strict=True):
+            col, row = chip.window[:2]
+            core = slice(top - row, bottom - row), slice(left - col, right - col)
+            pred, truth = chip.pred[core], chip.truth[core]
+            counted = (truth != IGNORE) & (pred < count)
+            flat = truth[counted].astype(np.int64) * count + pred[counted]
+            matrix += np.bincount(flat, minlength=count**2).reshape(count, count)
+    scores = Confusion(classes, matrix).scores
+    overall = vars(scores.overall)
+    found = {key: overall[key] for key in ('accuracy', 'kappa', 'mean_iou', 'mean_f1')}
+    for name, each in scores.classes.items():
+        found |= {f'{name}/iou': each.iou, f'{name}/f1': each.f1}
+    return _numbers(found)
+
+
+def _numbers(scores: Mapping[str, float | None]) -> dict[str, float]:
+    """Undefined ones are NaN."""
+    return {key: float('nan') if value is None else value for key, value in scores.items()}
+
+
+def _array(values) -> np.ndarray:
+    return values.cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)

@@ -1,0 +1,244 @@
+"""Map scores from chips: the numbers of tools/evaluate.py on the scene predicted as a whole."""
+
+import json
+import math
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+
+from geo_mm.errors import ConfigError
+from geo_mm.evaluation import ObjectSettings, evaluate_objects, evaluate_pixels
+from geo_mm.evaluation.metric import MapMetric, _windows_and_cores
+from geo_mm.inference import Predictor
+from geo_mm.registry import METRICS
+from tests.data.chips import build_dataset, dataset_cfg, fresh_mmengine
+from tests.data.labels import box, write_labels
+from tests.data.models import object_files, paint, pixel_files, spec_of
+from tests.data.rasters import noise, write_raster
+from tests.test_evaluation.run_metric import scores_of
+
+ROOT = Path(__file__).parents[2]
+HOUSES = [box(5, 5, 40, 50), box(70, 20, 100, 80), box(50, 60, 66, 88)]
+KEYS = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'pad_shape', 'scale_factor', 'flip')
+PLACE = ('scene_id', 'scene_size', 'window', 'crs', 'transform')
+KEYS += PLACE
+
+
+def pipeline(task, **objects):
+    if task == 'seg':
+        steps = dict(type='geo_mm.LoadChipClasses'), dict(type='PackSegInputs', meta_keys=KEYS)
+    else:
+        load = dict(type='geo_mm.LoadChipObjects', **objects)
+        steps = load, dict(type='PackDetInputs', meta_keys=(*KEYS, 'instances'))
+    return [dict(type='geo_mm.LoadChip'), *steps]
+
+
+def write_run(files, folder, task, scenes, classes, *, chip, launcher='none', **options):
+    """A config that tests a model on chips with MapMetric."""
+    model, checkpoint = Config.fromfile(files[0]), files[1]
+    stride = options.pop('stride', chip)
+    given = dict(data_root=str(folder), chip_size=chip, stride=stride, test_mode=True)
+    given |= dict(pipeline=pipeline(task, with_outlines=True), **options.pop('dataset', {}))
+    config = Config(
+        dict(
+            default_scope='mmseg' if task == 'seg' else 'mmdet',
+            custom_imports=model.custom_imports,
+            model=model.model,
+            load_from=str(checkpoint),
+            work_dir=str(folder / 'work'),
+            launcher=launcher,
+            test_cfg=dict(),
+            test_dataloader=dict(
+                batch_size=2,
+                num_workers=0,
+                sampler=dict(type='geo_mm.GridChipSampler'),
+                dataset=dataset_cfg(task, scenes, classes, **given),
+            ),
+            test_evaluator=dict(type='geo_mm.MapMetric', **options),
+        )
+    )
+    config.dump(folder / 'run.py')
+    return folder / 'run.py'
+
+
+def run(*args, **kwargs) -> dict[str, float]:
+    with fresh_mmengine():
+        return scores_of(write_run(*args, **kwargs))
+
+
+@pytest.fixture(scope='module')
+def pixel_model(tmp_path_factory):
+    spec = spec_of('pixels', ('background', 'high'), mean=(127.5,), std=(10.0,))
+    return pixel_files(tmp_path_factory.mktemp('pixels'), spec, [[0.0], [1.0]])
+
+
+@pytest.fixture(scope='module', params=[False, True], ids=['boxes', 'masks'])
+def object_model(tmp_path_factory, request):
+    spec = spec_of('objects', ['even', 'odd'], dtype='uint16')
+    folder = tmp_path_factory.mktemp('objects')
+    return object_files(folder, spec, with_masks=request.param), request.param
+
+
+@pytest.fixture
+def town(tmp_path):
+    """90 x 120 pixels of noise in two scenes, and houses."""
+    for name, seed in (('a', 0), ('b', 1)):
+        write_raster(tmp_path / f'{name}.tif', noise((1, 90, 120), seed=seed))
+        write_labels(tmp_path / f'{name}.gpkg', HOUSES[seed:])
+    scenes = [dict(image=f'{name}.tif', labels=f'{name}.gpkg') for name in 'ab']
+    return tmp_path, scenes
+
+
+@pytest.mark.parametrize(('chip', 'stride'), [(32, 32), (64, 64), (32, 20)])
+def test_pixels_are_those_of_whole_scenes(pixel_model, town, chip, stride):
+    folder, scenes = town
+    scores = run(pixel_model, folder, 'seg', scenes, ['high'], chip=chip, stride=stride)
+    predictor = Predictor(pixel_model[1], device='cpu', tile=32)
+    pairs = []
+    for name in 'ab':
+        result = predictor.predict(folder / f'{name}.tif', folder / 'out')
+        pairs.append((name, result.files[0], folder / f'{name}.gpkg'))
+    expected = evaluate_pixels(pairs).scores
+    assert scores['map/accuracy'] == expected.overall.accuracy
+    assert scores['map/kappa'] == pytest.approx(expected.overall.kappa, abs=1e-12)
+    assert scores['map/mean_iou'] == pytest.approx(expected.overall.mean_iou, abs=1e-12)
+    assert scores['map/high/iou'] == expected.classes['high'].iou
+    assert scores['map/background/f1'] == expected.classes['background'].f1
+
+
+def found_and_true(folder):
+    """Objects of two classes, some of them across the borders of tiles; what is true differs."""
+    rng = np.random.default_rng(3)
+    boxes, true, kinds = [], [], []
+    for row in range(0, 160, 20):
+        for col in range(0, 160, 20):
+            width, height = rng.integers(5, 19, 2)
+            boxes.append([col, row, col + width, row + height])
+            left, top = rng.integers(-2, 3, 2)
+            if len(boxes) % 5:
+                true.append(box(col + left, row + top, col + left + width, row + top + height))
+                kinds.append(['even', 'odd'][len(boxes) % 2])
+    true[3], kinds[3] = box(70, 70, 120, 120), 'blurred'
+    write_raster(folder / 'a.tif', paint((170, 170), boxes))
+    return write_labels(folder / 'a.gpkg', true, kinds)
+
+
+def test_objects_are_those_of_whole_scenes(object_model, tmp_path):
+    files, with_masks = object_model
+    labels = found_and_true(tmp_path)
+    kinds = dict(class_column='class', class_map={'blurred': 'ignore'})
+    scene = dict(image='a.tif', labels='a.gpkg')
+    # Tiles start at 0, 53 and 106, as chips do.
+    scores = run(
+        *(files, tmp_path, 'det', scene, ['even', 'odd']),
+        **dict(chip=64, stride=53, dataset=dict(label_cfg=kinds)),
+    )
+    predictor = Predictor(files[1], device='cpu', tile=64, overlap=11, score=0.0)
+    layer = predictor.predict(tmp_path / 'a.tif', tmp_path / 'out').files[0]
+    settings = ObjectSettings(
+        coco=True, min_score=0.3, boxes=not with_masks, class_map={'blurred': 'ignore'}
+    )
+    expected = evaluate_objects([('a', layer, labels)], settings).scores
+    counts = expected.overall.counts
+    assert counts.true_positives > 15 and counts.false_positives > 3 and counts.false_negatives > 2
+    overall = expected.to_dict()['overall']
+    for key in ('precision', 'recall', 'f1', 'mean_iou', 'ap', 'ap_50_95'):
+        assert scores[f'map/{key}'] == pytest.approx(overall[key], abs=1e-6), key
+    for name, each in expected.classes.items():
+        assert scores[f'map/{name}/ap'] == pytest.approx(each.curve.ap, abs=1e-6)
+        assert scores[f'map/{name}/f1'] == pytest.approx(each.counts.f1, abs=1e-6)
+
+
+def test_two_processes_give_the_numbers_of_one(pixel_model, town):
+    folder, scenes = town
+    given, options = (pixel_model, folder, 'seg', scenes, ['high']), dict(chip=32, stride=20)
+    alone = run(*given, **options)
+    config = write_run(*given, **options, launcher='pytorch')
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    script = ROOT / 'tests/test_evaluation/run_metric.py'
+    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2']
+    command += [f'--master_port={port}', str(script), str(config), str(folder / 'scores.json')]
+    environment = dict(os.environ, PYTHONPATH=str(ROOT), CUDA_VISIBLE_DEVICES='')
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads((folder / 'scores.json').read_text()) == alone
+
+
+def test_what_is_undefined_is_nan(pixel_model, tmp_path):
+    write_raster(tmp_path / 'a.tif', np.zeros((1, 40, 80), np.uint8))
+    write_labels(tmp_path / 'a.gpkg', [box(50, 5, 60, 15)])
+    scene = dict(image='a.tif', labels='a.gpkg', area=(0, 0, 0.5, 1))
+    scores = run(pixel_model, tmp_path, 'seg', scene, ['high'], chip=32)
+    assert math.isnan(scores['map/high/iou'])
+    assert scores['map/accuracy'] == 1
+
+
+def test_objects_without_data_do_not_count(object_model, tmp_path):
+    """The AOI of a dataset, and nodata, are no ground to score on."""
+    write_raster(tmp_path / 'a.tif', paint((40, 80), [[5, 5, 15, 15], [50, 5, 60, 15]]))
+    true = [box(5, 5, 15, 15), box(50, 5, 60, 15), box(60, 25, 70, 35)]
+    write_labels(tmp_path / 'a.gpkg', true, ['odd', 'even', 'odd'])
+    write_labels(tmp_path / 'aoi.gpkg', [box(0, 0, 40, 40)])
+    scene = dict(image='a.tif', labels='a.gpkg', aoi='aoi.gpkg')
+    kinds = dict(class_column='class')
+    given = object_model[0], tmp_path, 'det', scene, ['even', 'odd']
+    scores = run(*given, chip=80, dataset=dict(label_cfg=kinds))
+    assert (scores['map/precision'], scores['map/recall']) == (1, 1)
+    assert math.isnan(scores['map/even/ap'])
+
+
+def test_cores_are_those_of_prediction():
+    from geo_mm.raster import tile_plan
+
+    plan = tile_plan(170, 150, 64, 11)
+    _, cores = _windows_and_cores([tuple(tile.window) for tile in plan], (170, 150))
+    expected = [(t.core.col_off, t.core.row_off, t.core.col_end, t.core.row_end) for t in plan]
+    assert cores.tolist() == [list(map(float, core)) for core in expected]
+
+
+def sample_of(folder, **load):
+    write_raster(folder / 'a.tif', paint((40, 40), [[5, 5, 15, 15]]))
+    write_labels(folder / 'a.gpkg', [box(5, 5, 15, 15)])
+    dataset = build_dataset(
+        'det',
+        dict(image='a.tif', labels='a.gpkg'),
+        data_root=str(folder),
+        pipeline=pipeline('det', **load),
+    )
+    sample = dataset[0]['data_samples'].to_dict()
+    none = dict(bboxes=torch.empty(0, 4), scores=torch.empty(0), labels=torch.empty(0).long())
+    return sample | {'pred_instances': none}
+
+
+def test_chips_without_outlines(tmp_path):
+    with pytest.raises(ConfigError, match=r'LoadChipObjects.*with_outlines=True'):
+        MapMetric().process(None, [sample_of(tmp_path)])
+
+
+def test_chips_without_their_place(tmp_path):
+    sample = sample_of(tmp_path, with_outlines=True)
+    del sample['scene_size']
+    with pytest.raises(ConfigError, match=r'without scene_size'):
+        MapMetric().process(None, [sample])
+
+
+def test_unknown_suppression():
+    with pytest.raises(ConfigError, match=r"suppress='wbf'(.|\n)*nms, soft-nms"):
+        METRICS.build(dict(type='MapMetric', suppress='wbf'))
+
+
+def test_base_configs_pack_what_the_metric_needs():
+    for name in ('geo_det', 'geo_ins', 'geo_seg'):
+        config = Config.fromfile(ROOT / f'configs/_base_/datasets/{name}.py')
+        *_, load, pack = config.test_dataloader.dataset.pipeline
+        assert {*PLACE} <= {*pack.meta_keys}
+        assert name == 'geo_seg' or load.with_outlines
