@@ -18,6 +18,7 @@ from geo_mm.visualization.fonts import font_for
 from geo_mm.visualization.rgb import to_rgb
 
 _TITLE = 18  # pixels above each picture
+_LEAST_SIDE = 160  # pixels of a picture; narrower ones have no room for their title
 
 
 @VISUALIZERS.register_module()
@@ -122,6 +123,11 @@ def _chip_of(sample: BaseDataElement, image: np.ndarray | None) -> np.ndarray:
 
 
 def _titled(image: Image.Image, title: str) -> Image.Image:
+    factor = -(-_LEAST_SIDE // min(image.size))
+    if factor > 1:  # pixels of a small chip become squares
+        image = image.resize(
+            (image.width * factor, image.height * factor), Image.Resampling.NEAREST
+        )
     canvas = Image.new('RGB', (image.width, image.height + _TITLE), 'white')
     canvas.paste(image, (0, _TITLE))
     font = font_for(title, 13)
