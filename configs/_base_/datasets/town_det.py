@@ -2,7 +2,7 @@
 _base_ = ['./geo_det.py', './town.py']
 
 classes = ('building', 'tree')
-palette = [(200, 60, 50), (50, 130, 60)]
+palette = [(213, 94, 0), (0, 158, 115)]
 objects = dict(
     metainfo=dict(classes=classes, palette=palette),
     label_cfg=dict(class_column='class', class_map=dict(road=None, water=None)),

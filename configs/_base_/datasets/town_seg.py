@@ -3,7 +3,7 @@
 _base_ = ['./geo_seg.py', './town.py']
 
 classes = ('background', 'building', 'road', 'tree', 'water')
-palette = [(210, 200, 160), (200, 60, 50), (90, 90, 90), (50, 130, 60), (50, 110, 190)]
+palette = [(210, 200, 160), (213, 94, 0), (60, 60, 60), (0, 158, 115), (0, 114, 178)]
 pixels = dict(
     metainfo=dict(classes=classes, palette=palette),
     label_cfg=dict(class_column='class'),
