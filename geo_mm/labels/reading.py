@@ -5,7 +5,6 @@ import os
 import warnings
 from os import PathLike
 from pathlib import Path
-from typing import NamedTuple
 
 import geopandas as gpd
 import numpy as np
@@ -16,7 +15,6 @@ from shapely.errors import GEOSException
 
 from geo_mm.errors import LabelError
 from geo_mm.paths import is_missing
-from geo_mm.raster.projection import bounds_in
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +28,6 @@ def read_layer(
     layer: str | None = None,
     where: str | None = None,
     bbox: tuple[float, float, float, float] | None = None,
-    bbox_crs: object = None,
     choose: str = 'name it with layer=...',
 ) -> gpd.GeoDataFrame:
     """Read a vector layer and make its geometries fit for computing.
@@ -45,8 +42,8 @@ def read_layer(
             URLs), a ``.parquet`` file, or a GeoDataFrame (which is not changed).
         layer: Layer name; needed only if there are several with geometries.
         where: Filter in OGR SQL, such as ``"height > 3"``. Files only.
-        bbox: ``(min_x, min_y, max_x, max_y)``; only features that intersect it.
-        bbox_crs: CRS of ``bbox``; that of the layer by default.
+        bbox: ``(min_x, min_y, max_x, max_y)`` in the CRS of the layer; only
+            features that intersect it.
         choose: What to do if there are several layers, for the message.
 
     Returns:
@@ -73,10 +70,9 @@ def read_layer(
         if path.lower().endswith(('.parquet', '.geoparquet')):
             frame = _read_parquet(path, name, where)
         else:
-            frame = _read_file(path, name, layer, where, _Box(bbox, bbox_crs), choose)
+            frame = _read_file(path, name, layer, where, bbox, choose)
     if bbox is not None:
-        box = shapely.box(*_bbox_in(frame.crs, bbox, bbox_crs, name))
-        frame = frame[frame.geometry.intersects(box)]
+        frame = frame[frame.geometry.intersects(shapely.box(*bbox))]
     return _clean(frame, name)
 
 
@@ -104,17 +100,13 @@ def _existing(source: str | PathLike, name: str) -> str:
     return path
 
 
-def _read_file(path, name, layer, where, box, choose) -> gpd.GeoDataFrame:
+def _read_file(path, name, layer, where, bbox, choose) -> gpd.GeoDataFrame:
     # GDAL's remarks arrive as Python warnings, some of them for each call.
     with warnings.catch_warnings(record=True) as remarks:
         warnings.simplefilter('always')
         try:
             layer = _choose_layer(path, name, layer, choose)
-            bbox = box.bounds
-            if bbox is not None:
-                crs = pyogrio.read_info(path, layer=layer)['crs']
-                bbox = _bbox_in(crs, *box, name)
-        except DataSourceError as error:
+        except (DataSourceError, DataLayerError) as error:
             raise _unreadable(name, error) from error
         try:
             frame = _read_features(path, layer=layer, where=where, bbox=bbox)
@@ -199,22 +191,6 @@ def _read_parquet(path: str, name: str, where: str | None) -> gpd.GeoDataFrame:
         ) from error
     except (ValueError, OSError) as error:
         raise LabelError(f'{name}: cannot be read as GeoParquet: {error}') from error
-
-
-class _Box(NamedTuple):
-    bounds: tuple[float, float, float, float] | None
-    crs: object
-
-
-def _bbox_in(crs, bbox, bbox_crs, name: str) -> tuple[float, float, float, float]:
-    if bbox_crs is None:
-        return bbox
-    if crs is None:
-        raise LabelError(f'{name}: has no CRS, so a bbox in {bbox_crs} cannot be placed in it')
-    found = bounds_in(bbox, bbox_crs, crs)
-    if found is None:
-        raise LabelError(f'{name}: the bbox {bbox} in {bbox_crs} has no place in its CRS')
-    return found
 
 
 def _clean(frame: gpd.GeoDataFrame, name: str) -> gpd.GeoDataFrame:
