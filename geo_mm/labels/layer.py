@@ -316,7 +316,7 @@ def _extent_if_large(source: str | PathLike, layer: str | None) -> Extent | None
         if info['features'] <= LARGE or not info['capabilities']['fast_spatial_filter']:
             return None
         bounds = pyogrio.read_info(source, layer=layer, force_total_bounds=True)['total_bounds']
-    except (DataSourceError, DataLayerError, ValueError):
+    except (DataSourceError, DataLayerError, ValueError, IndexError):  # IndexError: no layer
         return None
     return Extent(info['features'], np.array(bounds))
 

@@ -122,6 +122,11 @@ def _read_file(path, name, layer, where, bbox, choose) -> gpd.GeoDataFrame:
             logger.warning('%s: %s', name, remark)
     if not isinstance(frame, gpd.GeoDataFrame):
         raise _no_geometry(name, layer)
+    if frame.empty and where is None and bbox is None:
+        # GDAL reads nothing from a FlatGeobuf that ends too early, without a word.
+        stated = pyogrio.read_info(path, layer=layer)['features']
+        if stated > 0:
+            raise _unreadable(name, ValueError(f'none of its {stated} features is there'))
     return frame
 
 

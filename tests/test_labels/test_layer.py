@@ -416,3 +416,15 @@ def test_values_of_several_types_that_are_one_text():
     gdf = frame([map_box(0, 0, 1, 1)] * 4, code=np.array([1, '1', 1.0, None], object))
     layer = read(gdf, ['one'], class_column='code', class_map={1: 'one', '<null>': 'ignore'})
     assert layer.labels.tolist() == [0, 0, 0, -1]
+
+
+@pytest.mark.parametrize('suffix', ['fgb', 'gpkg', 'geojson'])
+def test_half_a_file_is_one_clear_error(tmp_path, suffix):
+    whole = tmp_path / f'whole.{suffix}'
+    frame([map_box(i, 0, i + 1, 1) for i in range(20)]).to_file(whole)
+    content = whole.read_bytes()
+    for size in (10, len(content) // 3, len(content) // 2):
+        half = tmp_path / f'half_{size}.{suffix}'
+        half.write_bytes(content[:size])
+        with pytest.raises(LabelError, match=rf'half_{size}\.{suffix}: '):
+            LabelLayer.read(half, ['a'], near=GRID).onto(GRID)
