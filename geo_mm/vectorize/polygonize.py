@@ -56,6 +56,7 @@ def region_table(
     *,
     crs: object = None,
     class_names: Mapping[int, str] | None = None,
+    confidence_unit: float | None = None,
 ) -> gpd.GeoDataFrame:
     """Bring regions to the map, as rows for a vector layer.
 
@@ -64,11 +65,15 @@ def region_table(
         transform: Pixel ``(x, y)`` to map coordinates.
         crs: CRS of the map coordinates.
         class_names: Names of the values; without one, the value as text.
+        confidence_unit: What one of the numbers that were summed stands for:
+            their mean times this is a confidence.
 
     Returns:
         One row per region: ``class`` (str), ``class_id`` (int64), ``pixels``
-        (int64, its size in the raster), ``area_m2`` (see
-        :func:`geo_mm.raster.projection.ground_areas`) and the geometry in map coordinates.
+        (int64, its size in the raster), ``confidence`` (0..1, if
+        ``confidence_unit`` is given), ``area_m2`` (see
+        :func:`geo_mm.raster.projection.ground_areas`) and the geometry in map
+        coordinates.
     """
     names = class_names or {}
     geometry = gpd.GeoSeries(_to_map(regions.polygons, transform), crs=crs)
@@ -76,8 +81,10 @@ def region_table(
         'class': np.array([names.get(v, str(v)) for v in regions.values.tolist()], dtype=object),
         'class_id': regions.values,
         'pixels': regions.pixels,
-        'area_m2': ground_areas(geometry.array, crs).round(2),
     }
+    if confidence_unit is not None:
+        table['confidence'] = (regions.sums / regions.pixels * confidence_unit).round(4)
+    table['area_m2'] = ground_areas(geometry.array, crs).round(2)
     return gpd.GeoDataFrame(table, geometry=geometry)
 
 

@@ -1,13 +1,13 @@
 """Polygons of a class raster that comes strip by strip."""
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, compress
 
 import numpy as np
 import shapely
 from affine import Affine
-from rasterio.features import shapes
+from rasterio.features import rasterize, shapes
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -23,29 +23,35 @@ class Regions:
         values: ``(N,)`` int64 class values.
         polygons: ``(N,)`` valid Polygons in pixel coordinates ``(x, y)``, with holes.
         pixels: ``(N,)`` int64 sizes, exactly the polygons' areas.
+        sums: ``(N,)`` float64 sums over their pixels of what was given to be
+            summed, such as confidences; zeros if nothing was.
     """
 
     values: np.ndarray
     polygons: np.ndarray
     pixels: np.ndarray
+    sums: np.ndarray
 
     def __len__(self) -> int:
         return len(self.values)
 
     def __getitem__(self, chosen: np.ndarray) -> 'Regions':
         """Some of them, by indices or a mask."""
-        return Regions(self.values[chosen], self.polygons[chosen], self.pixels[chosen])
+        return Regions(*(part[chosen] for part in self._columns()))
 
     @classmethod
-    def of(cls, values: np.ndarray, polygons: np.ndarray) -> 'Regions':
+    def of(cls, values: np.ndarray, polygons: np.ndarray, sums: np.ndarray) -> 'Regions':
         """Regions with these polygons along pixel edges."""
-        return cls(values, polygons, np.rint(shapely.area(polygons)).astype(np.int64))
+        return cls(values, polygons, np.rint(shapely.area(polygons)).astype(np.int64), sums)
 
     @classmethod
     def concatenate(cls, batches: Iterable['Regions']) -> 'Regions':
         """All regions of one or more batches."""
-        parts = zip(*((b.values, b.polygons, b.pixels) for b in batches), strict=True)
+        parts = zip(*(batch._columns() for batch in batches), strict=True)
         return cls(*map(np.concatenate, parts))
+
+    def _columns(self) -> tuple[np.ndarray, ...]:
+        return self.values, self.polygons, self.pixels, self.sums
 
 
 @dataclass(frozen=True)
@@ -54,11 +60,13 @@ class _Open:
 
     Attributes:
         values: ``(G,)`` their classes.
+        sums: ``(G,)`` what was summed over their pixels so far.
         pieces: Their parts from each block of rows.
         owners: ``(width,)`` index of the region of each pixel of the last row.
     """
 
     values: np.ndarray
+    sums: np.ndarray
     pieces: list[list[shapely.Polygon]]
     owners: np.ndarray
 
@@ -99,15 +107,22 @@ class StripPolygonizer:
         self.skip = np.array(sorted(skip), dtype=np.int64)
         self.min_pixels = min_pixels
         self._row = 0
-        self._open = _Open(np.empty(0, np.int64), [], np.full(width, _NOBODY))
+        self._open = _Open(np.empty(0, np.int64), np.empty(0), [], np.full(width, _NOBODY))
 
-    def add(self, classes: np.ndarray, valid: np.ndarray | None = None) -> Regions:
+    def add(
+        self,
+        classes: np.ndarray,
+        valid: np.ndarray | None = None,
+        summed: np.ndarray | None = None,
+    ) -> Regions:
         """Take the next rows.
 
         Args:
             classes: ``(rows, width)`` integers.
             valid: ``(rows, width)`` bool, False where there is no region; all
                 are valid by default.
+            summed: ``(rows, width)`` numbers to be summed over the pixels of
+                each region, such as confidences.
 
         Returns:
             The regions that have become complete.
@@ -123,7 +138,10 @@ class StripPolygonizer:
             inside &= np.asarray(valid, bool)
         step = max(_BLOCK // self.width, 1)
         blocks = [slice(top, top + step) for top in range(0, len(classes), step)]
-        found = [self._advance(classes[block], inside[block]) for block in blocks]
+        found = [
+            self._advance(classes[block], inside[block], None if summed is None else summed[block])
+            for block in blocks
+        ]
         return Regions.concatenate([_no_regions(), *found])
 
     def finish(self) -> Regions:
@@ -131,10 +149,13 @@ class StripPolygonizer:
         nothing = np.zeros((0, self.width), np.uint8)
         return self._advance(nothing, nothing.astype(bool))
 
-    def _advance(self, classes: np.ndarray, inside: np.ndarray) -> Regions:
+    def _advance(
+        self, classes: np.ndarray, inside: np.ndarray, summed: np.ndarray | None = None
+    ) -> Regions:
         """Outline a block of rows and join its pieces to the regions open above."""
         above, top, bottom = self._open, self._row, self._row + len(classes)
         values, pieces = _outlined(classes, inside, top)
+        sums = np.concatenate([above.sums, _sums(pieces, summed, top)])
         # One number for everything: the open regions, then the pieces.
         values = np.concatenate([above.values, values])
         first = _owners(pieces, top, self.width, len(above.values))
@@ -146,6 +167,7 @@ class StripPolygonizer:
         parts = _gathered(labels, [*above.pieces, *([piece] for piece in pieces)], count)
         value = np.empty(count, np.int64)
         value[labels] = values
+        total = np.bincount(labels, sums, count)
 
         going_on = np.zeros(count, bool)
         going_on[labels[last[last != _NOBODY]]] = True
@@ -153,9 +175,11 @@ class StripPolygonizer:
         owners = np.full(self.width, _NOBODY)
         owners[last != _NOBODY] = number[labels[last[last != _NOBODY]]]
         self._row = bottom
-        self._open = _Open(value[going_on], list(compress(parts, going_on)), owners)
+        self._open = _Open(
+            value[going_on], total[going_on], list(compress(parts, going_on)), owners
+        )
         complete = list(compress(parts, ~going_on))
-        return _united(value[~going_on], complete, self.min_pixels)
+        return _united(value[~going_on], total[~going_on], complete, self.min_pixels)
 
 
 def _outlined(classes: np.ndarray, inside: np.ndarray, row: int) -> tuple[np.ndarray, np.ndarray]:
@@ -173,6 +197,15 @@ def _outlined(classes: np.ndarray, inside: np.ndarray, row: int) -> tuple[np.nda
     offsets = _ends(map(len, rings)), _ends(map(len, outlines))
     polygons = shapely.from_ragged_array(shapely.GeometryType.POLYGON, xy, offsets)
     return values.astype(np.int64)[np.array(code, int)], polygons
+
+
+def _sums(polygons: np.ndarray, summed: np.ndarray | None, row: int) -> np.ndarray:
+    """Sum of the numbers in each polygon of a block that begins at ``row``."""
+    if summed is None or not len(polygons):
+        return np.zeros(len(polygons))
+    numbered = ((polygon, number) for number, polygon in enumerate(polygons, 1))
+    owners = rasterize(numbered, summed.shape, transform=Affine.translation(0, row), dtype=np.int32)
+    return np.bincount(owners.ravel(), summed.ravel(), len(polygons) + 1)[1:]
 
 
 def _ends(sizes: Iterable[int]) -> np.ndarray:
@@ -222,7 +255,7 @@ def _gathered(labels: np.ndarray, parts: list[list], count: int) -> list[list]:
     return gathered
 
 
-def _united(values: np.ndarray, parts: list[list], min_pixels: int) -> Regions:
+def _united(values: np.ndarray, sums: np.ndarray, parts: list[list], min_pixels: int) -> Regions:
     """Regions from their pieces, from the uppermost lower end to the lowest."""
     polygons = np.empty(len(parts), object)
     for index, pieces in enumerate(parts):
@@ -231,12 +264,12 @@ def _united(values: np.ndarray, parts: list[list], min_pixels: int) -> Regions:
         else:
             # Where the raster was cut, straight edges have a vertex too many.
             polygons[index] = shapely.simplify(_canonical(shapely.union_all(pieces)), 0)
-    regions = Regions.of(values, polygons)
+    regions = Regions.of(values, polygons, sums)
     regions = regions[regions.pixels >= min_pixels]
     polygons = _canonical(regions.polygons)
     first = shapely.get_coordinates(shapely.get_point(shapely.get_exterior_ring(polygons), 0))
     order = np.lexsort((*first.T, shapely.bounds(polygons).reshape(-1, 4)[:, 3]))
-    return Regions(regions.values[order], polygons[order], regions.pixels[order])
+    return replace(regions, polygons=polygons)[order]
 
 
 def _canonical(polygons: np.ndarray) -> np.ndarray:
@@ -249,7 +282,7 @@ def _flipped(polygons: np.ndarray) -> np.ndarray:
 
 
 def _no_regions() -> Regions:
-    return Regions.of(np.empty(0, np.int64), np.empty(0, object))
+    return Regions.of(np.empty(0, np.int64), np.empty(0, object), np.empty(0))
 
 
 def _checked(classes: np.ndarray, width: int) -> np.ndarray:

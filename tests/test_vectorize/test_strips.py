@@ -6,7 +6,7 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
-from rasterio.features import shapes
+from rasterio.features import rasterize, shapes
 from shapely import box
 
 from geo_mm.vectorize import Regions, StripPolygonizer
@@ -54,6 +54,20 @@ def test_strips_do_not_show(classes, cuts, valid):
     assert whole.values.tolist() == strips.values.tolist()
     assert whole.pixels.tolist() == strips.pixels.tolist()
     assert (whole.pixels >= 2).all() and not (whole.values == 0).any()
+
+
+@given(rasters, st.lists(st.integers(0, 12), max_size=4))
+@settings(deadline=None, max_examples=100)
+def test_sums_over_the_pixels_of_each_region(classes, cuts):
+    numbers = np.arange(classes.size, dtype=np.uint8).reshape(classes.shape)
+    polygonizer, found = StripPolygonizer(classes.shape[1]), []
+    cuts = sorted(min(cut, len(classes)) for cut in cuts)
+    for top, bottom in pairwise([0, *cuts, len(classes)]):
+        found.append(polygonizer.add(classes[top:bottom], summed=numbers[top:bottom]))
+    regions = Regions.concatenate([*found, polygonizer.finish()])
+    for polygon, total in zip(regions.polygons, regions.sums, strict=True):
+        inside = rasterize([(polygon, 1)], classes.shape).astype(bool)
+        assert total == numbers[inside].sum()
 
 
 def test_what_is_invalid_or_skipped_has_no_outline():
