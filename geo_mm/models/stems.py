@@ -44,7 +44,7 @@ def AnyBands(backbone: Mapping, in_channels: int) -> nn.Module:  # noqa: N802
         in_channels: Number of bands.
 
     Raises:
-        ConfigError: If no convolution on the image is found.
+        ConfigError: If no convolution on the image is found among some.
     """
     built = ROOT_MODELS.build(dict(backbone))
     if 'in_channels' not in backbone:
@@ -57,11 +57,17 @@ def AnyBands(backbone: Mapping, in_channels: int) -> nn.Module:  # noqa: N802
 def replace_stem(backbone: nn.Module, bands: int) -> None:
     """Changes the convolutions on the image, in place; their weights start at random.
 
+    A backbone that has no convolution, or whose first takes these bands
+    already, stays as it is.
+
     Raises:
-        ConfigError: If there is none.
+        ConfigError: If the first convolution takes neither three colours nor these bands.
     """
     stems = find_stems(backbone)
     if not stems:
+        first = next((m for m in backbone.modules() if isinstance(m, nn.Conv2d)), None)
+        if first is None or first.in_channels in [bands * pixels for pixels in PIXELS]:
+            return
         raise ConfigError(
             f'no convolution on the image found in the backbone {type(backbone).__name__}, '
             f'and the imagery has {bands} bands',

@@ -97,8 +97,15 @@ def test_another_number_of_bands_is_refused():
 
 
 def test_a_backbone_without_a_convolution_on_the_image():
-    with pytest.raises(ConfigError, match=r'no convolution on the image .*Linear'):
-        replace_stem(torch.nn.Linear(3, 3), 4)
+    with pytest.raises(ConfigError, match=r'no convolution on the image .*Sequential'):
+        replace_stem(torch.nn.Sequential(torch.nn.Conv2d(7, 3, 1)), 4)
+
+
+@pytest.mark.parametrize('backbone', [torch.nn.Identity(), torch.nn.Conv2d(4, 2, 1)])
+def test_a_backbone_for_these_bands_or_for_any_stays_as_it_is(backbone):
+    before = shapes(backbone)
+    replace_stem(backbone, 4)
+    assert shapes(backbone) == before
 
 
 def test_every_path_from_the_image_gets_its_stem():
