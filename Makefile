@@ -1,12 +1,13 @@
 # make demo   set up .venv if needed, then train and predict on a synthetic town
 # make test   set up .venv if needed, then run the tests
+# make fuzz   read damaged files with every reader
 # make lint   check style and formatting
 # make clean  remove caches and results (not .venv)
 #
 # PYTHON=/path/to/python3.11 chooses the Python that .venv is made with.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format venv clean FORCE
+.PHONY: help demo test test-slow fuzz lint format venv clean FORCE
 
 PY := .venv/bin/python
 READY := .venv/.ready
@@ -35,6 +36,9 @@ test: $(READY)
 
 test-slow: $(READY)
 	@$(PY) -m pytest -m slow tests
+
+fuzz: $(READY)
+	@$(PY) tools/dev/fuzz.py
 
 lint: $(READY)
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check .

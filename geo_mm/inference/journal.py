@@ -8,7 +8,7 @@ import os
 import shutil
 import uuid
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sized
 from pathlib import Path
 from typing import BinaryIO
 
@@ -202,6 +202,7 @@ class Journal:
             self._appearing(name) as file,
             zipfile.ZipFile(file, 'w', method, compresslevel=_LEVEL) as archive,
         ):
+            archive.comment = _count(arrays)
             for key, array in arrays.items():
                 with archive.open(f'{key}.npy', 'w', force_zip64=True) as part:
                     _write_array(part, array)
@@ -209,6 +210,9 @@ class Journal:
     def _load(self, name: str) -> dict[str, np.ndarray]:
         path = self.folder / name
         try:
+            with zipfile.ZipFile(path) as archive:
+                if archive.comment != _count(archive.namelist()):
+                    raise ValueError('arrays are missing')
             with np.load(path, allow_pickle=False) as arrays:
                 return dict(arrays)
         except Exception as error:  # there is nothing that a damaged archive cannot raise
@@ -248,6 +252,10 @@ class Journal:
                 'a folder you may write to, with enough free space',
                 'free some space and run the same command again, or choose another with -o',
             ) from error
+
+
+def _count(arrays: Sized) -> bytes:
+    return str(len(arrays)).encode()
 
 
 def _checksum(run: Mapping) -> str:

@@ -106,7 +106,7 @@ def _read_file(path, name, layer, where, bbox, choose) -> gpd.GeoDataFrame:
         warnings.simplefilter('always')
         try:
             layer = _choose_layer(path, name, layer, choose)
-        except (DataSourceError, DataLayerError) as error:
+        except (DataSourceError, DataLayerError, UnicodeDecodeError) as error:
             raise _unreadable(name, error) from error
         try:
             frame = _read_features(path, layer=layer, where=where, bbox=bbox)

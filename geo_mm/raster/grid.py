@@ -159,10 +159,13 @@ class Grid:
         """The pixels that a rectangle in map units touches, also outside the grid.
 
         Args:
-            bounds: ``(min_x, min_y, max_x, max_y)`` in the grid's CRS.
+            bounds: ``(min_x, min_y, max_x, max_y)`` in the grid's CRS; none if
+                they are not finite.
         """
         min_x, min_y, max_x, max_y = bounds
         corners = [~self.transform @ (x, y) for x in (min_x, max_x) for y in (min_y, max_y)]
+        if not np.isfinite(corners).all():
+            return Window(0, 0, 0, 0)
         cols, rows = zip(*corners, strict=True)
         # A rectangle along pixel edges takes no pixel more, rounding or not.
         left, top = (math.floor(min(values) + _ROUNDING) for values in (cols, rows))

@@ -75,7 +75,7 @@ class Source:
             with handles.open_quietly(path) as dataset:
                 _check(_label(path, role), dataset)
                 return cls._described(path, dataset, nodata, role)
-        except RasterioIOError as error:
+        except (RasterioIOError, UnicodeDecodeError) as error:
             raise _unreadable(path, role, error) from error
 
     @classmethod
@@ -301,7 +301,7 @@ def _label(path: str, role: str) -> str:
     return f'role {role}, {path}' if role else path
 
 
-def _unreadable(path: str, role: str, error: RasterioIOError) -> SceneError:
+def _unreadable(path: str, role: str, error: Exception) -> SceneError:
     if is_missing(path):
         return SceneError(
             f'{_label(path, role)}: no such file',

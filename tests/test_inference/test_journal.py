@@ -75,6 +75,18 @@ def test_settings_that_are_a_folder(tmp_path):
     assert opened(tmp_path / 'j', restart=True).notes == {'time': 'then'}
 
 
+def test_a_row_of_which_arrays_are_missing(tmp_path):
+    journal = opened(tmp_path / 'j')
+    journal.write(0, {'a': np.zeros(1), 'b': np.ones(2)})
+    path = tmp_path / 'j' / 'row-000000.npz'
+    content = path.read_bytes()
+    # Length of the list of members, in the record at the end.
+    end = content.rindex(b'PK\x05\x06')
+    path.write_bytes(content[: end + 12] + bytes(4) + content[end + 16 :])
+    with pytest.raises(OutputError, match='damaged'):
+        journal.read(0)
+
+
 def test_files_of_others_are_no_rows(tmp_path):
     journal = opened(tmp_path / 'j')
     (tmp_path / 'j' / 'row-copy.npz').touch()

@@ -69,3 +69,9 @@ def test_a_local_system_has_no_gsd():
     site = Grid(NORTH_UP.transform, 4, 4, CRS.from_wkt('LOCAL_CS["site",UNIT["metre",1]]'))
     with pytest.raises(ProjError):
         site.gsd  # noqa: B018
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf])
+def test_no_pixel_lies_under_bounds_that_are_not_finite(value):
+    grid = Grid(Affine(0.5, 0, 0, 0, -0.5, 0), 10, 10)
+    assert grid.window_of((0, 0, 1, value)).area == 0
