@@ -128,7 +128,7 @@ def _objects(scene: CatalogScene) -> gpd.GeoDataFrame:
     labels, grid = opened.labels, opened.scene.grid
     names = np.array([*scene.classes, IGNORED_NAME], dtype=object)[labels.labels]  # -1: the last
     outlines = shapely.transform(
-        labels.geometries, lambda xy: np.column_stack(grid.transform @ (xy[:, 0], xy[:, 1]))
+        labels.geometries, lambda xy: np.column_stack(grid.vector_transform @ tuple(xy.T))
     )
     # The parts of a feature stay one object.
     return gpd.GeoDataFrame(

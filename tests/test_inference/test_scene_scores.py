@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import shapely
+from affine import Affine
 from rasterio.features import rasterize
 
 from geo_mm.errors import CatalogError
@@ -134,6 +135,21 @@ def test_objects_on_other_scenes_of_a_shared_layer_are_not_missed(tmp_path, obje
     result = score_scenes(dataset, object_predictor, tmp_path / 'out')
     counts = result.scores.classes['house'].counts
     assert (counts.truth, counts.true_positives) == (1, 1)
+
+
+@pytest.mark.parametrize('side', [1, -1])
+def test_objects_of_a_picture_with_rows_counted_either_way(tmp_path, object_predictor, side):
+    image = paint((90, 120), [[3, 4, 20, 14], [30, 60, 40, 80]])
+    write_raster(tmp_path / 'a.tif', image, crs=None, transform=None)
+    true = [box(3, 4 * side, 20, 14 * side), box(30, 60 * side, 40, 80 * side)]
+    write_labels(tmp_path / 'l.gpkg', true, crs=None, transform=Affine.identity())
+    aoi = [box(0, 0, 60, 40 * side)]
+    write_labels(tmp_path / 'aoi.gpkg', aoi, crs=None, transform=Affine.identity())
+    scenes = dict(image='a.tif', labels='l.gpkg', aoi='aoi.gpkg')
+    dataset = build_dataset('det', scenes, ['house'], data_root=str(tmp_path))
+    result = score_scenes(dataset, object_predictor, tmp_path / 'out')
+    counts = result.scores.classes['house'].counts
+    assert (counts.truth, counts.predicted, counts.true_positives) == (1, 1, 1)
 
 
 def test_scene_without_labels(tmp_path, pixel_predictor, image):
