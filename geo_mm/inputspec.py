@@ -124,7 +124,7 @@ class InputSpec:
             or (isinstance(self.receptive_radius, int) and self.receptive_radius >= 0),
         }
 
-    def fit(self, scene: Scene, *, force: bool = False) -> Scene:
+    def fit(self, scene: Scene, *, gsd: float | None = None, force: bool = False) -> Scene:
         """The scene as the model expects it: its bands, at its GSD.
 
         Bands are found by name, those of files with roles by role and name. Where
@@ -133,6 +133,7 @@ class InputSpec:
 
         Args:
             scene: The scene.
+            gsd: Metres per pixel of a scene that does not say; else not looked at.
             force: Take it with a warning where its GSD is more than 4 times
                 coarser or 16 times finer than the trained one, or its data
                 type is another, so that its values are likely on another scale.
@@ -145,24 +146,26 @@ class InputSpec:
         self._check_dtype(scene, force)
         if self.gsd is None:
             return scene
-        if scene.gsd is None:
+        own = scene.gsd or (None if gsd is None else (gsd, gsd))
+        if own is None:
             raise SpecError(
                 f'{scene.sources[0]} has no georeference, so its metres per pixel are unknown',
                 f'{self.gsd:.3g} m, as the model was trained',
-                'georeference the scene (gdal_translate -a_srs ... -a_ullr ...)',
+                'georeference the scene (gdal_translate -a_srs ... -a_ullr ...), or give its '
+                'metres per pixel with --gsd',
             )
-        if all(abs(own / self.gsd - 1) <= _GSD_TOLERANCE for own in scene.gsd):
+        if all(abs(side / self.gsd - 1) <= _GSD_TOLERANCE for side in own):
             return scene
-        if max(scene.gsd) > _COARSER * self.gsd or self.gsd > _FINER * min(scene.gsd):
+        if max(own) > _COARSER * self.gsd or self.gsd > _FINER * min(own):
             _refuse(
                 force,
-                f'{scene.sources[0]} has {scene.gsd[0]:.3g} m per pixel',
+                f'{scene.sources[0]} has {own[0]:.3g} m per pixel',
                 f'no more than {_COARSER:g} times coarser or {_FINER:g} times finer than '
                 f'{self.gsd:.3g} m, as the model was trained',
                 'train with scenes of this GSD, or add --force to resample all the same',
             )
-        logger.info('%s: read at %.3g m instead of %.3g m', scene.name, self.gsd, scene.gsd[0])
-        return scene.at_gsd(self.gsd)
+        logger.info('%s: read at %.3g m instead of %.3g m', scene.name, self.gsd, own[0])
+        return scene.at_gsd(self.gsd) if scene.gsd else scene.resized(own[0] / self.gsd)
 
     def _check_dtype(self, scene: Scene, force: bool) -> None:
         """8 bits against 16, or integers against floats, mean values on another scale."""

@@ -10,6 +10,7 @@ config needs ``custom_imports``.
 from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import INFERENCERS as MMENGINE_INFERENCERS
 from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS
@@ -73,4 +74,10 @@ VISUALIZERS = Registry(
 )
 METRICS = Registry(
     'metric', parent=MMENGINE_METRICS, scope='geo_mm', locations=['geo_mm.evaluation.metric']
+)
+INFERENCERS = Registry(
+    'inferencer',
+    parent=MMENGINE_INFERENCERS,
+    scope='geo_mm',
+    locations=['geo_mm.inference.inferencer'],
 )

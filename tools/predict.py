@@ -11,6 +11,7 @@ import contextlib
 import logging
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from geo_mm import env
@@ -46,6 +47,13 @@ def parse_args() -> argparse.Namespace:
         metavar=('X_MIN', 'Y_MIN', 'X_MAX', 'Y_MAX'),
         help="only this part, in units of the scene's CRS",
     )
+    what.add_argument(
+        '--bands',
+        nargs='+',
+        metavar='BAND',
+        help="bands of the scene, by name or number, that are the model's, in its order",
+    )
+    what.add_argument('--gsd', type=float, help='metres per pixel of scenes that do not say')
     what.add_argument('--nodata', type=float, help='value of pixels without data')
     what.add_argument(
         '--force', action='store_true', help='take scenes of an unsuitable GSD or data type'
@@ -109,6 +117,9 @@ def parse_args() -> argparse.Namespace:
     written.add_argument(
         '--stac', action='store_true', help='describe the files as a STAC item, NAME.stac.json'
     )
+    written.add_argument(
+        '--no-quicklook', action='store_false', dest='quicklook', help='write no picture, NAME.png'
+    )
 
     how = parser.add_argument_group('how it is computed')
     how.add_argument('--tile', type=int, help='side of a tile in pixels (default: 512 or more)')
@@ -121,6 +132,9 @@ def parse_args() -> argparse.Namespace:
     how.add_argument('--tta', choices=('none', 'flip', 'd4'), help='test-time augmentation')
     how.add_argument('--merge', choices=('mean', 'max'), help='of views and models')
     how.add_argument('--batch-size', type=int, help='tiles per forward pass (default: 2)')
+    how.add_argument(
+        '--readers', type=int, help='threads that read ahead (default: half of the cores, 2 to 8)'
+    )
     how.add_argument('--device', help='torch device (default: first GPU, else CPU)')
     how.add_argument('--amp', action='store_true', help='16-bit floats where that is safe')
     how.add_argument('--compile', action='store_true', help='compile the backbone')
@@ -170,12 +184,19 @@ def main() -> None:
     from geo_mm.engine.checkpoints import config_of, read_checkpoint
     from geo_mm.engine.launch import load_config
     from geo_mm.inference import Predictor
-    from geo_mm.inference.ranks import join
-    from geo_mm.inference.scene_lists import find_scenes
+    from geo_mm.inference.executors import join
+    from geo_mm.inference.scenes import find_scenes
 
     args = parse_args()
     ranks = join(args.launcher)
-    scenes = find_scenes(args.scenes, stack=args.stack, split=args.split)
+    found = find_scenes(args.scenes, stack=args.stack, split=args.split)
+    window = None if args.window is None else tuple(args.window)
+    scenes = [
+        replace(
+            scene, window=window, aoi=args.aoi or scene.aoi, gsd=args.gsd, bands=bands(args.bands)
+        )
+        for scene in found
+    ]
     config = None
     if args.config is not None:
         config = load_config(args.config, args.cfg_options)
@@ -191,32 +212,35 @@ def main() -> None:
         trust_checkpoint=args.trust_checkpoint,
         **given,
     )
-    failed = []
-    for scene in scenes:
-        try:
-            predict_with_progress(predictor, scene, args, quiet=ranks.rank > 0)
-        except KeyboardInterrupt:
-            print('interrupted: the same command goes on where this one stopped', file=sys.stderr)
-            raise SystemExit(130) from None
-        except GeoMMError as error:
-            if ranks.rank > 0:
-                failed.append(str(scene.source))
-                continue  # the first process says it
-            if len(scenes) == 1:
-                raise
-            # The other scenes can do without this one.
-            print(f'error: {error}', file=sys.stderr)
-            failed.append(str(scene.source))
-    if failed and ranks.rank > 0:
-        raise SystemExit(2)
-    if failed:
-        raise GeoMMError(f'{len(failed)} of {len(scenes)} scenes failed: {", ".join(failed)}')
+    try:
+        predict_with_progress(predictor, scenes, args, quiet=ranks.rank > 0)
+    except KeyboardInterrupt:
+        print('interrupted: the same command goes on where this one stopped', file=sys.stderr)
+        raise SystemExit(130) from None
+    except GeoMMError:
+        if ranks.rank > 0:
+            raise SystemExit(2) from None  # the first process says it
+        raise
+
+
+def bands(given: list[str] | None) -> list[int | str] | None:
+    """Names of bands, and numbers of those that are."""
+    return given and [int(band) if band.isdigit() else band for band in given]
 
 
 def options_of(args: argparse.Namespace) -> dict:
     """Fields of PredictOptions; None where nothing was said."""
     names = ('tile', 'overlap', 'blend', 'tta', 'merge', 'batch_size', 'score', 'nodata')
-    names += ('suppress', 'iou', 'min_area', 'simplify', 'regularise', 'formats')
+    names += (
+        'readers',
+        'quicklook',
+        'suppress',
+        'iou',
+        'min_area',
+        'simplify',
+        'regularise',
+        'formats',
+    )
     flags = ('amp', 'confidence', 'force', 'probabilities', 'grid', 'polygons', 'stac')
     return {name: getattr(args, name) for name in names + flags} | {'compiled': args.compile}
 
@@ -242,8 +266,8 @@ def shown(console, quiet: bool) -> Iterator[None]:
         logger.removeHandler(handler)
 
 
-def predict_with_progress(predictor, scene, args: argparse.Namespace, quiet: bool) -> None:
-    """Predicts one scene under a progress bar and says what came out."""
+def predict_with_progress(predictor, scenes, args: argparse.Namespace, quiet: bool) -> None:
+    """Predicts scenes under progress bars and says what came out."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -253,6 +277,8 @@ def predict_with_progress(predictor, scene, args: argparse.Namespace, quiet: boo
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+
+    from geo_mm.inference.scenes import check_outcomes, predict_scenes
 
     columns = (
         TextColumn('{task.description}', markup=False),
@@ -266,31 +292,38 @@ def predict_with_progress(predictor, scene, args: argparse.Namespace, quiet: boo
     )
     # Names of files and classes may hold [brackets] and :colons:.
     console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
+    tasks = {}
     with Progress(*columns, console=console, disable=quiet) as bar, shown(console, quiet):
-        first = scene.source if isinstance(scene.source, str) else scene.source[0]
-        task = bar.add_task(Path(first).name, total=None, rate='')
 
-        def progress(done: int, total: int) -> None:
-            speed = bar.tasks[task].speed
-            rate = f'{speed:.1f}/s' if speed else ''
-            bar.update(task, advance=done, total=total, rate=rate)
+        def progress(scene, done: int, total: int) -> None:
+            if scene.title not in tasks:
+                tasks[scene.title] = bar.add_task(Path(scene.title).name, total=total, rate='')
+            task = tasks[scene.title]
+            speed = bar.tasks[bar.task_ids.index(task)].speed
+            bar.update(task, advance=done, total=total, rate=f'{speed:.1f}/s' if speed else '')
 
-        result = predictor.predict(
-            scene.source,
-            args.out,
-            name=scene.name,
-            window=None if args.window is None else tuple(args.window),
-            aoi=args.aoi or scene.aoi,
-            restart=args.restart,
-            progress=progress,
+        def report(outcome) -> None:
+            bar.refresh()
+            if (task := tasks.pop(outcome.scene.title, None)) is not None and len(scenes) > 9:
+                bar.remove_task(task)
+            if quiet:
+                return
+            if outcome.error is None:
+                tell(outcome.prediction, predictor.ensemble.task.unit, console)
+            elif len(scenes) > 1:  # else it is raised
+                print(f'error: {outcome.error}', file=sys.stderr)
+
+        outcomes = predict_scenes(
+            predictor, scenes, args.out, restart=args.restart, progress=progress, report=report
         )
-    if quiet:
-        return
-    unit = 'pixels' if predictor.spec.task == 'pixels' else 'objects'
-    counts = ', '.join(f'{name} {count:,}' for name, count in result.counts.items())
-    console.print(f'  {unit}: {counts}')
-    for path in result.files:
-        console.print(f'  {path}')
+    check_outcomes(outcomes)
+
+
+def tell(prediction, unit: str, console) -> None:
+    """Prints what a scene gave."""
+    counts = ', '.join(f'{name} {count:,}' for name, count in prediction.counts.items())
+    for line in (f'{unit}: {counts}', *prediction.files):
+        console.print(f'  {line}')
 
 
 if __name__ == '__main__':

@@ -51,17 +51,14 @@ class Journal:
             OutputError: If the folder belongs to a run with other facts, or
                 another process works on it.
         """
-        shutil.rmtree(self._done, ignore_errors=True)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._take_lock()
+        self.lock()
         try:
-            self._begin(json.loads(json.dumps(facts)), dict(notes or {}), restart)
-        except OutputError:
+            self._begin(json.loads(json.dumps(facts)), notes or {}, restart)
+        except BaseException:
             self._let_go()
             raise
-        (self.folder / 'failed').unlink(missing_ok=True)
 
-    def _begin(self, facts: dict, notes: dict, restart: bool) -> None:
+    def _begin(self, facts: Mapping, notes: Mapping, restart: bool) -> None:
         known = None if restart else self._run()
         if known is None:
             self._clear()
@@ -73,6 +70,27 @@ class Journal:
                 'the command with which it was started',
                 'run that command again to finish it, delete the folder, or add --restart',
             )
+        (self.folder / 'failed').unlink(missing_ok=True)
+
+    def lock(self) -> None:
+        """Makes the folder, if missing, and keeps other runs out of it.
+
+        Raises:
+            OutputError: If another process works on it.
+        """
+        shutil.rmtree(self._done, ignore_errors=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = (self.folder / 'lock').open('wb')
+        try:
+            # The system lets go of it when the process ends, however it does.
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._let_go()
+            raise OutputError(
+                f'{self.folder}: another process is at work on this prediction',
+                'one run at a time',
+                'wait for it, or end it; what it has finished is kept',
+            ) from error
 
     @property
     def notes(self) -> dict:
@@ -175,7 +193,7 @@ class Journal:
 
     def _clear(self) -> None:
         for path in self.folder.iterdir():
-            if path.is_dir():
+            if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             elif path.name != 'lock':
                 path.unlink()
@@ -183,19 +201,6 @@ class Journal:
     def _let_go(self) -> None:
         self._lock.close()
         self._lock = None
-
-    def _take_lock(self) -> None:
-        self._lock = (self.folder / 'lock').open('wb')
-        try:
-            # The system lets go of it when the process ends, however it does.
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._let_go()
-            raise OutputError(
-                f'{self.folder}: another process is at work on this prediction',
-                'one run at a time',
-                'wait for it, or end it; what it has finished is kept',
-            ) from error
 
     def _save(self, name: str, arrays: Mapping[str, np.ndarray], method: int) -> None:
         with (

@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,19 +13,28 @@ from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
 from mmengine.structures import BaseDataElement
 
-from geo_mm.catalog import LabelledScene
 from geo_mm.engine.acceleration import fold_batch_norms, use_channels_last
 from geo_mm.engine.checkpoints import check_weights, config_of, read_checkpoint
 from geo_mm.engine.embedded_config import built_from_embedded
 from geo_mm.engine.launch import build_model
 from geo_mm.errors import ConfigError, SpecError
-from geo_mm.inference.limits import for_tiles
-from geo_mm.inference.tiles import tile_side
+from geo_mm.inference.options import tile_side
+from geo_mm.inference.tasks import task_of
 from geo_mm.inputspec import InputSpec
-from geo_mm.labels import SceneLabels
-from geo_mm.raster import Scene, Tile
+from geo_mm.raster import Scene, Window
 
 _LABEL_STEPS = ('LoadChipObjects', 'LoadChipClasses', 'LoadAnnotations')
+
+
+class _Chip(NamedTuple):
+    """Pixels that are read already, for LoadChip."""
+
+    scene: Scene
+    data: np.ndarray
+    valid: np.ndarray
+
+    def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
+        return self.data, self.valid
 
 
 class TrainedModel:
@@ -36,9 +46,8 @@ class TrainedModel:
             in the checkpoint.
         device: Torch device; None takes the first GPU, else the CPU.
         tile: Side in pixels of the tiles that it will be given, for which a
-            detector's limits on objects are raised
-            (:func:`geo_mm.inference.limits.for_tiles`); None as for
-            :func:`geo_mm.inference.tiles.tile_side`.
+            detector's limits on objects are raised; None as for
+            :func:`geo_mm.inference.options.tile_side`.
         amp: Compute in 16-bit floats where that is safe.
         compiled: Compile the backbone with ``torch.compile``.
         trust_checkpoint: Let the config in the checkpoint import and call
@@ -77,7 +86,7 @@ class TrainedModel:
         # A config without a file of its own is one out of a checkpoint.
         trusted = trust_checkpoint or config.filename is not None
         with contextlib.nullcontext() if trusted else built_from_embedded(checkpoint):
-            self.config = for_tiles(config, chip, tile_side(tile, chip))
+            self.config = task_of(self.spec).for_tiles(config, chip, tile_side(tile, chip))
             self.pipeline = self._test_pipeline()
             model = build_model(self.config)
         check_weights(model, checkpoint, data)
@@ -105,38 +114,40 @@ class TrainedModel:
         with DefaultScope.overwrite_default_scope(self.config.get('default_scope')):
             return Compose(steps)
 
-    def load(
-        self, scene: Scene, tile: Tile, aoi: SceneLabels | None = None
-    ) -> tuple[dict, np.ndarray]:
-        """Reads a tile and runs the test pipeline on it. Safe in threads.
+    def prepare(self, scene: Scene, window: Window, data: np.ndarray, valid: np.ndarray) -> dict:
+        """Runs the test pipeline on pixels. Safe in threads.
 
         Args:
             scene: The scene as the model must see it.
-            tile: What to read.
-            aoi: Polygons in the grid of the scene; what lies outside is not valid.
+            window: Where the pixels lie in it.
+            data: ``(bands, height, width)``; left as it is.
+            valid: ``(height, width)`` bool.
 
         Returns:
-            Model input, and valid mask ``(tile, tile)``. The input is empty if
-            nothing is valid, since then there is nothing to predict.
+            Model input.
         """
-        if aoi is not None and not len(aoi.query(tile.window)):
-            return {}, np.zeros((tile.window.height, tile.window.width), bool)
         results = {
-            'labelled_scene': LabelledScene(scene, aoi=aoi),
-            'window': tile.window,
+            'labelled_scene': _Chip(scene, data, valid),
+            'window': window,
             'fill': self.spec.mean,
             'img_id': 0,
             'img_path': scene.sources[0],
             'scene_id': scene.name,
         }
-        # The first step reads; the rest is skipped for an empty tile.
-        results = self.pipeline.transforms[0](results)
-        valid = results.pop('valid')
-        if not valid.any():
-            return {}, valid
-        for step in self.pipeline.transforms[1:]:
+        first, *rest = self.pipeline.transforms
+        results = first(results)
+        del results['valid']  # pipelines of training need it, further on
+        for step in rest:
             results = step(results)
-        return results, valid
+        return results
+
+    @property
+    def divisor(self) -> int:
+        """What sides of images must be a multiple of; 64 where the model does not say."""
+        pre = self.model.data_preprocessor
+        said = getattr(pre, 'pad_size_divisor', None) or getattr(pre, 'size_divisor', None)
+        # No network divides its input more often than 6 times.
+        return said if said and said > 1 else 64
 
     @torch.inference_mode()
     def predict(self, inputs: Sequence[dict]) -> list[BaseDataElement]:

@@ -1,126 +1,140 @@
-"""What a prediction can be told."""
+"""Options of a prediction; the command line makes its own from them."""
 
 import math
+import types
+import typing
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
 
-from geo_mm.detections import METHODS
 from geo_mm.errors import ConfigError
-from geo_mm.formats.layers import require_pyarrow
-from geo_mm.inference.blending import BLENDS
-from geo_mm.inference.pixels import PixelOutputs
-from geo_mm.inference.polygons import PolygonOutputs
-from geo_mm.inference.voting import MERGES, VIEWS
-from geo_mm.inputspec import InputSpec
 
-GRIDS = ('scene', 'model')
-FORMATS = ('gpkg', 'geojson', 'parquet', 'fgb')
+# `geo-mm predict --help` waits for what is imported here: no torch.
 
-WRITING = ('polygons', 'min_area', 'simplify', 'regularise', 'formats', 'stac')
+Format = Literal['gpkg', 'geojson', 'parquet', 'fgb']
+
+WRITING = ('polygons', 'min_area', 'simplify', 'regularise', 'formats', 'quicklook', 'stac')
 """Options that concern only how results are written, and not what is computed."""
 
-_OF_PIXELS = ('confidence', 'probabilities', 'polygons', 'min_area', 'simplify', 'regularise')
-_OF_PIXELS += ('blend', 'grid')
-_OF_OBJECTS = ('score', 'suppress', 'iou')
-_OF_POLYGONS = ('min_area', 'simplify', 'regularise', 'formats')
+_WHAT = 'what is predicted'
+_KEPT = 'what is kept'
+_WRITTEN = 'what is written'
+_HOW = 'how it is computed'
+
+
+def _option(default: Any, group: str, help: str, **more: object) -> Any:
+    """A field, and what :func:`geo_mm.cli.arguments.add_options` must know to offer it."""
+    return field(default=default, metadata={'help': help, 'group': group, **more})
 
 
 @dataclass(frozen=True)
 class PredictOptions:
     """How scenes are predicted, and what is kept.
 
-    Attributes:
-        tile: Side of a tile in pixels of the model's GSD; None takes twice the
-            chips' size, at least 512.
-        overlap: What neighbouring tiles share: pixels, or a share of the tile
-            below 1, such as 0.25; None takes a quarter, or less for models for
-            pixels that look less far (twice
-            :func:`geo_mm.models.receptive_field.receptive_radius`).
-        blend: How overlapping tiles are put together, for pixels:
-            ``'window'`` fades them into each other, ``'crop'`` takes each
-            pixel from the tile whose middle is nearest.
-        batch_size: Tiles per forward pass. It is halved while the device has
-            not the memory.
-        tta: Test-time augmentation: ``'none'``, ``'flip'`` (4 views) or
-            ``'d4'`` (8 views, mirrored and turned).
-        merge: How views and models are put together: ``'mean'`` or ``'max'``
-            of the probabilities, or of the scores of objects.
-        amp: Compute in 16-bit floats where that is safe.
-        compiled: Compile the model's backbone with ``torch.compile``.
-        score: Least confidence 0..1 of an object.
-        suppress: What is done with objects of a class that overlap, after what
-            several tiles show of one object is joined: ``'nms'``,
-            ``'soft-nms'``, ``'nmm'`` or ``'none'``, as
-            :func:`geo_mm.inference.objects.merge_rows` has it.
-        iou: Intersection over union from which that is done.
-        nodata: Value of pixels without data, for scenes that do not declare
-            it; None takes the rule that the model was trained with.
-        confidence: Keep the probability of the class that is written.
-        probabilities: Keep those of all classes: ``'uint8'``, ``'float32'``, or None.
-        grid: Pixels of class rasters: those of the ``'scene'``, or those of
-            the ``'model'``, which has its own GSD.
-        polygons: Write the outlines of the classes, too, those of the
-            background left out.
-        min_area: Smallest polygon, in m2; in pixels where the scene has no
-            place on Earth.
-        simplify: Tolerance with which polygons are simplified, in pixels of
-            the class raster; None leaves them along pixel edges.
-        regularise: Names of the classes whose polygons get straight walls at
-            right angles.
-        formats: Of layers, polygons or objects: one or several of ``'gpkg'``,
-            ``'geojson'``, ``'parquet'`` and ``'fgb'``.
-        stac: Describe the files as a STAC item.
-        force: Take scenes whose GSD or data type is not what the model was
-            trained with.
+    What each field means stands in its help text, which ``geo-mm predict --help`` prints.
 
     Raises:
         ConfigError: If a value makes no sense.
         OutputError: If a format needs what is not installed.
     """
 
-    tile: int | None = None
-    overlap: float | None = None
-    blend: str = 'window'
-    batch_size: int = 2
-    tta: str = 'none'
-    merge: str = 'mean'
-    amp: bool = False
-    compiled: bool = False
-    score: float = 0.3
-    suppress: str = 'nms'
-    iou: float = 0.5
-    nodata: float | None = None
-    confidence: bool = False
-    probabilities: str | None = None
-    grid: str = 'scene'
-    polygons: bool = False
-    min_area: float = 0.0
-    simplify: float | None = None
-    regularise: Sequence[str] = ()
-    formats: Sequence[str] = ('gpkg',)
-    stac: bool = False
-    force: bool = False
+    tile: int | None = _option(
+        None,
+        _HOW,
+        "side of a tile in pixels, no more than the scene has (default: twice the chips' size, "
+        'at least 512)',
+    )
+    overlap: float | None = _option(
+        None,
+        _HOW,
+        'what neighbouring tiles share: pixels, or a share of the tile below 1 (default: 0.25, '
+        'or less where the receptive field of the model is small)',
+    )
+    blend: Literal['window', 'crop'] = _option(
+        'window',
+        _HOW,
+        'fade overlapping tiles into each other, or take each pixel from the tile whose centre '
+        'is nearest (segmentation)',
+    )
+    batch_size: int = _option(
+        2, _HOW, 'tiles per forward pass; halved while the device lacks the memory'
+    )
+    readers: int | None = _option(
+        None, _HOW, 'threads that read tiles ahead (default: half of the cores, 2 to 8)'
+    )
+    tta: Literal['none', 'flip', 'd4'] = _option(
+        'none', _HOW, 'test-time augmentation: 4 views, or 8 views, mirrored and turned'
+    )
+    merge: Literal['mean', 'max'] = _option(
+        'mean', _HOW, 'of the probabilities or confidences of views and models'
+    )
+    amp: bool = _option(False, _HOW, '16-bit floats where that is safe')
+    compiled: bool = _option(
+        False, _HOW, 'compile the backbone with torch.compile', flag='--compile'
+    )
+    score: float = _option(0.3, _KEPT, 'least confidence of an object, 0 to 1')
+    suppress: Literal['nms', 'soft-nms', 'nmm', 'none'] = _option(
+        'nms', _KEPT, 'what is done with overlapping objects of a class, once tiles are joined'
+    )
+    iou: float = _option(0.5, _KEPT, 'intersection over union from which that is done')
+    nodata: float | None = _option(
+        None, _WHAT, 'value of pixels without data, for scenes that do not declare it'
+    )
+    confidence: bool = _option(False, _KEPT, 'write the probability of the predicted class, 8-bit')
+    probabilities: Literal['uint8', 'float32'] | None = _option(
+        None, _KEPT, 'write those of all classes (default: uint8)', const='uint8'
+    )
+    grid: Literal['scene', 'model'] = _option(
+        'scene', _KEPT, "pixels of class rasters: the scene's, or those of the model's GSD"
+    )
+    polygons: bool = _option(
+        False, _WRITTEN, 'write the outlines of the classes, too, but for the background'
+    )
+    min_area: float = _option(
+        0.0, _WRITTEN, 'smallest polygon; in pixels if the scene is not georeferenced', metavar='M2'
+    )
+    simplify: float | None = _option(
+        None,
+        _WRITTEN,
+        'straighten the stairs of polygons (default: 1.5); needs memory for all of them',
+        const=1.5,
+        metavar='PIXELS',
+    )
+    regularise: Sequence[str] = _option(
+        (),
+        _WRITTEN,
+        'straight walls at right angles for polygons of these classes, such as buildings',
+        metavar='CLASS',
+    )
+    formats: Sequence[Format] = _option(
+        ('gpkg',), _WRITTEN, 'of polygons and objects, one or several', flag='--format'
+    )
+    quicklook: bool = _option(
+        True, _WRITTEN, 'write a picture of the scene with the result, NAME.png'
+    )
+    stac: bool = _option(False, _WRITTEN, 'describe the files as a STAC item, NAME.stac.json')
+    force: bool = _option(False, _WHAT, 'accept scenes of an unsuitable GSD or data type')
 
     def __post_init__(self) -> None:
         for name in 'regularise', 'formats':
             value = getattr(self, name)
             value = (value,) if isinstance(value, str) else tuple(dict.fromkeys(value))
             object.__setattr__(self, name, value)  # the way of frozen dataclasses
-        choices = {
-            'blend': BLENDS,
-            'tta': VIEWS,
-            'merge': MERGES,
-            'probabilities': (None, 'uint8', 'float32'),
-            'grid': GRIDS,
-            'suppress': METHODS,
-        }
-        for name, allowed in choices.items():
-            if (value := getattr(self, name)) not in allowed:
+        for name, hint in typing.get_type_hints(type(self)).items():
+            allowed, value = _choices(hint), getattr(self, name)
+            if allowed and value not in allowed:
                 raise ConfigError(f'{name} {value!r}', f'one of {", ".join(map(str, allowed))}')
-        if self.tile is not None and self.tile < 1:
-            raise ConfigError(f'tiles of {self.tile} pixels', 'at least one')
-        if self.batch_size < 1:
-            raise ConfigError(f'batches of {self.batch_size} tiles', 'at least one tile')
+        self._check_numbers()
+        self._check_formats()
+
+    def _check_numbers(self) -> None:
+        for name, value, least in (
+            ('tiles of {} pixels', self.tile, 1),
+            ('batches of {} tiles', self.batch_size, 1),
+            ('{} threads that read', self.readers, 1),
+        ):
+            if value is not None and value < least:
+                raise ConfigError(name.format(value), 'at least one')
         if not 0 <= self.score <= 1:
             raise ConfigError(f'a least score of {self.score}', 'a number from 0 to 1')
         if not 0 < self.iou <= 1:
@@ -131,62 +145,23 @@ class PredictOptions:
             raise ConfigError(
                 f'simplifying with a tolerance of {self.simplify}', 'pixels, a number above 0'
             )
-        self._check_formats()
-
-    @property
-    def outputs(self) -> PixelOutputs:
-        return PixelOutputs(self.confidence, self.probabilities)
-
-    @property
-    def polygon_outputs(self) -> PolygonOutputs:
-        return PolygonOutputs(self.min_area, self.simplify, self.regularise)
-
-    def check_model(self, spec: InputSpec, name: str) -> None:
-        """Makes sure that a model can give what is asked for.
-
-        Args:
-            spec: What the model finds.
-            name: Of the model, for messages.
-
-        Raises:
-            ConfigError: If it cannot.
-        """
-        if spec.task == 'objects' and (wanted := self._changed(_OF_PIXELS)):
-            raise ConfigError(
-                f'{name} finds objects, and {", ".join(wanted)} is for classes of pixels',
-                'nothing that only classes of pixels have',
-                'leave it out',
-            )
-        if spec.task == 'pixels' and (wanted := self._changed(_OF_OBJECTS)):
-            raise ConfigError(
-                f'{name} finds classes of pixels, and {", ".join(wanted)} is for objects',
-                'nothing that only objects have',
-                'leave it out',
-            )
-        if spec.task == 'pixels' and not self.polygons and (wanted := self._changed(_OF_POLYGONS)):
-            raise ConfigError(
-                f'{name} finds classes of pixels, and {", ".join(wanted)} is for polygons',
-                'polygons, which are not asked for',
-                'add --polygons (from Python: polygons=True), or leave it out',
-            )
-        shown = spec.classes.foreground_names
-        if unknown := [name for name in self.regularise if name not in shown]:
-            raise ConfigError(f'regularise {", ".join(unknown)}', f'one of {", ".join(shown)}')
-
-    def _changed(self, names: Sequence[str]) -> list[str]:
-        """Those that are not at their default."""
-        defaults = {item.name: item.default for item in fields(self)}
-        return [name for name in names if getattr(self, name) != defaults[name]]
 
     def _check_formats(self) -> None:
-        unknown = [name for name in self.formats if name not in FORMATS]
+        unknown = [name for name in self.formats if name not in typing.get_args(Format)]
         if unknown or not self.formats:
             raise ConfigError(
                 f'the format {unknown[0]!r}' if unknown else 'no format for layers',
-                f'one or several of {", ".join(FORMATS)}',
+                f'one or several of {", ".join(typing.get_args(Format))}',
             )
         if 'parquet' in self.formats:
+            from geo_mm.formats.layers import require_pyarrow
+
             require_pyarrow('parquet')
+
+    def changed(self, names: Sequence[str]) -> list[str]:
+        """Those of these options that are not at their default."""
+        defaults = {item.name: item.default for item in fields(self)}
+        return [name for name in names if getattr(self, name) != defaults[name]]
 
     def shared(self, tile: int, radius: Callable[[], int] | None = None) -> int:
         """What neighbouring tiles share, in pixels.
@@ -210,3 +185,19 @@ class PredictOptions:
                 'an overlap smaller than the tile',
             )
         return overlap
+
+
+def tile_side(wanted: int | None, chip_size: tuple[int, int]) -> int:
+    """Side of a tile in pixels: as wanted; None: twice the chips' size, at least 512."""
+    return max(512, 2 * max(chip_size)) if wanted is None else wanted
+
+
+def _choices(hint: Any) -> tuple:
+    """The values of a field that has only some; none if it takes any."""
+    if typing.get_origin(hint) is Literal:
+        return typing.get_args(hint)
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        parts = typing.get_args(hint)
+        found = [value for part in parts for value in _choices(part)]
+        return (*found, None) if found and types.NoneType in parts else tuple(found)
+    return ()

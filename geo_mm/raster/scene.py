@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 from affine import Affine
@@ -12,10 +13,11 @@ from rasterio.crs import CRS
 
 from geo_mm.errors import SceneError
 from geo_mm.raster import handles
+from geo_mm.raster.arrays import ArraySource
 from geo_mm.raster.grid import Grid, Window
 from geo_mm.raster.layers import Layer, common_grid, part_layers, read_part, read_part_valid
-from geo_mm.raster.sources import NoData, Source, as_stored, file_stamp
-from geo_mm.raster.stack import Files, band_names, find_bands, other_names, parts_of
+from geo_mm.raster.sources import NoData, Source, as_stored
+from geo_mm.raster.stack import Files, Part, band_names, find_bands, other_names, parts_of
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,45 @@ class Scene:
         )
         return scene if gsd is None else scene.at_gsd(gsd)
 
+    @classmethod
+    def from_array(
+        cls,
+        array: np.ndarray | Any,
+        *,
+        transform: Affine | None = None,
+        crs: Any = None,
+        bands: Sequence[str] | None = None,
+        nodata: NoData = 'auto',
+        name: str = 'array',
+    ) -> 'Scene':
+        """A scene over pixels in memory, which are not copied.
+
+        Args:
+            array: ``(bands, height, width)``, or an xarray.DataArray of these
+                dimensions with rioxarray's accessor, whose georeference, nodata
+                and ``long_name`` (band names) are taken.
+            transform: Pixel to map coordinates.
+            crs: Anything rasterio takes for a CRS.
+            bands: Names of the bands.
+            nodata: Value of pixels without data.
+            name: Name of the scene.
+
+        Raises:
+            SceneError: If it is not of three dimensions.
+        """
+        source = ArraySource.of(array, transform=transform, crs=crs, bands=bands, nodata=nodata)
+        if source.nodata[0] is not None:
+            _check_nodata(source.nodata[0], [source])
+        return cls(
+            name=name,
+            sources=(source.path,),
+            roles=(),
+            grid=source.grid,
+            band_names=tuple(band_names([Part('', (source,))])),
+            dtype=source.dtype,
+            _layers=tuple(part_layers([source], tuple(range(len(source.indexes))), source.grid)),
+        )
+
     @property
     def files(self) -> str | tuple[str, ...] | dict[str, tuple[str, ...]]:
         """The files as :meth:`open` takes them."""
@@ -188,7 +229,7 @@ class Scene:
         for layer in self._layers:
             path = layer.source.path
             with handles.environment(path):
-                dataset = handles.dataset(path, file_stamp(path))
+                dataset = layer.source._dataset(0)
                 for position, index in zip(layer.bands, layer.source.indexes, strict=True):
                     value = dataset.tags(index, ns='IMAGERY').get('CENTRAL_WAVELENGTH_UM')
                     found[position] = None if value is None else float(value)
@@ -200,6 +241,15 @@ class Scene:
         source, _, x, y = self._layers[0]
         rows = min(max(round(source.block[0] / y.step), 1), self.height)
         return rows, min(max(round(source.block[1] / x.step), 1), self.width)
+
+    def resized(self, factor: float) -> 'Scene':
+        """The same footprint in so many times as many pixels along each side.
+
+        The number of pixels is rounded, and is at least one.
+        """
+        width, height = (max(round(side * factor), 1) for side in (self.width, self.height))
+        scale = Affine.scale(self.width / width, self.height / height)
+        return self._on(Grid(self.transform @ scale, width, height, self.crs))
 
     def crop(self, window: Window) -> 'Scene':
         """The part under ``window``, as if the image ended there.

@@ -13,7 +13,7 @@ class Tile:
     Attributes:
         row: Row in the plan, from 0.
         col: Column in the plan, from 0.
-        window: What to read, always of the full tile size.
+        window: What to read, of the same size in the whole plan.
         core: The part this tile is responsible for. The cores of a plan cover
             every pixel of the scene exactly once.
     """
@@ -56,8 +56,10 @@ def tile_starts(length: int, tile: int, overlap: int) -> list[int]:
     return [i * span // steps for i in range(steps + 1)]
 
 
-def tile_plan(width: int, height: int, tile: int, overlap: int) -> list[Tile]:
-    """Cover a scene with square tiles, row by row.
+def tile_plan(
+    width: int, height: int, tile: int, overlap: int, multiple: int | None = None
+) -> list[Tile]:
+    """Cover a scene with equal tiles, row by row.
 
     Where neighbours overlap, the border between their cores is the middle of
     the overlap. Windows hang over the edge only where the scene is smaller
@@ -68,17 +70,24 @@ def tile_plan(width: int, height: int, tile: int, overlap: int) -> list[Tile]:
         height: Rows of the scene.
         tile: Side of a tile in pixels.
         overlap: Pixels that neighbouring tiles share at least.
+        multiple: Of a scene that is smaller, tiles have the size, rounded up
+            to a multiple of this. None keeps all tiles square.
 
     Raises:
         ValueError: As for :func:`tile_starts`.
     """
-    cols = _spans(width, tile, overlap)
-    rows = _spans(height, tile, overlap)
+    tile_width, tile_height = (
+        tile if multiple is None else min(tile, -(-length // multiple) * multiple)
+        for length in (width, height)
+    )
+    # A tile that alone covers the scene shares nothing.
+    cols = _spans(width, tile_width, min(overlap, tile_width - 1))
+    rows = _spans(height, tile_height, min(overlap, tile_height - 1))
     return [
         Tile(
             row=row,
             col=col,
-            window=Window(x, y, tile, tile),
+            window=Window(x, y, tile_width, tile_height),
             core=Window(left, top, right - left, bottom - top),
         )
         for row, (y, top, bottom) in enumerate(rows)

@@ -15,7 +15,8 @@ from scipy import ndimage
 
 from geo_mm.classes import ClassSet
 from geo_mm.engine.launch import build_model, load_config
-from geo_mm.inference import TrainedModel
+from geo_mm.inference import PredictOptions, TrainedModel
+from geo_mm.inference.ensemble import Ensemble
 from geo_mm.inputspec import InputSpec
 
 META_KEYS = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'pad_shape', 'scale_factor', 'flip')
@@ -25,6 +26,10 @@ IMPORTS = dict(imports=['tests.data.models'], allow_failed_imports=False)
 @MODELS.register_module(force=True)
 class BandsAsFeatures(torch.nn.Module):
     """A backbone that gives its input: with a 1x1 head, classes depend on one pixel alone."""
+
+    def __init__(self, in_channels: int) -> None:
+        super().__init__()
+        self.in_channels = in_channels
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
         return (x,)
@@ -173,6 +178,11 @@ def write_checkpoint(
 
 def trained(files: tuple[Path, Path]) -> TrainedModel:
     return TrainedModel(files[1], device='cpu')
+
+
+def ensemble(*members: TrainedModel, **options) -> Ensemble:
+    """Models together, with options of PredictOptions."""
+    return Ensemble(members, PredictOptions(**options))
 
 
 def paint(shape: tuple[int, int], boxes: Sequence[Sequence[int]]) -> np.ndarray:

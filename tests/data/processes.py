@@ -77,12 +77,12 @@ def predict_as_rank(rank: int, size: int, port: int, kwargs: dict, broken: int |
         broken: The rank that cannot read the scene.
     """
     from geo_mm.errors import SceneError, report_errors
-    from geo_mm.inference import ranks
+    from geo_mm.inference import executors
     from geo_mm.raster import Scene
 
     address = {'RANK': rank, 'WORLD_SIZE': size, 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': port}
     os.environ |= {key: str(value) for key, value in address.items()}
-    ranks.join('pytorch')
+    executors.join('pytorch')
     if rank == broken:
 
         def unreadable(self, window=None):

@@ -126,20 +126,11 @@ def test_label_steps_are_left_out_of_the_pipeline(files):
     assert names == ['LoadChip', 'PackSegInputs']
 
 
-def test_empty_tile_is_not_prepared(tmp_path, files):
-    image = np.full((1, 20, 40), -9999, 'int16')
-    image[0, 3, 30] = 1
-    scene = Scene.open(write_raster(tmp_path / 's.tif', image), nodata=-9999)
-    model = trained(files)
-    loaded = [model.load(scene, tile) for tile in tile_plan(40, 20, 20, 0)]
-    assert [bool(inputs) for inputs, _ in loaded] == [False, True]
-    assert [int(valid.sum()) for _, valid in loaded] == [0, 1]
-
-
 def test_predictions_come_in_the_order_of_the_inputs(tmp_path, files):
     model = trained(files)
     scene = Scene.open(write_raster(tmp_path / 's.tif', noise((1, 20, 60))))
-    inputs = [model.load(scene, tile)[0] for tile in tile_plan(60, 20, 20, 0)]
+    windows = [tile.window for tile in tile_plan(60, 20, 20, 0)]
+    inputs = [model.prepare(scene, window, *scene.read(window)) for window in windows]
     together = model.predict(inputs)
     for item, prediction in zip(inputs, together, strict=True):
         [alone] = model.predict([item])

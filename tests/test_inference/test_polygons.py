@@ -6,6 +6,7 @@ import sys
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pyogrio
 import pytest
 import rasterio
@@ -17,10 +18,10 @@ from geo_mm.errors import OutputError
 from geo_mm.formats.file_records import file_sha256
 from geo_mm.formats.provenance import read_provenance
 from geo_mm.inference import Predictor
-from geo_mm.inference.polygons import PolygonOutputs, write_polygons
-from geo_mm.raster import Grid, RasterWriter
+from geo_mm.inference.options import PredictOptions
+from geo_mm.inference.polygons import PolygonTables
+from geo_mm.raster import Grid
 from tests.data.models import object_files, paint, pixel_files, spec_of
-from tests.data.provenance import provenance
 from tests.data.rasters import TRANSFORM, UTM_17N, write_raster
 
 CLASSES = ('background', 'bright', 'green')
@@ -37,20 +38,15 @@ FORMATS = ('gpkg', 'geojson', 'parquet', 'fgb')
 COLUMNS = ['class', 'class_id', 'pixels', 'area_m2', 'geometry']
 
 
-def raster(folder, classes, crs=UTM_17N, transform=TRANSFORM):
-    """A class raster without a model."""
+def outlined(classes, crs=UTM_17N, transform=TRANSFORM, strip=300, **options):
     grid = Grid(transform, *classes.shape[::-1], crs and rasterio.crs.CRS.from_user_input(crs))
-    colors = dict(enumerate(SPEC.classes.colours))
-    with RasterWriter(folder / 'a.tif', grid, 1, 'uint8', nodata=255, colors=colors) as writer:
-        writer.write(classes.astype('uint8'))
-    return folder / 'a.tif'
-
-
-def outlined(folder, classes, crs=UTM_17N, transform=TRANSFORM, **outputs):
-    path = raster(folder, classes, crs, transform)
-    made = provenance(folder)
-    write_polygons(path, [folder / 'a.gpkg'], SPEC, PolygonOutputs(**outputs), made, '<qgis/>')
-    return gpd.read_file(folder / 'a.gpkg', layer='polygons')
+    tables = PolygonTables(grid, SPEC.classes, PredictOptions(polygons=True, **options))
+    found = [
+        tables.add(classes[n : n + strip].astype('uint8')) for n in range(0, len(classes), strip)
+    ]
+    found = [table for table in (*found, tables.finish())]
+    full = [table for table in found if len(table)] or found[:1]
+    return pd.concat(full, ignore_index=True)
 
 
 def drawn(polygons, shape, transform=TRANSFORM):
@@ -68,8 +64,8 @@ def classes():
     return classes
 
 
-def test_polygons_are_the_raster_without_the_background(tmp_path, classes):
-    found = outlined(tmp_path, classes)
+def test_polygons_are_the_raster_without_the_background(classes):
+    found = outlined(classes)
     assert found.columns.tolist() == COLUMNS and found.crs == UTM_17N
     assert found.geom_type.unique().tolist() == ['Polygon']
     np.testing.assert_array_equal(drawn(found, classes.shape), np.where(classes > 2, 0, classes))
@@ -81,21 +77,19 @@ def test_polygons_are_the_raster_without_the_background(tmp_path, classes):
 
 
 @pytest.mark.parametrize(('crs', 'least'), [(UTM_17N, 5.0), (None, 20.0)])
-def test_small_regions_are_left_out_by_area_on_the_ground_or_in_pixels(
-    tmp_path, classes, crs, least
-):
-    everything = outlined(tmp_path, classes, crs)
-    found = outlined(tmp_path, classes, crs, min_area=least)
+def test_small_regions_are_left_out_by_area_on_the_ground_or_in_pixels(classes, crs, least):
+    everything = outlined(classes, crs)
+    found = outlined(classes, crs, min_area=least)
     sizes = everything['area_m2' if crs else 'pixels']
     assert sizes.min() < least <= sizes.max()
     assert found['pixels'].tolist() == everything['pixels'][sizes >= least].tolist()
 
 
-def test_simplified_neighbours_keep_their_border(tmp_path):
+def test_simplified_neighbours_keep_their_border():
     rows, cols = np.mgrid[:600, :700]
     classes = np.where(cols > 20 + rows, 1, 2)  # the border goes through two strips
     classes[:, :5] = 0
-    stairs, found = outlined(tmp_path, classes), outlined(tmp_path, classes, simplify=1.5)
+    stairs, found = outlined(classes), outlined(classes, simplify=1.5)
     assert shapely.get_num_coordinates(stairs.geometry).sum() > 2000
     assert shapely.get_num_coordinates(found.geometry).sum() < 20
     one, other = found.geometry
@@ -109,13 +103,13 @@ TURNED = shapely.Polygon([(20, 10), (60, 25), (50, 52), (10, 37)])
 
 
 @pytest.mark.parametrize('stretch', [1.0, 0.5])
-def test_walls_of_the_classes_named_meet_at_right_angles_on_the_ground(tmp_path, stretch):
+def test_walls_of_the_classes_named_meet_at_right_angles_on_the_ground(stretch):
     """Pixels that are twice as high as wide on the ground, too."""
     transform = TRANSFORM @ Affine.scale(stretch, 1)
     shape = shapely.transform(TURNED, lambda xy: xy / (stretch, 1))
     classes = rasterize([(shape, 1)], (64, int(80 / stretch)))
     classes[:, :3] = 2
-    found = outlined(tmp_path, classes, transform=transform, regularise=['bright'], simplify=1.5)
+    found = outlined(classes, transform=transform, regularise=['bright'], simplify=1.5)
     building = found.geometry[found['class'] == 'bright'].item()
     xy = shapely.get_coordinates(building)
     edges = np.diff(xy, axis=0)
@@ -125,17 +119,17 @@ def test_walls_of_the_classes_named_meet_at_right_angles_on_the_ground(tmp_path,
     assert shapely.get_num_coordinates(found.geometry[found['class'] == 'green'].item()) == 5
 
 
-def test_what_cannot_be_rectangular_is_simplified(tmp_path):
+def test_what_cannot_be_rectangular_is_simplified():
     triangle = shapely.Polygon([(5, 5), (55, 30), (5, 55)])
     classes = rasterize([(triangle, 1)], (60, 60))
-    (simple,) = outlined(tmp_path, classes, simplify=1.5).geometry
-    (found,) = outlined(tmp_path, classes, simplify=1.5, regularise=['bright']).geometry
+    (simple,) = outlined(classes, simplify=1.5).geometry
+    (found,) = outlined(classes, simplify=1.5, regularise=['bright']).geometry
     assert found.equals(simple)
 
 
-def test_no_class_but_the_background_gives_a_valid_layer(tmp_path):
+def test_no_class_but_the_background_gives_a_valid_layer():
     for outputs in {}, {'simplify': 1.0, 'regularise': ['bright'], 'min_area': 3}:
-        found = outlined(tmp_path, np.zeros((30, 40)), **outputs)
+        found = outlined(np.zeros((30, 40)), **outputs)
         assert found.columns.tolist() == COLUMNS and len(found) == 0 and found.crs == UTM_17N
 
 

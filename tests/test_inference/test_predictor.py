@@ -1,5 +1,7 @@
 import json
 import os
+import sys
+import tempfile
 import warnings
 from dataclasses import replace
 
@@ -274,6 +276,90 @@ def test_objects_of_an_array(object_model):
     assert result.classes is None
 
 
+def test_array_touches_no_disk(pixel_model, image):
+    """Not even the folder for temporary files."""
+    ours = predictor(pixel_model, polygons=True, confidence=True, probabilities='float32')
+
+    written, watching = [], False
+
+    def watch(event, args):
+        if watching and event == 'open' and set(args[1] or '') & set('wax+'):
+            written.append(args[0])
+
+    sys.addaudithook(watch)
+    watching = True
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(tempfile, 'mkdtemp', None)
+            result = ours.predict(image, transform=TRANSFORM, crs=UTM_17N, bands=['Red', 'NIR'])
+    finally:
+        watching = False
+    assert written == []
+    assert len(result.polygons)
+
+
+def test_what_is_in_memory_is_written_as_files_are(tmp_path, pixel_model, image):
+    image[:, :10] = 0
+    scene = write_scene(tmp_path / 'in' / 's.tif', image)
+    ours = predictor(pixel_model, polygons=True, confidence=True, probabilities='float32')
+    files, held = ours.predict(scene, tmp_path / 'out'), ours.predict(scene)
+    (tmp_path / 'held').mkdir()
+    for path in files.files:
+        there = tmp_path / 'held' / path.name
+        if path.suffix == '.tif':
+            kind = path.stem.partition('_')[2] or 'classes'
+            held.to_cog(there, kind)
+            with rasterio.open(path) as one, rasterio.open(there) as other:
+                np.testing.assert_array_equal(one.read(), other.read())
+                assert one.descriptions == other.descriptions
+        elif path.suffix == '.gpkg':
+            held.to_layer(there)
+            assert_geodataframe_equal(gpd.read_file(path), gpd.read_file(there))
+        elif path.suffix == '.png':
+            held.to_quicklook(there)
+            assert path.read_bytes() == there.read_bytes()
+    with pytest.raises(OutputError, match='polygons are not in memory'):
+        replace(held, polygons=None, objects=None).to_layer(tmp_path / 'x.gpkg')
+
+
+def test_tile_is_no_larger_than_the_scene(tmp_path, pixel_model, image):
+    """Rounded up to a multiple of 64, which any network divides by."""
+    ours, shapes = predictor(pixel_model, tile=512), []
+    backbone = ours.models[0].model.backbone
+    hook = backbone.register_forward_hook(lambda _, x, __: shapes.append(x[0].shape[2:]))
+    result = ours.predict(write_scene(tmp_path / 'in' / 's.tif', image))
+    hook.remove()
+    assert shapes == [(128, 128)]  # 90 x 120
+    np.testing.assert_array_equal(result.classes, expected_classes(image))
+
+
+def test_views_of_tiles_that_are_not_square(tmp_path, pixel_model, object_model):
+    image = noise((2, 60, 200))
+    scene = write_scene(tmp_path / 'in' / 's.tif', image)
+    found = predictor(pixel_model, tile=512, tta='d4').predict(scene).classes
+    np.testing.assert_array_equal(found, expected_classes(image))
+    boxes = [[3, 4, 20, 14], [55, 30, 70, 56], [180, 10, 198, 25]]
+    scene = write_raster(tmp_path / 'o.tif', paint((60, 200), boxes), descriptions=['id'])
+    plain = predictor(object_model, tile=512).predict(scene).objects
+    views = predictor(object_model, tile=512, tta='d4').predict(scene).objects
+    assert_geodataframe_equal(plain, views, check_less_precise=True)
+
+
+def test_no_picture_if_none_is_wanted(tmp_path, pixel_model, image):
+    scene = write_scene(tmp_path / 'in' / 's.tif', image)
+    result = predictor(pixel_model, quicklook=False).predict(scene, tmp_path / 'out')
+    assert [path.name for path in result.files] == ['s.tif', 's.json']
+
+
+def test_an_ensemble_reads_each_tile_once(tmp_path, pixel_model, image, monkeypatch):
+    scene = write_scene(tmp_path / 'in' / 's.tif', image)
+    both, read = Predictor([pixel_model[1]] * 2, device='cpu', tile=64), []
+    original = Scene.read
+    monkeypatch.setattr(Scene, 'read', lambda *args: read.append(args) or original(*args))
+    both.predict(scene)
+    assert len(read) == 4
+
+
 def test_scene_object(tmp_path, pixel_model, image):
     scene = Scene.open(write_scene(tmp_path / 'in' / 's.tif', image))
     part = scene.crop(Window(10, 20, 50, 40))
@@ -303,9 +389,9 @@ def test_ensemble_and_views(tmp_path, pixel_model, image):
 
 
 def test_what_is_for_pixels_only(object_model):
-    with pytest.raises(ConfigError, match='confidence is for classes of pixels'):
+    with pytest.raises(ConfigError, match='finds objects, and confidence is for pixels'):
         predictor(object_model, confidence=True)
-    with pytest.raises(ConfigError, match='polygons, simplify is for classes of pixels'):
+    with pytest.raises(ConfigError, match='polygons, simplify is for pixels'):
         predictor(object_model, polygons=True, simplify=1)
 
 
@@ -353,11 +439,11 @@ def test_unfinished_run_may_be_finished_with_other_files(tmp_path, pixel_model, 
     scene = write_scene(tmp_path / 'in' / 's.tif', image)
     ours = predictor(pixel_model, polygons=True)
 
-    def full(*_):
+    def full(*_, **__):
         raise OutputError('the disk is full')
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr('geo_mm.inference.predictor.write_pixel_results', full)
+        patch.setattr('geo_mm.inference.prediction.write_record', full)
         patch.setattr('sys.argv', ['tools/predict.py', '--polygons'])
         with pytest.raises(OutputError, match='full'):
             ours.predict(scene, tmp_path / 'out')
@@ -481,10 +567,10 @@ def test_names_that_are_no_file_names(tmp_path, pixel_model, image, name, stem):
     scene = write_scene(tmp_path / 'in' / 's.tif', image)
     for _ in range(2):
         result = predictor(pixel_model).predict(scene, tmp_path / 'out', name=name)
-        assert result.files[0] == str(tmp_path / 'out' / f'{stem}.tif')
+        assert result.files[0] == tmp_path / 'out' / f'{stem}.tif'
         np.testing.assert_array_equal(read(result.files[0]), expected_classes(image))
     files = [path.name for path in (tmp_path / 'out').iterdir()]
-    assert all(file.startswith(f'{stem}.') for file in files), files
+    assert all(file.startswith((f'{stem}.', f'{stem}_')) for file in files), files
 
 
 def test_same_scene_again_replaces_the_results(tmp_path, pixel_model, image):
@@ -548,19 +634,26 @@ def test_files_that_change_while_they_are_predicted(tmp_path, pixel_model, image
     aoi = tmp_path / 'in' / 'aoi.gpkg'
     bounds.to_file(aoi)
 
+    times = [*range(99)]
+
     def overwrite(done, total):
         if what == 'aoi':
             bounds.assign(x=1).to_file(aoi)
         else:
             write_scene(scene, image[:, ::-1].copy())
+            os.utime(scene, ns=(0, times.pop()))
 
-    with pytest.raises(SceneError, match=r'(?s)changed while it was predicted.*--restart'):
-        predictor(pixel_model).predict(scene, tmp_path / 'out', aoi=aoi, progress=overwrite)
-    with pytest.raises(OutputError, match='--restart'):
-        predictor(pixel_model).predict(scene, tmp_path / 'out', aoi=aoi)
-    result = predictor(pixel_model).predict(scene, tmp_path / 'out', aoi=aoi, restart=True)
-    expected = image if what == 'aoi' else image[:, ::-1]
-    np.testing.assert_array_equal(read(result.files[0]), expected_classes(expected))
+    for folder in (tmp_path / 'out', None):
+        ours = predictor(pixel_model)
+        with pytest.raises(SceneError, match='changed while it was predicted'):
+            ours.predict(scene, folder, aoi=aoi, progress=overwrite)
+    result = ours.predict(scene, tmp_path / 'out', aoi=aoi)
+    np.testing.assert_array_equal(read(result.files[0]), expected_classes(read_bands(scene)))
+
+
+def read_bands(path):
+    with rasterio.open(path) as dataset:
+        return dataset.read()
 
 
 @pytest.mark.skipif(not os.path.isdir('/proc/self/fd'), reason='needs /proc')

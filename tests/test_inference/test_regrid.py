@@ -4,8 +4,7 @@ from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geo_mm.inference.blending import Part
-from geo_mm.inference.regrid import StripRegrid
+from geo_mm.inference.tile_merge import Part, StripRegrid
 from geo_mm.raster import Grid, Window
 from geo_mm.raster.resample import resample
 

@@ -4,7 +4,7 @@ Paints a scene with 5,000 objects: rows of houses wall to wall, scattered ones
 of all sizes, and some longer than any tile; with --shapes also rings, hooks
 and crooked ones. An oracle stands in for the model: of a tile it reports
 exactly the visible part of each object, with a score that grows with the
-visible share. Its reports go through `geo_mm.inference.objects` as those of a
+visible share. Its reports go through `geo_mm.inference.tasks.detection` as those of a
 model do, for every tile size and overlap, as boxes and as masks; the result is
 compared with the truth:
 
@@ -27,7 +27,6 @@ import rasterio
 import shapely
 import torch
 from affine import Affine
-from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.structures import InstanceData
 from rich.console import Console
@@ -36,7 +35,11 @@ from rich.table import Table
 from scipy import ndimage
 
 from geo_mm.classes import ClassSet
-from geo_mm.inference.objects import predict_objects
+from geo_mm.inference.area import Area, SceneToPredict
+from geo_mm.inference.options import PredictOptions
+from geo_mm.inference.prediction import Job
+from geo_mm.inference.scene_run import predict_in_memory
+from geo_mm.inference.tasks import Detection
 from geo_mm.inputspec import InputSpec
 from geo_mm.labels import SceneLabels
 from geo_mm.raster import Scene, Tile, tile_plan
@@ -146,6 +149,7 @@ class Oracle:
             chip_size=(256, 256),
         )
         self.config = Config({'model': {}})
+        self.task = Detection([self], PredictOptions(batch_size=1, score=0.0))
         self.sizes, self.masks, self.jitter = sizes, masks, jitter
         self.reports: list[np.ndarray] = []
 
@@ -153,10 +157,10 @@ class Oracle:
         pixels, valid = scene.read(tile.window)
         return {'tile': tile, 'numbers': np.where(valid, pixels[0], 0)}, valid
 
-    def predict(self, inputs: Sequence[dict]) -> list[DetDataSample]:
+    def predict(self, inputs: Sequence[dict]) -> list[InstanceData]:
         return [self._report(**item) for item in inputs]
 
-    def _report(self, tile: Tile, numbers: np.ndarray) -> DetDataSample:
+    def _report(self, tile: Tile, numbers: np.ndarray) -> InstanceData:
         places = dict(enumerate(ndimage.find_objects(numbers), 1))
         seen = np.array([n for n, place in places.items() if place is not None], np.int64)
         corners = [[places[n][axis] for axis in (1, 0)] for n in seen]
@@ -176,7 +180,7 @@ class Oracle:
             found.masks = torch.from_numpy(numbers == seen[:, None, None])
         shift = [tile.window.col_off, tile.window.row_off] * 2
         self.reports.append(np.column_stack([boxes + shift, found.scores.numpy()]))
-        return DetDataSample(pred_instances=found)
+        return found
 
 
 def outlines_of(truth: np.ndarray) -> np.ndarray:
@@ -246,7 +250,9 @@ def run(
     """Objects that are found, their agreement with the truth, and the oracle's reports."""
     oracle = Oracle(np.bincount(truth.ravel()), masks=masks, jitter=jitter)
     plan = tile_plan(scene.width, scene.height, tile, overlap)
-    found = predict_objects(oracle, scene, plan, batch_size=1, score=0.0)
+    request, options = SceneToPredict(scene), oracle.task.options
+    job = Job(request, Area(scene, scene), plan, oracle.spec, options)
+    found = predict_in_memory(oracle, job).objects
     outlines = outlines_of(truth)
     if not masks:
         outlines = shapely.box(*shapely.bounds(outlines).T)

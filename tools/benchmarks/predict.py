@@ -43,8 +43,8 @@ from geo_mm.classes import ClassSet
 from geo_mm.engine.acceleration import use_channels_last
 from geo_mm.engine.launch import build_model, load_config
 from geo_mm.inference import Predictor
-from geo_mm.inference.blending import StripBlender
-from geo_mm.inference.tiles import rows_of
+from geo_mm.inference.prefetch import rows_of
+from geo_mm.inference.tile_merge import StripBlender
 from geo_mm.inputspec import InputSpec
 from geo_mm.raster import Scene, tile_plan
 
@@ -269,11 +269,10 @@ def overhead(folder: Path, side: int, repeats: int, batch_size: int, channels: i
 
 def batches_of(predictor: Predictor, scene: Scene, batch_size: int) -> list[torch.Tensor]:
     """All tiles of a scene, normalised, as the network takes them."""
-    model = predictor.models[0]
-    batches = []
+    model, ensemble, batches = predictor.models[0], predictor.ensemble, []
     for row in rows_of(tile_plan(scene.width, scene.height, TILE, OVERLAP)):
         for start in range(0, len(row), batch_size):
-            loaded = [model.load(scene, tile)[0] for tile in row[start : start + batch_size]]
+            loaded = [ensemble.load(scene, tile)[0][0] for tile in row[start : start + batch_size]]
             batch = {key: [item[key] for item in loaded] for key in ('inputs', 'data_samples')}
             batches.append(model.model.data_preprocessor(batch, False)['inputs'])
     return batches

@@ -18,16 +18,16 @@ from contextlib import closing
 import numpy as np
 import shapely
 import torch
-from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from geo_mm.inference import TrainedModel
-from geo_mm.inference.objects import ObjectRows, merge_rows
-from geo_mm.inference.sources import open_area
-from geo_mm.inference.tiles import predicted_rows, rows_of
+from geo_mm.inference import PredictOptions, TrainedModel
+from geo_mm.inference.area import SceneToPredict
+from geo_mm.inference.ensemble import Ensemble
+from geo_mm.inference.prefetch import TileSource, predicted_rows, rows_of
+from geo_mm.inference.tasks.detection import DetectionMerger, join_strips
 from geo_mm.raster import Scene, Tile, tile_plan
 
 
@@ -45,28 +45,28 @@ class Replay:
     def load(self, scene: Scene, tile: Tile, aoi: None = None) -> tuple[Tile, np.ndarray]:
         return tile, np.ones((tile.window.height, tile.window.width), bool)
 
-    def predict(self, inputs: Sequence[Tile]) -> list[DetDataSample]:
+    def predict(self, inputs: Sequence[Tile]) -> list[InstanceData]:
         return [self._report(tile) for tile in inputs]
 
-    def _report(self, tile: Tile) -> DetDataSample:
+    def _report(self, tile: Tile) -> InstanceData:
         corner = [tile.window.col_off, tile.window.row_off]
         boxes = np.clip(self.boxes - corner * 2, 0, tile.window.width)
         seen = (boxes[:, 2:] - boxes[:, :2] >= 1).all(axis=1)
-        found = InstanceData(
+        return InstanceData(
             bboxes=torch.from_numpy(boxes[seen]),
             scores=torch.from_numpy(self.scores[seen]),
             labels=torch.zeros(int(seen.sum()), dtype=torch.int64),
         )
-        return DetDataSample(pred_instances=found)
 
 
 def reports(
-    model: TrainedModel | Replay, scene: Scene, plan: Sequence[Tile], scores: Sequence[float]
+    model: Ensemble | Replay, scene: Scene, plan: Sequence[Tile], scores: Sequence[float]
 ) -> dict[float, list[dict[str, np.ndarray]]]:
     """What the tiles report with each least score, row by row."""
-    works = {score: ObjectRows(scene, score) for score in scores}
+    works = {score: DetectionMerger(scene, score) for score in scores}
     found = {score: [] for score in scores}
-    with closing(predicted_rows(model, scene, rows_of(plan), 1)) as rows:
+    sources = [[TileSource(scene, tile) for tile in row] for row in rows_of(plan)]
+    with closing(predicted_rows(model, sources, 1)) as rows:
         for row in rows:
             tiles = list(row)
             for score, work in works.items():
@@ -74,13 +74,10 @@ def reports(
     return found
 
 
-def joined(rows: Sequence[Mapping], scene: Scene, spec) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes of the objects in pixels of the scene, and their scores."""
-    table = merge_rows(rows, scene, spec)
-    inverse = ~scene.transform
-    bounds = [np.array(inverse * corner) for corner in table.bounds.to_numpy().T.reshape(2, 2, -1)]
-    low, high = np.minimum(*bounds), np.maximum(*bounds)
-    return np.vstack([low, high]).T, table['score'].to_numpy()
+def joined(rows: Sequence[Mapping]) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes of the objects in pixels of the scene, and their confidences."""
+    found = join_strips(rows, PredictOptions())
+    return found.boxes, found.confidences
 
 
 def in_core(rows: Sequence[Mapping]) -> np.ndarray:
@@ -111,22 +108,20 @@ def main() -> None:
     parser.add_argument('--score', type=float, nargs='+', default=(0.3, 0.5))
     args = parser.parse_args()
     spec = TrainedModel(args.checkpoint).spec
-    scene = open_area(
-        args.scene, spec, nodata=spec.nodata, window=None, aoi=None, force=False
-    ).scene
+    scene = SceneToPredict(args.scene).open(spec, PredictOptions()).scene
     side = -(-max(scene.width, scene.height) // 32) * 32
     tilings = [(side, 0)] + [(tile, overlap) for tile in args.tile for overlap in args.overlap]
     table = Table('tile', 'overlap', 'least score', 'objects', 'again', 'core', 'joining')
     whole: dict[float, tuple[np.ndarray, np.ndarray]] = {}
     for tile, overlap in track(tilings, description='predicting'):
         plan = tile_plan(scene.width, scene.height, tile, overlap)
-        model = TrainedModel(args.checkpoint, tile=tile)
+        model = Ensemble([TrainedModel(args.checkpoint, tile=tile)], PredictOptions())
         for score, rows in reports(model, scene, plan, args.score).items():
-            boxes, scores = joined(rows, scene, spec)
+            boxes, scores = joined(rows)
             known = whole.setdefault(score, (boxes, scores))
             again = [found_again(known[0], other) for other in (boxes, in_core(rows))]
             replayed = reports(Replay(*known), scene, plan, [0.0])[0.0]
-            alone = len(joined(replayed, scene, spec)[0])
+            alone = len(joined(replayed)[0])
             cells = (tile, overlap, score, len(boxes), *(f'{x:.3f}' for x in again), alone)
             table.add_row(*map(str, cells))
     console = Console()

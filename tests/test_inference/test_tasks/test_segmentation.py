@@ -11,11 +11,13 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
 from geo_mm.errors import ConfigError
-from geo_mm.inference.pixels import PixelOutputs, PixelRows, write_pixels
-from geo_mm.inference.tiles import predicted_rows, rows_of
-from geo_mm.inference.voting import PixelVoters, probabilities
+from geo_mm.inference.area import Area, SceneToPredict
+from geo_mm.inference.prediction import Job
+from geo_mm.inference.runner import Runner
+from geo_mm.inference.tasks.segmentation import probabilities
 from geo_mm.raster import Scene, tile_plan
-from tests.data.models import pixel_files, spec_of, trained
+from tests.data.models import ensemble, pixel_files, spec_of, trained
+from tests.data.provenance import provenance
 from tests.data.rasters import TRANSFORM, UTM_17N, noise, write_raster
 
 CLASSES = ('background', 'bright', 'green')
@@ -35,29 +37,28 @@ def model(tmp_path_factory):
 
 
 def voters(files):
-    return PixelVoters([trained(files)])
+    return ensemble(trained(files))
 
 
-def predict(model, scene, path, tile=64, overlap=16, tags=None, outputs=None):
-    outputs = outputs or PixelOutputs()
-    plan = tile_plan(scene.width, scene.height, tile, overlap)
-    work = PixelRows(
-        plan,
-        scene.grid,
-        scene.grid,
-        len(model.spec.classes),
-        decision=model.decision,
-        outputs=outputs,
-    )
-    tiles = predicted_rows(model, scene, rows_of(plan), 2)
-    strips = (work.finish(row) for row in tiles)
+class Recorded:
+    """Gives a record that is known beforehand."""
+
+    def __init__(self, record):
+        self.provenance = lambda *_: record
+
+
+def predict(model, scene, path, tile=64, overlap=16):
     path.parent.mkdir(exist_ok=True)
-    with closing(tiles):
-        _, counts = write_pixels(
-            strips, scene.grid, path.parent, path.stem, model.spec, outputs, tags
-        )
+    plan = tile_plan(scene.width, scene.height, tile, overlap)
+    area, options = Area(scene, scene), model.task.options
+    request = SceneToPredict(scene, name=path.stem)
+    job = Job(request, area, plan, model.spec, options, Recorded(provenance(path.parent)))
+    runner = Runner(model, model.task.merger(area, plan), area, plan, options)
+    with closing(runner.strips()) as strips:
+        prediction = model.task.write(job, strips, path.parent)
+    assert prediction.files == (path,)
     with rasterio.open(path) as dataset:
-        return dataset.read(1), counts
+        return dataset.read(1), prediction.counts
 
 
 @pytest.mark.parametrize(
@@ -129,7 +130,7 @@ def test_output_lies_where_the_scene_lies(tmp_path, model, crs, transform):
 
 def test_output_says_what_its_values_mean(tmp_path, model):
     scene = Scene.open(write_raster(tmp_path / 's.tif', noise((2, 600, 530))))
-    predict(model, scene, tmp_path / 'out.tif', 256, tags={'GEO_MM_PROVENANCE': '{"a": 1}'})
+    predict(model, scene, tmp_path / 'out.tif', 256)
     with rasterio.open(tmp_path / 'out.tif') as dataset:
         assert (dataset.count, dataset.dtypes, dataset.nodata) == (1, ('uint8',), 255)
         assert dataset.profile['tiled']
@@ -137,7 +138,8 @@ def test_output_says_what_its_values_mean(tmp_path, model):
         assert dataset.descriptions == ('class',)
         assert dataset.overviews(1)
         assert [dataset.colormap(1)[i][:3] for i in range(3)] == list(SPEC.classes.colours)
-        assert json.loads(dataset.tags()['GEO_MM_PROVENANCE']) == {'a': 1}
+        record = json.loads(dataset.tags()['GEO_MM_PROVENANCE'])
+        assert record == json.loads(provenance(tmp_path).to_json())
     names = ElementTree.parse(tmp_path / 'out.tif.aux.xml').iter('Category')
     assert [item.text for item in names] == list(CLASSES)
 
@@ -149,7 +151,8 @@ def test_error_in_the_middle_leaves_no_file(tmp_path, model):
         file.truncate(path.stat().st_size // 2)
     with pytest.raises(Exception, match=r's\.tif'):
         predict(model, scene, tmp_path / 'out' / 'out.tif')
-    assert not list((tmp_path / 'out').iterdir())
+    left = {path.name for path in (tmp_path / 'out').iterdir()}
+    assert left == {'model.pth', 'scene.tif'}  # of the record
 
 
 @pytest.mark.parametrize(('threshold', 'least'), [(None, 0.3), (0.5, 0.5), (0.8, 0.8)])

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
-from geo_mm.inference.object_voting import _turned_back, fuse
-from geo_mm.inference.voting import VIEWS, turned
+from geo_mm.inference.box_fusion import fuse, turned_back
+from geo_mm.inference.ensemble import VIEWS, turned
 
 SIDE = 20
 
@@ -29,12 +30,16 @@ def mask_of(left, top, right, bottom):
 @pytest.mark.parametrize('view', VIEWS['d4'])
 def test_what_is_found_in_a_view_is_turned_back(view):
     box = (2, 5, 9, 18)
-    image = turned({'inputs': torch.from_numpy(mask_of(*box))[None]}, view)['inputs'][0]
+    tile = mask_of(*box)[:, :12]
+    item = {'inputs': torch.from_numpy(tile)[None], 'data_samples': DetDataSample()}
+    image = turned(item, view)['inputs'][0]
     rows, cols = np.nonzero(image.numpy())
     seen = (cols.min(), rows.min(), cols.max() + 1, rows.max() + 1)
-    back = _turned_back(instances((*seen, 0.5, 1), masks=[image]), SIDE, view)
+    found = instances((*seen, 0.5, 1))
+    found.masks = image[None]
+    back = turned_back(found, image.shape, view)
     assert back.bboxes.tolist() == [list(box)]
-    np.testing.assert_array_equal(back.masks[0], mask_of(*box))
+    np.testing.assert_array_equal(back.masks[0], tile)
     assert (back.scores.tolist(), back.labels.tolist()) == ([0.5], [1])
 
 

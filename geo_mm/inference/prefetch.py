@@ -1,21 +1,34 @@
-"""Tiles of a scene, read ahead by threads and predicted in batches."""
+"""Tiles read ahead by threads and predicted in batches."""
 
 import itertools
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from geo_mm.labels import SceneLabels
 from geo_mm.raster import Scene, Tile
 
-_READERS = 2
-
 Predicted = tuple[Tile, Any, np.ndarray]
 """A tile, what the model says of it, and its valid mask ``(tile, tile)``."""
+
+
+class TileSource(NamedTuple):
+    """A tile and where it is read from.
+
+    Attributes:
+        scene: The scene as the model must see it.
+        tile: What to read.
+        aoi: Polygons in the grid of the scene; what lies outside is not valid.
+    """
+
+    scene: Scene
+    tile: Tile
+    aoi: SceneLabels | None = None
 
 
 class TileModel(Protocol):
@@ -30,18 +43,17 @@ class TileModel(Protocol):
         """Predictions for a batch of model inputs, in the same order."""
 
 
-def tile_side(wanted: int | None, chip_size: tuple[int, int]) -> int:
-    """Side of a tile in pixels: as wanted; None: twice the chips' size, at least 512."""
-    return max(512, 2 * max(chip_size)) if wanted is None else wanted
+def default_readers() -> int:
+    """Half of the cores, at least 2 and at most 8: reading waits, and the rest predict."""
+    return min(8, max(2, len(os.sched_getaffinity(0)) // 2))
 
 
 def predicted_rows(
     model: TileModel,
-    scene: Scene,
-    rows: Sequence[Sequence[Tile]],
+    rows: Sequence[Sequence[TileSource]],
     batch_size: int,
     *,
-    aoi: SceneLabels | None = None,
+    readers: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Iterator[Iterator[Predicted]]:
     """Predicts tiles row by row; empty ones cost no forward pass.
@@ -55,10 +67,9 @@ def predicted_rows(
 
     Args:
         model: Reads and predicts.
-        scene: The scene as the model must see it.
         rows: Tiles of each row.
         batch_size: Tiles per forward pass.
-        aoi: Polygons; what lies outside is not valid.
+        readers: Threads that read; None takes :func:`default_readers`.
         progress: Called with the number of tiles done since the last call.
 
     Yields:
@@ -66,7 +77,9 @@ def predicted_rows(
         tiles in order; tiles without valid pixels are left out.
     """
     tiles = [tile for row in rows for tile in row]
-    with closing(_read_ahead(model, scene, tiles, aoi, 2 * batch_size)) as loaded:
+    threads = min(readers or default_readers(), len(tiles))
+    ahead = max(2 * batch_size, threads)
+    with closing(_read_ahead(model, tiles, ahead, threads)) as loaded:
         for row in rows:
             yield _predicted(model, itertools.islice(loaded, len(row)), batch_size, progress)
 
@@ -101,13 +114,17 @@ def _batch(model: TileModel, pending: list, progress) -> Iterator[Predicted]:
 
 
 def _read_ahead(
-    model: TileModel, scene: Scene, tiles: Sequence[Tile], aoi: SceneLabels | None, ahead: int
+    model: TileModel, tiles: Sequence[TileSource], ahead: int, threads: int
 ) -> Iterator[tuple[Tile, Any, np.ndarray]]:
-    pool = ThreadPoolExecutor(_READERS, thread_name_prefix='read-tiles')
+    if len(tiles) == 1:  # nothing to predict meanwhile
+        for source in tiles:
+            yield source.tile, *model.load(*source)
+        return
+    pool = ThreadPoolExecutor(threads, thread_name_prefix='read-tiles')
     try:
         queue: deque = deque()
-        for tile in tiles:
-            queue.append((tile, pool.submit(model.load, scene, tile, aoi)))
+        for source in tiles:
+            queue.append((source.tile, pool.submit(model.load, *source)))
             if len(queue) > ahead:
                 yield _ready(queue)
         while queue:

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from geo_mm.errors import SceneError
-from geo_mm.inference.scene_lists import SceneToPredict, find_scenes
+from geo_mm.inference.area import SceneToPredict
+from geo_mm.inference.scenes import find_scenes
 
 
 def sources(*given, **kwargs):
@@ -40,7 +41,8 @@ def test_catalog_table_with_splits_and_aois(tmp_path):
     table.write_text('image,split,aoi,name\none.tif,train,,\ntwo.tif,test,aoi.gpkg,second\n')
     assert [scene.name for scene in find_scenes([str(table)])] == ['one', 'second']
     [scene] = find_scenes([str(table)], split='test')
-    assert scene == SceneToPredict(str(tmp_path / 'two.tif'), 'second', str(tmp_path / 'aoi.gpkg'))
+    path, aoi = (str(tmp_path / name) for name in ('two.tif', 'aoi.gpkg'))
+    assert scene == SceneToPredict(path, 'second', aoi=aoi)
 
 
 def item(path, assets):

@@ -5,9 +5,11 @@ import pytest
 from mmengine.config import Config
 
 from geo_mm.inference import Predictor, TrainedModel
-from geo_mm.inference.limits import for_tiles, most_objects
+from geo_mm.inference.tasks.detection import Detection, most_objects
 from tests.data.models import object_files, spec_of
 from tests.data.rasters import write_raster
+
+for_tiles = Detection.for_tiles
 
 
 def config_of(test_cfg, **model):

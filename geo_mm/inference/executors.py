@@ -1,9 +1,8 @@
-"""Several processes that share the work of one prediction."""
+"""Who does the work of a prediction: this process alone, or several together."""
 
 import atexit
 import datetime
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -23,11 +22,8 @@ class StoppedError(GeoMMError):
     """Another process has failed, so going on would be for nothing."""
 
 
-@dataclass(frozen=True)
-class Ranks:
-    """This process among those of its run.
-
-    Only small messages go to and fro, over gloo, on machines with GPUs too.
+class Serial:
+    """This process alone. Other executors share the work by the same methods.
 
     Attributes:
         rank: Number of this process, from 0.
@@ -37,20 +33,33 @@ class Ranks:
     rank: int = 0
     size: int = 1
 
-    @classmethod
-    def current(cls) -> 'Ranks':
-        """Those that this process has joined, or itself alone."""
-        if not torch.distributed.is_available() or not torch.distributed.is_initialized():
-            return cls()
-        return cls(torch.distributed.get_rank(), torch.distributed.get_world_size())
-
     def share(self, items: Sequence[T]) -> list[T]:
         """The part of ``items`` that this process works on: neighbours, and as many as others."""
         bounds = [len(items) * n // self.size for n in (self.rank, self.rank + 1)]
         return list(items[slice(*bounds)])
 
     def each(self, work: Callable[[], T]) -> T:
-        """Does something in all processes; an error in one is raised in all.
+        """Does something in all processes; an error in one is raised in all."""
+        return work()
+
+    def first(self, work: Callable[[], T]) -> T:
+        """Does something in the first process, and gives all its result."""
+        return work()
+
+
+class Ranks(Serial):
+    """The processes of torchrun or SLURM, which :func:`join` has connected.
+
+    All of them go through all scenes and share the rows of tiles of each. Only
+    small messages go to and fro, over gloo, on machines with GPUs too.
+    """
+
+    def __init__(self) -> None:
+        self.rank = torch.distributed.get_rank()
+        self.size = torch.distributed.get_world_size()
+
+    def each(self, work: Callable[[], T]) -> T:
+        """As for :class:`Serial`.
 
         Only mistakes of the user's are passed on (:class:`GeoMMError`): another
         exception ends this process, and its launcher then ends the others.
@@ -68,23 +77,26 @@ class Ranks:
         return result
 
     def first(self, work: Callable[[], T]) -> T:
-        """Does something in the first process, and gives all its result."""
         result = [self.each(work if self.rank == 0 else lambda: None)]
-        if self.size > 1:
-            torch.distributed.broadcast_object_list(result, src=0)
+        torch.distributed.broadcast_object_list(result, src=0)
         return result[0]
 
     def _gathered(self, error: GeoMMError | None) -> list[GeoMMError]:
-        errors: list[Any] = [error]
-        if self.size > 1:
-            errors = [None] * self.size
-            torch.distributed.all_gather_object(errors, error)
-            if error is not None:
-                errors[self.rank] = error  # with its cause, which does not travel
+        errors: list[Any] = [None] * self.size
+        torch.distributed.all_gather_object(errors, error)
+        if error is not None:
+            errors[self.rank] = error  # with its cause, which does not travel
         return [item for item in errors if item is not None]
 
 
-def join(launcher: str) -> Ranks:
+def current() -> Serial:
+    """The processes that this one has joined, or itself alone."""
+    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
+        return Serial()
+    return Ranks()
+
+
+def join(launcher: str) -> Serial:
     """Joins the processes that a launcher has started, if any.
 
     Args:
@@ -95,7 +107,7 @@ def join(launcher: str) -> Ranks:
             MMEngine cannot connect.
     """
     if launcher == 'none':
-        return Ranks()
+        return Serial()
     if torch.cuda.is_available():
         init_dist(launcher, backend='gloo', timeout=_PATIENCE.total_seconds())
         atexit.register(leave_gloo)
@@ -107,4 +119,4 @@ def join(launcher: str) -> Ranks:
             'GPUs, or --launcher pytorch',
             'bash tools/dist_predict.sh predicts on CPUs',
         )
-    return Ranks.current()
+    return current()

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geo_mm.inference.blending import StripBlender, blend_weights
+from geo_mm.inference.tile_merge import StripBlender, blend_weights
 from geo_mm.raster import Window, tile_plan, tile_starts
 
 

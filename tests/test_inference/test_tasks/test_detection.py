@@ -9,9 +9,11 @@ from affine import Affine
 from pyproj import Geod
 
 from geo_mm.inference import TrainedModel
-from geo_mm.inference.objects import predict_objects
+from geo_mm.inference.area import Area, SceneToPredict
+from geo_mm.inference.prediction import Job
+from geo_mm.inference.scene_run import predict_in_memory
 from geo_mm.raster import Scene, tile_plan
-from tests.data.models import object_files, paint, spec_of, trained
+from tests.data.models import ensemble, object_files, paint, spec_of, trained
 from tests.data.rasters import TRANSFORM, UTM_17N, write_raster
 
 SPEC = spec_of('objects', ['even', 'odd'], ['id'], dtype='uint16')
@@ -28,9 +30,12 @@ def mask_model(tmp_path_factory):
     return trained(object_files(tmp_path_factory.mktemp('masks'), SPEC, with_masks=True))
 
 
-def predict(model, scene, tile=64, overlap=20, score=0.3, **kwargs):
+def predict(model, scene, tile=64, overlap=20, score=0.3, progress=None):
+    models = ensemble(model, score=score)
     plan = tile_plan(scene.width, scene.height, tile, overlap)
-    return predict_objects(model, scene, plan, batch_size=2, score=score, **kwargs)
+    area, options = Area(scene, scene), models.task.options
+    job = Job(SceneToPredict(scene), area, plan, models.spec, options)
+    return predict_in_memory(models, job, progress).objects
 
 
 def pixel_boxes(objects, transform=TRANSFORM):
@@ -246,6 +251,8 @@ def test_tile_that_shows_as_many_objects_as_the_model_reports_is_told(tmp_path):
 def test_progress_counts_every_tile(tmp_path, model):
     steps = []
     predict(
-        model, scene_of(tmp_path / 's.tif', paint((60, 200), [[1, 1, 9, 9]])), progress=steps.append
+        model,
+        scene_of(tmp_path / 's.tif', paint((60, 200), [[1, 1, 9, 9]])),
+        progress=lambda done, total: steps.append(done),
     )
     assert sum(steps) == len(tile_plan(200, 60, 64, 20))

@@ -6,30 +6,33 @@ import numpy as np
 import pytest
 
 from geo_mm.errors import SceneError
-from geo_mm.inference.tiles import predicted_rows, rows_of
+from geo_mm.inference.prefetch import TileSource, predicted_rows, rows_of
 from geo_mm.raster import Scene, tile_plan
-from tests.data.models import pixel_files, spec_of, trained
+from tests.data.models import ensemble, pixel_files, spec_of, trained
 from tests.data.rasters import noise, write_raster
 
 
 @pytest.fixture(scope='module')
 def model(tmp_path_factory):
     spec = spec_of('pixels', ['low', 'high'], mean=(100.5,), std=(10.0,))
-    return trained(pixel_files(tmp_path_factory.mktemp('model'), spec, [[0.0], [1.0]]))
+    return ensemble(trained(pixel_files(tmp_path_factory.mktemp('model'), spec, [[0.0], [1.0]])))
 
 
 @pytest.fixture
 def forwards(model):
     """Sizes of the batches that went through the network."""
     sizes = []
-    hook = model.model.backbone.register_forward_hook(lambda _, x, __: sizes.append(len(x[0])))
+    hook = model.members[0].model.backbone.register_forward_hook(
+        lambda _, x, __: sizes.append(len(x[0]))
+    )
     yield sizes
     hook.remove()
 
 
 def predicted_tiles(model, scene, plan, batch_size, progress=None):
     """The tiles of all rows."""
-    rows = predicted_rows(model, scene, rows_of(plan), batch_size, progress=progress)
+    rows = [[TileSource(scene, tile) for tile in row] for row in rows_of(plan)]
+    rows = predicted_rows(model, rows, batch_size, readers=2, progress=progress)
     with closing(rows):
         for row in rows:
             yield from row
@@ -48,9 +51,7 @@ def test_order_of_the_plan_and_pixels_of_each_tile_are_kept(tmp_path, model):
     for tile, prediction, valid in found:
         assert valid.all()
         expected = (image[0][tile.window.slices()] - 100.5) / 10
-        logits = prediction.seg_logits.data.numpy()
-        np.testing.assert_allclose(logits[1], expected, rtol=1e-6)
-        assert not logits[0].any()
+        np.testing.assert_allclose(prediction[1], 1 / (1 + np.exp(-expected)), rtol=1e-5)
 
 
 def test_empty_tiles_cost_no_forward_pass(tmp_path, model, forwards):
@@ -72,7 +73,7 @@ def test_invalid_pixels_reach_the_network_as_the_mean(tmp_path, model):
     scene = Scene.open(write_raster(tmp_path / 's.tif', image, nodata=0))
     [(_, prediction, valid)] = predicted_tiles(model, scene, tile_plan(16, 16, 16, 0), 1)
     assert np.argwhere(~valid).tolist() == [[3, 5]]
-    assert prediction.seg_logits.data[1, 3, 5] == 0
+    assert prediction[1, 3, 5] == 0.5
 
 
 def test_error_in_reading_is_raised_and_ends_the_threads(tmp_path, model):

@@ -1,21 +1,14 @@
-"""Result files: they appear together, and replace nothing of the user's."""
+"""The folder of a result: its files appear together, and replace nothing of the user's."""
 
 import contextlib
 import json
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import geopandas as gpd
-import numpy as np
-import pyogrio
-import rasterio
-
 from geo_mm.errors import OutputError
-from geo_mm.raster import Grid, Scene
-from geo_mm.raster.handles import open_quietly
+from geo_mm.raster import Scene
 from geo_mm.visualization.quicklook import SUFFIXES
 
 _SUFFIXES = (
@@ -39,58 +32,9 @@ _SUFFIXES = (
 )
 
 
-@dataclass(frozen=True)
-class Result:
-    """What a prediction gave.
-
-    Attributes:
-        files: Paths, the main one first; none if no folder was given, and then
-            the rest is set.
-        counts: Objects or pixels of each class.
-        grid: Grid of the rasters.
-        classes: ``(height, width)`` uint8 class indices, 255 without data.
-        confidence: ``(height, width)`` float32 0..1, NaN without data, if asked for.
-        probabilities: ``(classes, height, width)`` float32 likewise.
-        objects: One row per object, as in the files.
-        polygons: One row per polygon, as in the files, if asked for.
-    """
-
-    files: tuple[Path, ...]
-    counts: dict[str, int]
-    grid: Grid | None = None
-    classes: np.ndarray | None = None
-    confidence: np.ndarray | None = None
-    probabilities: np.ndarray | None = None
-    objects: gpd.GeoDataFrame | None = None
-    polygons: gpd.GeoDataFrame | None = None
-
-
-def loaded(result: Result) -> Result:
-    """The same result in memory instead of in files."""
-    found: dict = {}
-    for path in result.files:
-        if path.suffix == '.gpkg':
-            layer = pyogrio.read_info(path, layer=0)['layer_name']  # after it: styles
-            found[layer] = gpd.read_file(path, layer=layer)
-        elif path.suffix == '.tif':
-            with open_quietly(str(path)) as dataset:
-                grid = Grid(dataset.transform, dataset.width, dataset.height, dataset.crs)
-                if path.stem.endswith('_confidence'):
-                    found['confidence'] = _shares(dataset)[0]
-                elif path.stem.endswith('_probabilities'):
-                    found['probabilities'] = _shares(dataset)
-                else:
-                    found |= {'classes': dataset.read(1), 'grid': grid}
-    return Result((), result.counts, **found)
-
-
-def _shares(dataset: rasterio.DatasetReader) -> np.ndarray:
-    """All bands ``(bands, h, w)`` as float32 0..1, NaN without data."""
-    values = dataset.read()
-    if values.dtype != np.uint8:
-        return values
-    scale = np.float32(dataset.scales[0])
-    return np.where(values == dataset.nodata, np.float32(np.nan), values * scale)
+def result_files(folder: Path, name: str) -> list[Path]:
+    """All files that results of a name may have."""
+    return [folder / f'{name}{suffix}' for suffix in _SUFFIXES]
 
 
 def check_replaced(folder: Path, name: str, scene: Scene) -> None:
@@ -105,7 +49,7 @@ def check_replaced(folder: Path, name: str, scene: Scene) -> None:
             'another folder',
             'choose one with -o',
         )
-    there = [p for suffix in _SUFFIXES if (p := folder / f'{name}{suffix}').exists()]
+    there = [path for path in result_files(folder, name) if path.exists()]
     if there and not set(scene.sources) <= _predicted_before(folder / f'{name}.json'):
         raise OutputError(
             f'{there[0]} exists, and is no earlier prediction of {scene.sources[0]}',
@@ -159,5 +103,5 @@ def written_together(folder: Path, workplace: Path, name: str) -> Iterator[Path]
         made = sorted(workplace.iterdir(), key=lambda path: order.get(path.name, 0))
         for file in made:
             os.replace(file, folder / file.name)
-        for path in {folder / f'{name}{s}' for s in _SUFFIXES} - {folder / f.name for f in made}:
+        for path in {*result_files(folder, name)} - {folder / file.name for file in made}:
             path.unlink(missing_ok=True)

@@ -1,56 +1,25 @@
-"""Objects of tiles: of one detector or several, as seen or also mirrored and turned."""
+"""Objects of a tile that several detectors or views report, fused to one of each."""
 
 from collections.abc import Sequence
 
 import torch
-from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox_overlaps
 from mmengine.structures import InstanceData
 
-from geo_mm.inference.voting import Voters, turned
-
 SAME = 0.55
-"""IoU of boxes from which they are taken for the same object, that of the paper below."""
-
-
-class ObjectVoters(Voters):
-    """Detectors that are asked together.
-
-    What the voters (each model in each view) report of one object is fused as
-    in weighted boxes fusion (Solovyev et al. 2021, arXiv:1910.13302): boxes are
-    averaged and masks voted on, both weighted with the scores.
-
-    Args:
-        members: One or more models of the same classes, bands and GSD.
-        tta: Key of :data:`geo_mm.inference.voting.VIEWS`.
-        merge: Score of an object: ``'mean'`` over all voters, 0 for one that
-            does not see it, or the ``'max'``.
-
-    Raises:
-        SpecError: If the models do not go together.
-    """
-
-    def predict(self, inputs: Sequence[list[dict]]) -> list[DetDataSample]:
-        """Fused ``pred_instances`` for a batch of :meth:`load`'s inputs, on the CPU."""
-        reports: list[list[InstanceData]] = [[] for _ in inputs]
-        for number, member in enumerate(self.members):
-            for view in self.views:
-                items = [turned(item[number], view) for item in inputs]
-                side = items[0]['inputs'].shape[-1]
-                for report, found in zip(reports, member.predict(items), strict=True):
-                    report.append(_turned_back(found.pred_instances.cpu(), side, view))
-        if len(reports[0]) == 1:
-            fused = [report[0] for report in reports]
-        else:
-            fused = [fuse(report, self.merge) for report in reports]
-        return [DetDataSample(pred_instances=instances) for instances in fused]
+"""IoU of boxes from which they are taken for the same object, that of the paper."""
 
 
 def fuse(reports: Sequence[InstanceData], merge: str = 'mean') -> InstanceData:
-    """What several voters say together of one tile.
+    """Fuses what several models, each in one or several views, report of one tile.
+
+    As in weighted boxes fusion (Solovyev et al. 2021, arXiv:1910.13302), boxes
+    are averaged and masks decided by majority, both weighted with the scores.
+    With ``'mean'`` the score of an object is that over all reports, 0 for one
+    without it.
 
     Args:
-        reports: Of each voter ``bboxes`` ``(N, 4)`` xyxy, ``scores`` ``(N,)``,
+        reports: Of each model and view ``bboxes`` ``(N, 4)`` xyxy, ``scores`` ``(N,)``,
             ``labels`` ``(N,)`` and perhaps ``masks`` ``(N, h, w)`` bool.
         merge: ``'mean'`` or ``'max'`` of the scores.
 
@@ -105,14 +74,25 @@ def _one(group: InstanceData, voters: int, merge: str) -> InstanceData:
     return fused
 
 
-def _turned_back(instances: InstanceData, side: int, view: tuple[bool, int]) -> InstanceData:
-    """What was found in a view of a square tile, in the tile as it was."""
+def turned_back(
+    instances: InstanceData, size: tuple[int, int], view: tuple[bool, int]
+) -> InstanceData:
+    """What was found in a view of a tile, in the tile as it was.
+
+    Args:
+        instances: What was found.
+        size: ``(height, width)`` of the view in pixels.
+        view: Whether the tile was mirrored left to right, and then how many
+            quarter turns it was given.
+    """
     mirrored, turns = view
+    height, width = size
     left, top, right, bottom = instances.bboxes.unbind(1)
     for _ in range(turns):
-        left, top, right, bottom = side - bottom, left, side - top, right
+        left, top, right, bottom = height - bottom, left, height - top, right
+        height, width = width, height
     if mirrored:
-        left, right = side - right, side - left
+        left, right = width - right, width - left
     back = InstanceData(
         bboxes=torch.stack([left, top, right, bottom], dim=1),
         scores=instances.scores,

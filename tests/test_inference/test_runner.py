@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from geo_mm.errors import ConfigError, SceneError
+from geo_mm.inference.area import Area
+from geo_mm.inference.executors import StoppedError
 from geo_mm.inference.journal import Journal
-from geo_mm.inference.pixels import PixelRows
-from geo_mm.inference.ranks import StoppedError
-from geo_mm.inference.rows import RowRun
-from geo_mm.inference.voting import PixelVoters
+from geo_mm.inference.options import PredictOptions
+from geo_mm.inference.runner import Runner
+from geo_mm.inference.tasks.segmentation import ClassMerger
 from geo_mm.raster import Scene, tile_plan
-from tests.data.models import pixel_files, spec_of, trained
+from tests.data.models import ensemble, pixel_files, spec_of, trained
 from tests.data.rasters import noise, write_raster
 
 SPEC = spec_of('pixels', ['low', 'high'], mean=(100.5,), std=(10.0,))
@@ -26,7 +27,7 @@ COLS = PLAN[-1].col + 1
 @pytest.fixture(scope='module')
 def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp('model')
-    return PixelVoters([trained(pixel_files(folder, SPEC, [[0.0], [1.0]]))])
+    return ensemble(trained(pixel_files(folder, SPEC, [[0.0], [1.0]])))
 
 
 @pytest.fixture
@@ -34,12 +35,18 @@ def scene(tmp_path):
     return Scene.open(write_raster(tmp_path / 's.tif', noise((1, 90, 60))))
 
 
-def run(model, scene, folder, rows=range(ROWS), **kwargs):
+def runner(model, scene, journal=None, plan=PLAN, batch_size=4, progress=None):
+    options = PredictOptions(batch_size=batch_size)
+    merger = ClassMerger(plan, scene.grid, scene.grid, 2, options)
+    return Runner(model, merger, Area(scene, scene), plan, options, journal, progress)
+
+
+def run(model, scene, folder, rows=range(ROWS), progress=None):
     journal = Journal(folder)
     if not folder.exists():
         journal.open({})
-    work = PixelRows(PLAN, scene.grid, scene.grid, 2)
-    RowRun(model, work, scene, PLAN, journal, **{'batch_size': 4, **kwargs}).run(list(rows))
+    for _ in runner(model, scene, journal, progress=progress).strips(list(rows)):
+        pass
     return journal
 
 
@@ -145,10 +152,10 @@ def test_memory_does_not_grow_with_the_height(tmp_path, model):
         scene, plan = Scene.open(path), tile_plan(300, height, 64, 16)
         journal = Journal(tmp_path / str(height))
         journal.open({})
-        work = PixelRows(plan, scene.grid, scene.grid, 2)
-        computed = RowRun(model, work, scene, plan, journal, batch_size=2)
+        computed = runner(model, scene, journal, plan, batch_size=2)
         tracemalloc.start()
-        computed.run(range(plan[-1].row + 1))
+        for _ in computed.strips():
+            pass
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.2 * peaks[0]

@@ -1,0 +1,159 @@
+"""Models that predict together, each in one or several views of a tile."""
+
+from collections.abc import Sequence
+from os import PathLike
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+
+from geo_mm.catalog import LabelledScene
+from geo_mm.errors import ConfigError, SpecError
+from geo_mm.inference.model import TrainedModel
+from geo_mm.inference.options import PredictOptions
+from geo_mm.inference.tasks import Task, task_of
+from geo_mm.inputspec import InputSpec
+from geo_mm.labels import SceneLabels
+from geo_mm.raster import Scene, Tile
+
+VIEWS: dict[str, tuple[tuple[bool, int], ...]] = {
+    'none': ((False, 0),),
+    'flip': ((False, 0), (True, 0), (True, 2), (False, 2)),
+    'd4': tuple((mirrored, turns) for mirrored in (False, True) for turns in range(4)),
+}
+"""Test-time augmentation: whether a tile is mirrored left to right, and then
+how many quarter turns it is given. ``'flip'`` is as seen, mirrored along
+either axis and along both."""
+
+_SHAPES = ('img_shape', 'ori_shape', 'pad_shape')
+
+
+class Ensemble:
+    """One model or several, each with test-time augmentation.
+
+    What the predictions of a tile have in common is for the task to say.
+
+    Args:
+        members: One or more models of the same task, classes, bands and GSD.
+        options: How to predict.
+
+    Raises:
+        SpecError: If the models do not go together.
+        ConfigError: If an option is not for models of this task.
+    """
+
+    def __init__(self, members: Sequence[TrainedModel], options: PredictOptions) -> None:
+        check_alike(members)
+        self.members = tuple(members)
+        self.views = VIEWS[options.tta]
+        self.task: Task = task_of(self.spec)(members, options)
+
+    @classmethod
+    def of_files(
+        cls,
+        checkpoints: str | PathLike | Sequence[str | PathLike],
+        config: Config | None,
+        device: str | None,
+        options: PredictOptions,
+        trust_checkpoint: bool = False,
+    ) -> 'Ensemble':
+        """Loads the models of checkpoints.
+
+        Args:
+            checkpoints: One ``.pth`` file that training wrote, or several.
+            config: For one checkpoint: what replaces the config in it.
+            device: As for :class:`TrainedModel`.
+            options: How to predict.
+            trust_checkpoint: As for :class:`TrainedModel`.
+
+        Raises:
+            ConfigError: As for :class:`TrainedModel`, or if there is one config
+                for several checkpoints.
+            SpecError: As for the class.
+        """
+        paths = [checkpoints] if isinstance(checkpoints, str | PathLike) else list(checkpoints)
+        if config is not None and len(paths) > 1:
+            raise ConfigError(
+                f'one config for {len(paths)} checkpoints',
+                'none: each checkpoint holds the config of its model',
+            )
+        how = dict(tile=options.tile, amp=options.amp, compiled=options.compiled)
+        how['trust_checkpoint'] = trust_checkpoint
+        return cls([TrainedModel(path, config, device, **how) for path in paths], options)
+
+    @property
+    def spec(self) -> InputSpec:
+        return self.members[0].spec
+
+    def load(
+        self, scene: Scene, tile: Tile, aoi: SceneLabels | None = None
+    ) -> tuple[list[dict], np.ndarray]:
+        """Reads a tile once, and prepares it for each model. Safe in threads.
+
+        Args:
+            scene: The scene as the model must see it.
+            tile: What to read.
+            aoi: Polygons in the grid of the scene; what lies outside is not valid.
+
+        Returns:
+            Input of each model, none if nothing is valid, and the valid mask of the tile.
+        """
+        shape = tile.window.height, tile.window.width
+        if aoi is not None and not len(aoi.query(tile.window)):
+            return [], np.zeros(shape, bool)
+        data, valid = LabelledScene(scene, aoi=aoi).read(tile.window)
+        if not valid.any():
+            return [], valid
+        return [member.prepare(scene, tile.window, data, valid) for member in self.members], valid
+
+    def predict(self, inputs: Sequence[list[dict]]) -> list[Any]:
+        """What the task makes of the predictions for a batch of :meth:`load`'s inputs."""
+        total: list[Any] | None = None
+        for number, member in enumerate(self.members):
+            for view in self.views:
+                samples = member.predict([turned(item[number], view) for item in inputs])
+                found = [self.task.read(member, sample, view) for sample in samples]
+                if total is None:
+                    total = found
+                else:
+                    total = [self.task.combine(*both) for both in zip(total, found, strict=True)]
+        voters = len(self.members) * len(self.views)
+        return [self.task.fuse(everything, voters) for everything in total]
+
+
+def check_alike(members: Sequence[TrainedModel]) -> None:
+    """Raises SpecError if the models are not of the same task, classes, bands and GSD."""
+    first = members[0]
+    for other in members[1:]:
+        for key in ('task', 'classes', 'bands', 'gsd', 'nodata'):
+            one, two = _trait(first.spec, key), _trait(other.spec, key)
+            if one != two:
+                raise SpecError(
+                    f'{other.checkpoint} was trained with {key} {_shown(two)}, '
+                    f'{first.checkpoint} with {_shown(one)}',
+                    'models of the same task, classes, bands, GSD and nodata rule',
+                    'predict with each on its own',
+                )
+
+
+def _trait(spec: InputSpec, key: str) -> object:
+    # Colours may differ, and are the first model's.
+    return spec.classes.names if key == 'classes' else getattr(spec, key)
+
+
+def turned(item: dict, view: tuple[bool, int]) -> dict:
+    """Model input, seen as an element of :data:`VIEWS` says."""
+    mirrored, turns = view
+    image = item['inputs'].flip(-1) if mirrored else item['inputs']
+    item = {**item, 'inputs': torch.rot90(image, turns, (-2, -1))}
+    if turns % 2 and image.shape[-1] != image.shape[-2]:
+        sample = item['data_samples'].clone()
+        known = [key for key in _SHAPES if key in sample.metainfo]
+        sample.set_metainfo({key: tuple(sample.metainfo[key][:2][::-1]) for key in known})
+        item['data_samples'] = sample
+    return item
+
+
+def _shown(value: object) -> str:
+    return ', '.join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,150 @@
+"""What determines a result, and the record of how it came to be."""
+
+import dataclasses
+import datetime
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from mmengine.config import Config
+from mmengine.fileio import get_local_path
+
+import geo_mm
+from geo_mm.errors import SetupError
+from geo_mm.formats.file_records import FileRecord, file_records
+from geo_mm.formats.provenance import Provenance, library_versions
+from geo_mm.inference.area import Area, SceneToPredict
+from geo_mm.inference.options import WRITING, PredictOptions
+from geo_mm.paths import absolute
+
+if TYPE_CHECKING:
+    from geo_mm.inference.ensemble import Ensemble
+
+_WITHOUT_EFFECT = ('readers',)
+
+
+class Fingerprint:
+    """Everything that determines the bytes of results, as plain data.
+
+    What is the same for all scenes is computed once.
+
+    Args:
+        ensemble: The models.
+        options: How to predict.
+    """
+
+    def __init__(self, ensemble: 'Ensemble', options: PredictOptions) -> None:
+        models, task = ensemble.members, ensemble.task
+        self._models = [(absolute(m.checkpoint), file_sha256(m.checkpoint)) for m in models]
+        self._spec, self._config = models[0].spec, models[0].config_name
+        self._versions = library_versions()
+        on_gpu = models[0].device.type == 'cuda'
+        self._threads_matter = not on_gpu
+        settings = dataclasses.asdict(options) | task.facts()
+        self._options = {k: v for k, v in settings.items() if k not in _WITHOUT_EFFECT}
+        self._facts = {
+            'geo_mm': geo_mm.__version__,
+            'torch': torch.__version__,
+            'device': (
+                torch.cuda.get_device_name(models[0].device) if on_gpu else models[0].device.type
+            ),
+            'checkpoints': [digest for _, digest in self._models],
+            'configs': [_config_sha256(model.config) for model in models],
+            'input_spec': self._spec.to_dict(),
+        }
+
+    def _settings(self, request: SceneToPredict, area: Area) -> dict:
+        settings = {**self._options, 'window': request.window, 'aoi': area.aoi_file}
+        if request.gsd is not None:
+            settings['gsd'] = request.gsd
+        if request.bands is not None and not request.is_array:
+            settings['bands'] = list(request.bands)
+        return settings
+
+    def of(self, request: SceneToPredict, area: Area) -> dict:
+        """What determines the rows of a scene.
+
+        The device and the number of threads are in it, because sums in another
+        order are not the same to the last bit. Options that concern only the
+        writing of files are left out: they may change from an interrupted run
+        to the one that finishes it.
+        """
+        scene = area.native
+        settings = self._settings(request, area)
+        return {
+            **self._facts,
+            'threads': torch.get_num_threads() if self._threads_matter else None,
+            'scene': area.files,
+            'bands of the scene': scene.band_names,
+            'pixels': [scene.width, scene.height, *tuple(scene.transform)[:6]],
+            **{key: value for key, value in settings.items() if key not in WRITING},
+        }
+
+    def provenance(self, request: SceneToPredict, area: Area, notes: Mapping) -> Provenance:
+        """What is written into every result.
+
+        Args:
+            request: What was to be predicted.
+            area: What was predicted.
+            notes: As of :func:`run_notes`.
+        """
+        return Provenance(
+            checkpoints=tuple(FileRecord(path, sha256=digest) for path, digest in self._models),
+            spec=self._spec,
+            config=self._config,
+            inputs=file_records(area.native.sources),
+            options=self._settings(request, area),
+            command=tuple(notes['command']),
+            folder=notes['folder'],
+            started=notes['time'],
+            versions=self._versions,
+        )
+
+
+def run_notes() -> dict:
+    """When and how a run was started.
+
+    The time is that of ``SOURCE_DATE_EPOCH`` where it is set, as
+    https://reproducible-builds.org/specs/source-date-epoch/ has it.
+    """
+    epoch = os.environ.get('SOURCE_DATE_EPOCH')
+    utc = datetime.timezone.utc
+    try:
+        now = datetime.datetime.now(utc)
+        now = now if epoch is None else datetime.datetime.fromtimestamp(int(epoch), utc)
+    except (ValueError, OverflowError, OSError) as error:
+        raise SetupError(
+            f'the environment variable SOURCE_DATE_EPOCH is {epoch!r}',
+            'seconds since 1970, such as 1700000000',
+            'unset it, or set it to a time',
+        ) from error
+    return {'time': now.isoformat(timespec='seconds'), **how_called()}
+
+
+def how_called() -> dict:
+    """The command and the folder that it was given in.
+
+    The launcher is left out, since the result does not depend on it.
+    """
+    words = iter(sys.argv)
+    command = [word for word in words if word != '--launcher' or not next(words)]
+    return {'command': command, 'folder': os.getcwd()}
+
+
+def file_sha256(path: str) -> str:
+    """SHA-256 of a file, which may be remote."""
+    digest = hashlib.sha256()
+    with get_local_path(path) as local, Path(local).open('rb') as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _config_sha256(config: Config) -> str:
+    text = json.dumps(config.to_dict(), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()

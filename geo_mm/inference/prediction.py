@@ -1,0 +1,269 @@
+"""Results: in memory first, with files as they are asked for."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+
+from geo_mm.detections import Detections
+from geo_mm.errors import OutputError
+from geo_mm.formats import write_layer, write_stac_item
+from geo_mm.formats.provenance import Provenance, write_record
+from geo_mm.formats.qml import class_style
+from geo_mm.inference.area import Area, SceneToPredict
+from geo_mm.inference.fingerprint import Fingerprint, run_notes
+from geo_mm.inference.options import PredictOptions
+from geo_mm.inference.result_folder import result_files
+from geo_mm.inputspec import InputSpec
+from geo_mm.paths import file_name
+from geo_mm.raster import Grid, RasterWriter, Scene, Tile
+from geo_mm.visualization.quicklook import (
+    SUFFIXES,
+    Quicklook,
+    draw_objects_quicklook,
+    draw_pixels_quicklook,
+    quicklook_shape,
+)
+
+SHARE_STEPS = 250
+"""A probability of 1 in 8-bit rasters; steps of 0.004. 255 is nodata, as for classes."""
+
+
+def as_steps(share: np.ndarray) -> np.ndarray:
+    """Probabilities 0..1 as uint8 0..250."""
+    return np.rint(np.clip(share, 0, 1) * SHARE_STEPS).astype(np.uint8)
+
+
+def nearest(grid: Grid, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of a grid that a quick look of a scene of this footprint shows."""
+    return tuple(
+        ((np.arange(shown) + 0.5) * own / shown).astype(np.int64)
+        for shown, own in zip(quicklook_shape(scene), (grid.height, grid.width), strict=True)
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One scene that is predicted, and how.
+
+    Attributes:
+        request: What is to be predicted.
+        area: The scene as it was opened.
+        plan: Tiles that cover it.
+        spec: What the model finds.
+        options: What is kept and written.
+        fingerprint: What else determines the result; None if no record is wanted.
+        notes: When and how the run was started.
+    """
+
+    request: SceneToPredict
+    area: Area
+    plan: Sequence[Tile]
+    spec: InputSpec
+    options: PredictOptions
+    fingerprint: Fingerprint | None = field(default=None, repr=False)
+    notes: Mapping = field(default_factory=run_notes)
+
+    @property
+    def name(self) -> str:
+        """Of the results."""
+        return file_name(self.request.stem)
+
+    @cached_property
+    def facts(self) -> dict:
+        """What determines the rows of tiles."""
+        return self.fingerprint.of(self.request, self.area)
+
+    @cached_property
+    def record(self) -> Provenance:
+        """How the result was made."""
+        return self.fingerprint.provenance(self.request, self.area, self.notes)
+
+    @property
+    def grid(self) -> Grid:
+        """Grid of class rasters."""
+        return (self.area.native if self.options.grid == 'scene' else self.area.scene).grid
+
+    def writer(self, path: Path, values: str) -> RasterWriter:
+        """A GeoTIFF in the grid of the results.
+
+        Args:
+            path: Where to.
+            values: ``'classes'``, ``'confidence'`` or ``'probabilities'``.
+        """
+        classes = self.spec.classes
+        kind = self.options.probabilities if values == 'probabilities' else 'uint8'
+        more: dict = {'band_names': [values], 'tags': self.record.tags()}
+        if values == 'classes':
+            more |= {'colors': dict(enumerate(classes.colours)), 'band_names': ['class']}
+            more['class_names'] = dict(enumerate(classes.names))
+        elif kind == 'uint8':
+            more['scale'] = 1 / SHARE_STEPS
+        if values == 'probabilities':
+            more |= {'count': len(classes), 'band_names': classes.names}
+        nodata = classes.ignore if kind == 'uint8' else float('nan')
+        return RasterWriter(
+            path, self.grid, **{'count': 1, 'dtype': kind, 'nodata': nodata, **more}
+        )
+
+    def layer(self) -> dict:
+        """What layer writers are to be told: metadata, style and time."""
+        record = self.record
+        return {'metadata': record.metadata(), 'style': self.style, 'time': record.time}
+
+    @cached_property
+    def style(self) -> str:
+        """Class colours for QGIS."""
+        return class_style(self.spec.classes)
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """The result of a scene.
+
+    What goes to a folder as it is computed is in :attr:`files`, and class
+    rasters are then not held in memory.
+
+    Attributes:
+        job: What was predicted, and how.
+        counts: Objects or pixels of each class.
+        files: Paths, the main one first.
+        classes: ``(height, width)`` uint8 class indices, 255 without data.
+        confidence: ``(height, width)`` float32 0..1, NaN without data, if asked for.
+        probabilities: ``(classes, height, width)`` float32 likewise.
+        detections: The objects in pixels of the scene as the model saw it.
+        objects: One row per object on the map, as in the files.
+        polygons: One row per polygon, as in the files, if asked for.
+        polygon_counts: Polygons of each class that has some, if asked for.
+        thumbnail: Classes in the size of a quick look.
+    """
+
+    job: Job
+    counts: dict[str, int]
+    files: tuple[Path, ...] = ()
+    classes: np.ndarray | None = None
+    confidence: np.ndarray | None = None
+    probabilities: np.ndarray | None = None
+    detections: Detections | None = field(default=None, repr=False)
+    objects: gpd.GeoDataFrame | None = None
+    polygons: gpd.GeoDataFrame | None = None
+    polygon_counts: dict[str, int] | None = None
+    thumbnail: np.ndarray | None = field(default=None, repr=False)
+
+    @property
+    def spec(self) -> InputSpec:
+        """What the model takes and finds."""
+        return self.job.spec
+
+    @property
+    def grid(self) -> Grid:
+        """Grid of class rasters."""
+        return self.job.grid
+
+    @property
+    def provenance(self) -> Provenance:
+        """How it was made."""
+        return self.job.record
+
+    def to_cog(self, path: str | os.PathLike, values: str = 'classes') -> Path:
+        """Writes a raster that is in memory as a Cloud Optimized GeoTIFF.
+
+        Args:
+            path: Where to, ``.tif``.
+            values: ``'classes'``, ``'confidence'`` or ``'probabilities'``.
+
+        Raises:
+            OutputError: If it is not in memory, or cannot be written.
+        """
+        array = self._held(values)
+        with self.job.writer(Path(path), values) as writer:
+            if array.dtype != writer.dtype:
+                valid = ~np.isnan(array)
+                array = np.where(valid, as_steps(np.where(valid, array, 0)), writer.nodata)
+            writer.write(array.astype(writer.dtype))
+        return Path(path)
+
+    def to_layer(self, path: str | os.PathLike) -> Path:
+        """Writes objects or polygons; the suffix chooses the format.
+
+        Raises:
+            OutputError: If there are none in memory, or they cannot be written.
+        """
+        name = 'objects' if self.objects is not None else 'polygons'
+        write_layer(self._held(name), path, layer=name, **self.job.layer())
+        return Path(path)
+
+    def to_quicklook(self, path: str | os.PathLike) -> Path:
+        """Draws the result on the scene, as a picture of at most 1600 pixels.
+
+        Raises:
+            OutputError: If it is not in memory, or cannot be written.
+        """
+        return self._drawn().save(path)[0]
+
+    def to_stac(self, folder: str | os.PathLike, name: str | None = None) -> Path:
+        """Writes a STAC item of the files ``<name>.*`` and ``<name>_*`` in a folder."""
+        folder, name = Path(folder), name or self.job.name
+        own = [path.name for path in self.files]
+        there = sorted(path.name for path in result_files(folder, name) if path.exists())
+        names = [*own, *(file for file in there if file not in (*own, f'{name}.stac.json'))]
+        files = [folder / file for file in names]
+        return write_stac_item(folder, files, self.provenance, self.job.area.native.grid, name)
+
+    def with_rest(self) -> 'Prediction':
+        """Writes picture, record and STAC item beside the files, as the options have it."""
+        job, folder, files = self.job, self.files[0].parent, list(self.files)
+        if job.options.quicklook:
+            files.append(self.to_quicklook(folder / f'{job.name}{SUFFIXES[0]}'))
+        drawn = {} if self.polygon_counts is None else {'polygons': self.polygon_counts}
+        record = job.record
+        # What is asked for most stands on top; the provenance has it too.
+        path = write_record(
+            folder / f'{job.name}.tif',
+            record,
+            scene=[item.path for item in record.inputs],
+            window=record.options['window'],
+            input_spec=record.spec.to_dict(),
+            counts=self.counts,
+            **drawn,
+        )
+        complete = replace(self, files=(*files, path))
+        if not job.options.stac:
+            return complete
+        return replace(complete, files=(*complete.files, complete.to_stac(folder)))
+
+    def moved(self, folder: Path) -> 'Prediction':
+        """The same, complete, when its files are in another folder."""
+        files = tuple(folder / path.name for path in self.files)
+        return replace(self, files=files, thumbnail=None)
+
+    def picture(self) -> np.ndarray:
+        """The quick look as an RGB array ``(height, width, 3)`` uint8."""
+        return np.asarray(self._drawn().image)
+
+    def _drawn(self) -> Quicklook:
+        area, classes = self.job.area, self.spec.classes
+        aoi = () if area.aoi is None else list(area.aoi.geometries)
+        if self.objects is not None:
+            return draw_objects_quicklook(area.scene, self.objects, classes, aoi=aoi)
+        thumbnail = self.thumbnail
+        if thumbnail is None:
+            rows, cols = nearest(self.grid, area.scene)
+            thumbnail = self._held('classes')[rows[:, None], cols]
+        total = self.grid.width * self.grid.height
+        shares = {name: count / total for name, count in self.counts.items()}
+        return draw_pixels_quicklook(area.scene, thumbnail, classes, shares=shares, aoi=aoi)
+
+    def _held(self, name: str) -> np.ndarray | gpd.GeoDataFrame:
+        found = getattr(self, name)
+        if found is None:
+            raise OutputError(
+                f'{self.job.name}: {name} are not in memory',
+                'a prediction without a folder that keeps them',
+                'predict(scene) without a folder, with the option that asks for them',
+            )
+        return found

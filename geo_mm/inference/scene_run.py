@@ -1,0 +1,209 @@
+"""One scene from its tiles to its result, in memory or in a folder."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from geo_mm.errors import GeoMMError, OutputError
+from geo_mm.inference.ensemble import Ensemble
+from geo_mm.inference.executors import Serial
+from geo_mm.inference.fingerprint import how_called, run_notes
+from geo_mm.inference.journal import Journal
+from geo_mm.inference.prediction import Job, Prediction
+from geo_mm.inference.result_folder import check_replaced, reported, written_together
+from geo_mm.inference.runner import Runner, Strip
+from geo_mm.raster import handles
+
+logger = logging.getLogger(__name__)
+
+
+def predict_in_memory(
+    ensemble: Ensemble, job: Job, progress: Callable[[int, int], None] | None = None
+) -> Prediction:
+    """Predicts a scene; nothing is written."""
+    runner = _runner(ensemble, job, progress)
+    with closing(runner.strips()) as strips:
+        prediction = ensemble.task.collect(job, strips)
+    job.area.check_unchanged()
+    return prediction
+
+
+def is_unfinished(job: Job, folder: Path) -> bool:
+    """Whether an interrupted run has left something to go on with."""
+    return (folder / f'.{job.name}.unfinished' / 'run.json').exists()
+
+
+class FolderRun:
+    """A scene whose results go to a folder.
+
+    The strips of finished rows of tiles are kept in a journal until the result
+    is complete. A single process feeds them to the files as well, as they are
+    computed; of several the first does so when all rows are there.
+
+    Args:
+        ensemble: The models.
+        job: What is predicted.
+        folder: Where to.
+        executor: Who does the work.
+        progress: Called as tiles are done.
+    """
+
+    def __init__(
+        self,
+        ensemble: Ensemble,
+        job: Job,
+        folder: Path,
+        executor: Serial,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self._ensemble, self._job, self._folder = ensemble, job, folder
+        self._executor, self._progress = executor, progress
+        self._journal = Journal(folder / f'.{job.name}.unfinished')
+        self._rows = sorted({tile.row for tile in job.plan})
+
+    def run(self, restart: bool = False) -> Prediction:
+        """Predicts what the journal lacks, and writes the result.
+
+        Args:
+            restart: Forget what the journal holds.
+        """
+        executor, journal = self._executor, self._journal
+        try:
+            notes, finished = executor.first(lambda: self._begin(restart))
+            self._job = replace(self._job, notes=notes)
+            if executor.size == 1:
+                return self._written(self._runner().all_strips(finished))
+            missing = [row for row in self._rows if row not in finished]
+            executor.each(lambda: self._compute(executor.share(missing)))
+            return self._assembled()
+        finally:
+            if executor.rank == 0:
+                journal.close()
+
+    def _begin(self, restart: bool) -> tuple[dict, set[int]]:
+        job, journal = self._job, self._journal
+        with reported(self._folder):
+            check_replaced(self._folder, job.name, job.area.native)
+            journal.open(job.facts, run_notes(), restart=restart)
+            # The files are those that the last command asks for.
+            journal.note(**how_called())
+        finished = journal.finished()
+        if finished:
+            logger.info(
+                '%s: going on, %d of %d rows of tiles are done',
+                job.name,
+                len(finished),
+                len(self._rows),
+            )
+        return journal.notes, finished
+
+    def _runner(self) -> Runner:
+        return _runner(self._ensemble, self._job, self._progress, self._journal)
+
+    def _compute(self, rows: Sequence[int]) -> None:
+        try:
+            for _ in self._runner().strips(rows):
+                pass
+        except GeoMMError:
+            self._journal.report_failure()
+            raise
+
+    def _assembled(self) -> Prediction:
+        """The result of rows that several processes have computed."""
+        made: list[Prediction] = []
+
+        def assemble() -> tuple:
+            journal = self._journal
+            if missing := set(self._rows) - journal.finished():
+                raise OutputError(
+                    f'{journal.folder} lacks {len(missing)} rows that other processes computed',
+                    'a folder that all machines see',
+                    'choose one with -o',
+                )
+            made.append(self._written(journal.read(row) for row in self._rows))
+            return made[0].counts, made[0].files
+
+        counts, files = self._executor.first(assemble)
+        return made[0] if made else Prediction(self._job, counts, files)
+
+    def _written(self, strips: Iterator[Strip]) -> Prediction:
+        """Makes the files; the journal is then forgotten."""
+        job, journal = self._job, self._journal
+        with (
+            closing(strips),
+            written_together(self._folder, journal.folder / 'results', job.name) as workplace,
+        ):
+            prediction = self._ensemble.task.write(job, strips, workplace).with_rest()
+            try:
+                job.area.check_unchanged()
+            except GeoMMError:
+                journal.remove()
+                raise
+        journal.remove()
+        return prediction.moved(self._folder)
+
+
+def predict_small(
+    ensemble: Ensemble, jobs: Sequence[Job], folder: Path, pool: ThreadPoolExecutor
+) -> list[Prediction | GeoMMError]:
+    """Predicts scenes of one tile each in one forward pass.
+
+    There is nothing to go on with after an interruption, so no journal is kept.
+
+    Args:
+        ensemble: The models.
+        jobs: What is predicted; their tiles are of one size.
+        folder: Where to.
+        pool: Reads the tiles.
+
+    Returns:
+        The result of each, or why there is none.
+    """
+    reading = [pool.submit(_loaded, ensemble, job) for job in jobs]
+    loaded = [future.exception() or future.result() for future in reading]
+    inputs = [item[0] for item in loaded if not isinstance(item, BaseException) and item[0]]
+    predicted = iter(ensemble.predict(inputs) if inputs else ())
+    found: list[Prediction | GeoMMError] = []
+    for job, item in zip(jobs, loaded, strict=True):
+        try:
+            if isinstance(item, BaseException):
+                raise item
+            tiles = [(job.plan[0], next(predicted), item[1])] if item[0] else []
+            found.append(_write_small(ensemble, job, folder, tiles))
+        except GeoMMError as error:
+            found.append(error)
+    return found
+
+
+def _loaded(ensemble: Ensemble, job: Job) -> tuple[list[dict], np.ndarray]:
+    try:
+        return ensemble.load(job.area.scene, job.plan[0], job.area.aoi)
+    finally:
+        handles.close_all()  # nothing more is read of it by this thread
+
+
+def _write_small(ensemble: Ensemble, job: Job, folder: Path, tiles: list) -> Prediction:
+    merger = ensemble.task.merger(job.area, job.plan)
+    merger.start(0, None)
+    strip = merger.finish(tiles)
+    journal = Journal(folder / f'.{job.name}.unfinished')
+    try:
+        with reported(folder):
+            journal.lock()
+            check_replaced(folder, job.name, job.area.native)
+        with written_together(folder, journal.folder / 'results', job.name) as workplace:
+            prediction = ensemble.task.write(job, iter([strip]), workplace).with_rest()
+            job.area.check_unchanged()
+        return prediction.moved(folder)
+    finally:
+        journal.close()
+
+
+def _runner(ensemble: Ensemble, job: Job, progress, journal: Journal | None = None) -> Runner:
+    merger = ensemble.task.merger(job.area, job.plan)
+    return Runner(ensemble, merger, job.area, job.plan, job.options, journal, progress)

@@ -1,0 +1,304 @@
+"""Many scenes: which a command line names, and their prediction one after the other."""
+
+import glob
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from urllib.request import url2pathname
+
+import torch
+
+from geo_mm.catalog import read_catalog
+from geo_mm.errors import GeoMMError, SceneError
+from geo_mm.inference.area import SceneToPredict, Source
+from geo_mm.inference.executors import current
+from geo_mm.inference.prediction import Job, Prediction
+from geo_mm.inference.predictor import Predictor, scene_closed
+from geo_mm.inference.prefetch import default_readers
+from geo_mm.inference.result_folder import check_replaced, reported
+from geo_mm.inference.scene_run import is_unfinished, predict_small
+from geo_mm.paths import absolute, file_name, same_file_name
+
+_TABLES = ('.csv', '.gpkg')
+_ITEMS = ('.json', '.geojson')
+_IMAGES = ('image/tiff', 'image/vnd.stac.geotiff', 'image/jp2')
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What became of a scene.
+
+    Attributes:
+        scene: What was to be predicted.
+        prediction: The result, or None. Objects are in it only while it is reported.
+        error: Why there is none, or None.
+    """
+
+    scene: SceneToPredict
+    prediction: Prediction | None = None
+    error: GeoMMError | None = None
+
+
+def predict_scenes(
+    predictor: Predictor,
+    scenes: Iterable[SceneToPredict | Source],
+    folder: str | Path,
+    *,
+    restart: bool = False,
+    progress: Callable[[SceneToPredict, int, int], None] | None = None,
+    report: Callable[[Outcome], None] | None = None,
+    **part: object,
+) -> list[Outcome]:
+    """Predicts scenes into a folder. One that fails leaves the others alone.
+
+    All are opened, and compared with what the model takes and what is in the
+    folder, before the first tile is predicted: what cannot work is reported at
+    once.
+
+    Args:
+        predictor: The model.
+        scenes: Files, scenes or requests.
+        folder: Where to write; made if missing.
+        restart: Forget what interrupted runs have finished.
+        progress: Called with the scene, the number of tiles done since the last
+            call, and of all that this process has to do for it.
+        report: Called with each outcome as soon as it is known.
+        **part: Fields of :class:`SceneToPredict` that all scenes get.
+
+    Returns:
+        The outcomes in the order of the scenes; see :func:`check_outcomes`.
+
+    Raises:
+        SceneError: If the results of two scenes would have the same names.
+    """
+    folder = Path(folder)
+    requests = [SceneToPredict.of(scene, **part) for scene in scenes]
+    _check_names(requests)
+    outcomes: dict[int, Outcome] = {}
+    jobs: dict[int, Job] = {}
+
+    def settle(number: int, found: Prediction | GeoMMError) -> None:
+        failed = isinstance(found, GeoMMError)
+        outcome = Outcome(requests[number], **{'error' if failed else 'prediction': found})
+        if report:
+            report(outcome)
+        # Of many scenes only the names of the files are kept.
+        light = None if failed else replace(found, objects=None, detections=None)
+        outcomes[number] = replace(outcome, prediction=light)
+
+    for number, request in enumerate(requests):
+        try:
+            jobs[number] = current().each(lambda: _checked(predictor, request, folder))  # noqa: B023
+        except GeoMMError as error:
+            settle(number, error)
+    run = _Run(predictor, folder, restart, progress)
+    with ThreadPoolExecutor(predictor.options.readers or default_readers()) as pool:
+        for batch in run.batches(jobs):
+            found = run.predict([jobs.pop(number) for number in batch], pool)
+            for number, result in zip(batch, found, strict=True):
+                settle(number, result)
+    return [outcomes[number] for number in range(len(requests))]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """How the scenes of a list are predicted: large ones alone, small ones together."""
+
+    predictor: Predictor
+    folder: Path
+    restart: bool
+    progress: Callable[[SceneToPredict, int, int], None] | None
+
+    def batches(self, jobs: Mapping[int, Job]) -> list[list[int]]:
+        """Numbers of jobs: successive ones whose only tiles are of one size, or one."""
+        found: list[list[int]] = []
+        for number, job in jobs.items():
+            last = jobs[found[-1][0]] if found else None
+            together = (
+                last is not None
+                and current().size == 1
+                and len(found[-1]) < self.predictor.options.batch_size
+                and len(last.plan) == len(job.plan) == 1
+                and last.plan[0].window == job.plan[0].window
+                and not (is_unfinished(last, self.folder) or is_unfinished(job, self.folder))
+            )
+            if together:
+                found[-1].append(number)
+            else:
+                found.append([number])
+        return found
+
+    def predict(
+        self, batch: Sequence[Job], pool: ThreadPoolExecutor
+    ) -> list[Prediction | GeoMMError]:
+        if len(batch) > 1:
+            try:
+                with scene_closed():
+                    found = predict_small(self.predictor.ensemble, batch, self.folder, pool)
+            except torch.OutOfMemoryError:
+                pass  # one by one they may fit
+            else:
+                for job in batch if self.progress else ():
+                    self.progress(job.request, 1, 1)
+                return found
+        return [self._alone(job) for job in batch]
+
+    def _alone(self, job: Job) -> Prediction | GeoMMError:
+        progress = partial(self.progress, job.request) if self.progress else None
+        try:
+            return self.predictor.predict_job(job, self.folder, self.restart, progress)
+        except GeoMMError as error:
+            return error
+
+
+def check_outcomes(outcomes: Sequence[Outcome]) -> None:
+    """Makes one error of those of all scenes.
+
+    Raises:
+        GeoMMError: If scenes failed: that of the scene, or a list of them.
+    """
+    failed = [outcome for outcome in outcomes if outcome.error]
+    if len(outcomes) == len(failed) == 1:
+        raise failed[0].error
+    if failed:
+        lines = [f'{len(failed)} of {len(outcomes)} scenes failed:']
+        for outcome in failed:
+            title, message = outcome.scene.title, str(outcome.error).splitlines()[0]
+            lines.append(f'  {message}' if title in message else f'  {title}: {message}')
+        raise GeoMMError('\n'.join(lines))
+
+
+def _checked(predictor: Predictor, request: SceneToPredict, folder: Path) -> Job:
+    job = predictor.job(request)
+    with reported(folder):
+        check_replaced(folder, job.name, job.area.native)
+    return job
+
+
+def find_scenes(
+    given: Sequence[str], *, stack: bool = False, split: str | None = None
+) -> list[SceneToPredict]:
+    """The scenes that a command line names, each once.
+
+    Args:
+        given: Files, patterns, URLs; catalog tables (``.csv``, ``.gpkg``,
+            ``.geojson``); STAC items (``.json``, ``.geojson``), whose image
+            assets with the role ``data`` (or all, if none has it) make one
+            scene.
+        stack: The files are bands of one scene, in this order.
+        split: Of catalogs: only the scenes of this split.
+
+    Raises:
+        SceneError: If a pattern has no match, an item no images, or the results
+            of two scenes would have the same names.
+        CatalogError: If a catalog cannot be read.
+    """
+    sources = _matched(given)
+    if stack:
+        return [SceneToPredict(tuple(sources))]
+    scenes = [scene for source in sources for scene in _scenes(source, split)]
+    named = _named(list({repr(scene): scene for scene in scenes}.values()))  # each once
+    _check_names(named)
+    return named
+
+
+def _matched(patterns: Sequence[str]) -> list[str]:
+    sources = []
+    for pattern in patterns:
+        # '?' and brackets also occur in URLs and in file names.
+        is_name = '://' in pattern or pattern.startswith('/vsi') or Path(pattern).exists()
+        if is_name or not glob.has_magic(pattern):
+            sources.append(pattern)
+            continue
+        found = sorted(glob.glob(pattern, recursive=True))
+        if not found:
+            raise SceneError(f'{pattern}: no file matches', fix='correct the pattern')
+        sources += found
+    return list(dict.fromkeys(sources))
+
+
+def _scenes(source: str, split: str | None) -> list[SceneToPredict]:
+    suffix = Path(source).suffix.lower()
+    if suffix in _ITEMS and (item := _stac_item(source)) is not None:
+        return [_of_item(item, source)]
+    if suffix in (*_TABLES, '.geojson'):
+        return [
+            SceneToPredict(entry.image, entry.name, aoi=entry.aoi)
+            for entry in read_catalog(source, split=split)
+        ]
+    return [SceneToPredict(source)]
+
+
+def _stac_item(path: str) -> dict | None:
+    try:
+        data = json.loads(Path(path).read_text(encoding='utf-8'))
+    except (OSError, ValueError, RecursionError):
+        return None
+    is_item = isinstance(data, dict) and data.get('type') == 'Feature' and 'stac_version' in data
+    return data if is_item else None
+
+
+def _of_item(item: dict, path: str) -> SceneToPredict:
+    assets = item.get('assets')
+    assets = assets.items() if isinstance(assets, dict) else ()
+    images = [(key, asset) for key, asset in assets if _is_image(asset)]
+    wanted = [(key, asset) for key, asset in images if _has_data(asset)] or images
+    if not wanted:
+        raise SceneError(
+            f'{path}: the STAC item has no image',
+            f'an asset whose type is one of {", ".join(_IMAGES)}',
+            'give the image files themselves',
+        )
+    files = [_local(asset.get('href'), key, path) for key, asset in wanted]
+    name = item.get('id')
+    return SceneToPredict(
+        tuple(files) if len(files) > 1 else files[0], name if isinstance(name, str) else None
+    )
+
+
+def _is_image(asset: object) -> bool:
+    kind = asset.get('type') if isinstance(asset, dict) else None
+    return isinstance(kind, str) and kind.split(';')[0].strip().lower() in _IMAGES
+
+
+def _has_data(asset: dict) -> bool:
+    roles = asset.get('roles')
+    return isinstance(roles, list) and 'data' in roles
+
+
+def _local(href: object, key: str, item: str) -> str:
+    """What an asset refers to; relative names start from the item's folder."""
+    if not isinstance(href, str) or not href or '\0' in href:
+        raise SceneError(
+            f'{item}: the asset {key!r} has the href {href!r}', 'the path or address of a file'
+        )
+    if href.startswith('file://'):
+        return url2pathname(href.removeprefix('file://'))
+    return absolute(href, Path(item).absolute().parent)
+
+
+def _named(scenes: list[SceneToPredict]) -> list[SceneToPredict]:
+    """Names for scenes of the same file name, as in ``2023/rgb.tif`` and ``2024/rgb.tif``.
+
+    They are told apart by their folders: ``2023_rgb`` and ``2024_rgb``.
+    """
+    times = Counter(scene.stem for scene in scenes)
+    return [
+        scene if times[scene.stem] == 1 else replace(scene, name=f'{scene.folder}_{scene.stem}')
+        for scene in scenes
+    ]
+
+
+def _check_names(scenes: Sequence[SceneToPredict]) -> None:
+    """Raises SceneError if the results of two scenes would have the same names."""
+    if (same := same_file_name([scene.stem for scene in scenes])) is not None:
+        first, second = (scenes[number] for number in same)
+        raise SceneError(
+            f'the results of {first} and {second} would both be called {file_name(second.stem)}',
+            'names that differ in more than case and signs that file names cannot have',
+            'predict them into two folders, or name them in the column `name` of a catalog',
+        )
