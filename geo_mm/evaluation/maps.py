@@ -167,8 +167,10 @@ def _draw(draw: ImageDraw.ImageDraw, part: shapely.Polygon, color: Sequence[int]
         return
     if not part.interiors:  # Pillow would fill the holes too
         draw.polygon(outline, fill=(*color, _FILL))
-    for ring in (part.exterior, *part.interiors):
-        draw.line([tuple(point) for point in ring.coords], fill=(*color, 255), width=2 * _SHARPER)
+    # A light rim sets the line off from whatever lies under it.
+    for fill, width in (((255, 255, 255, 160), 4), ((*color, 255), 2)):
+        for ring in (part.exterior, *part.interiors):
+            draw.line([tuple(point) for point in ring.coords], fill=fill, width=width * _SHARPER)
 
 
 def _blank(features: gpd.GeoDataFrame):

@@ -135,8 +135,8 @@ def _object_maps(result: ObjectEvaluation, images: Mapping[str, Backdrop]) -> li
         twice = found.get(DUPLICATE, 0)
         wrong = found.get(FALSE_POSITIVE, 0) + twice
         caption = (
-            f'{_sources(scene)} True positives: {right:,}. False positives: {wrong:,}, '
-            f'of which {twice:,} duplicates. False negatives: {missed:,}.'
+            f'{_sources(scene)} True positives: {right:,}. False positives: {wrong:,} '
+            f'(duplicates: {twice:,}). False negatives: {missed:,}.'
         )
         parts += [f'<h2>Map of {_text(scene.name)}</h2>{legend}', _figure(picture, caption)]
     return parts

@@ -157,7 +157,7 @@ def test_page_and_table_count_duplicates_alike(objects, tmp_path):
     page = write_report(objects, tmp_path)[1].read_text()
     counts = objects.scores.overall.counts
     assert (counts.false_positives, counts.duplicates) == (2, 1)
-    assert 'True positives: 1. False positives: 2, of which 1 duplicates.' in page
+    assert 'True positives: 1. False positives: 2 (duplicates: 1).' in page
 
 
 def test_matches_open_in_the_colours_of_the_report(objects, tmp_path):
