@@ -14,10 +14,11 @@ from pyproj.exceptions import ProjError
 from geo_mm.detections import Detections
 from geo_mm.errors import LabelError
 from geo_mm.labels.classification import IGNORED_NAME, attribute_text
+from geo_mm.labels.layer import extent_text, overlap
 from geo_mm.labels.placing import counts_down, mirrored, squares
 from geo_mm.labels.reading import layer_name, read_layer
 from geo_mm.raster import Grid
-from geo_mm.raster.projection import bounds_in, ground_areas, moved, proj_crs, same
+from geo_mm.raster.projection import ground_areas, moved, proj_crs, same
 
 Source = str | os.PathLike | gpd.GeoDataFrame
 
@@ -131,11 +132,11 @@ def brought_together(pred: ObjectLayer, truth: ObjectLayer) -> ObjectLayer:
         objects = replace(truth.objects, outlines=outlines, boxes=shapely.bounds(outlines))
         truth = replace(truth, objects=objects, crs=pred.crs)
     ours, theirs = (shapely.total_bounds(layer.objects.outlines) for layer in (pred, truth))
-    if not _touch(ours, theirs):
+    if not overlap(ours, theirs):
         hint = 'check that both belong to the same scene and that both CRSs are right'
-        if _touch(ours, theirs[[1, 0, 3, 2]]):
+        if overlap(ours, theirs[[1, 0, 3, 2]]):
             hint = 'x and y of the ground truth look swapped: exchange them (in QGIS: Swap X and Y)'
-        raise no_common_area(pred.name, ours, truth.name, theirs, pred.crs, hint)
+        raise no_common_area((pred.name, truth.name), (ours, theirs), pred.crs, hint)
     return truth
 
 
@@ -166,8 +167,8 @@ def areas_of(outlines: np.ndarray, crs: object) -> np.ndarray:
     areas = ground_areas(outlines, crs)
     if np.isnan(areas).any():
         raise LabelError(
-            f'coordinates {_extent(shapely.total_bounds(outlines), None)} have no place on Earth '
-            f'in {proj_crs(crs).name}',
+            f'coordinates {extent_text(shapely.total_bounds(outlines), None)} have no place on '
+            f'Earth in {proj_crs(crs).name}',
             'coordinates that fit the CRS',
             'check whether the CRS of the layer is right',
         )
@@ -211,29 +212,16 @@ def in_crs(geometries: np.ndarray, source: object, target: object) -> np.ndarray
     return there
 
 
-def no_common_area(pred_name, pred_bounds, truth_name, truth_bounds, crs, hint: str) -> LabelError:
-    """The error that shows two extents, given in one CRS."""
+def no_common_area(names, bounds, crs: object, hint: str) -> LabelError:
+    """The error that shows the extents of prediction and ground truth, given in one CRS."""
+    extents = ['nowhere' if each is None else extent_text(each, crs) for each in bounds]
     return LabelError(
-        f'{pred_name} and {truth_name} have no common area\n'
-        f'  prediction:   {_extent(pred_bounds, crs)}\n'
-        f'  ground truth: {_extent(truth_bounds, crs)}',
+        f'{names[0]} and {names[1]} have no common area\n'
+        f'  prediction:   {extents[0]}\n'
+        f'  ground truth: {extents[1]}',
         'prediction and ground truth of the same place',
         hint,
     )
-
-
-def _extent(bounds, crs: object) -> str:
-    """Bounds in degrees, or in map units where they have no place on Earth."""
-    lonlat = None if crs is None else bounds_in(bounds, crs)
-    if lonlat:
-        west, south, east, north = lonlat
-        return f'lon {west:.5f} to {east:.5f}, lat {south:.5f} to {north:.5f}'
-    min_x, min_y, max_x, max_y = bounds
-    return f'x {min_x:.2f} to {max_x:.2f}, y {min_y:.2f} to {max_y:.2f}'
-
-
-def _touch(a, b) -> bool:
-    return a[0] <= b[2] and b[0] <= a[2] and a[1] <= b[3] and b[1] <= a[3]
 
 
 def _areal(

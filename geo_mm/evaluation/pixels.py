@@ -12,9 +12,11 @@ from geo_mm.evaluation.area import Area, ScoredPart, ScoredParts, is_raster, win
 from geo_mm.evaluation.confusion import Confusion, PixelScores
 from geo_mm.evaluation.maps import MapSketch
 from geo_mm.evaluation.rasters import (
-    LabelTruth,
+    NamedLabels,
     RasterTruth,
     as_classes,
+    layer_truth,
+    nothing_in_common,
     open_class_raster,
     read_windows,
 )
@@ -131,7 +133,7 @@ class PixelEvaluation:
 
 
 def evaluate_pixels(
-    pairs: Sequence[tuple[str, Source, Source | LabelTruth]],
+    pairs: Sequence[tuple[str, Source, Source | NamedLabels]],
     settings: PixelSettings | None = None,
     *,
     aoi: str | os.PathLike | gpd.GeoDataFrame | None = None,
@@ -185,7 +187,7 @@ class _Scene:
     def __init__(self, name, pred, truth, settings: PixelSettings, areas: Sequence[Area]) -> None:
         self.name = name
         self.scene = open_class_raster(pred)
-        is_read = isinstance(truth, LabelTruth)
+        is_read = isinstance(truth, NamedLabels)
         self.sources = source_names(pred, truth.name if is_read else truth)
         gsd = self.scene.gsd
         self.pixel_area = gsd[0] * gsd[1] if gsd else None
@@ -201,17 +203,9 @@ class _Scene:
         elif is_raster(truth):
             known = settings.truth_names or settings.class_names or raster_names(truth)
             self.pred_names, self.truth_names = self.pred_names or known, known or self.pred_names
-            self.truth = RasterTruth(truth, self.scene)
+            self.truth = NamedLabels(RasterTruth(truth, self.scene.grid), self.sources[1])
         else:
-            self.truth = LabelTruth.from_layer(
-                truth,
-                self.scene,
-                self.pred_names,
-                column=settings.class_column,
-                class_map=settings.class_map,
-                background=settings.background,
-                ignore=settings.ignore,
-            )
+            self.truth = layer_truth(truth, self.scene, self.pred_names, settings)
         self.notes = self.truth.notes
         self.areas = [area.onto(self.scene) for area in areas]
         self.window = window_of(self.areas, self.scene.grid)
@@ -227,15 +221,14 @@ class _Scene:
             wrong = valid & (self._true_ids[truth] != self._pred_ids[pred])
             self.sketch.add(window, truth, pred, valid, wrong)
         if not self.counts.sum():
-            raise self.truth.nothing_in_common(self.sources)
+            raise nothing_in_common(self.truth, self.scene, self.sources)
         return self
 
     def _read(self, window: Window) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         data, valid = self.scene.read(window)
         pred = as_classes(data[0], valid, self.sources[0])
-        truth, known = self.truth.read(window)
-        truth = as_classes(truth, known, self.sources[1])
-        valid = valid & known & ~self.ignore[pred] & ~self.ignore[truth]
+        truth = self.truth.labels.classes(window)
+        valid = valid & ~self.ignore[pred] & ~self.ignore[truth]
         for area in self.areas:
             valid &= area.covers(window)
         return pred, truth, valid

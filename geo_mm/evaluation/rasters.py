@@ -2,15 +2,14 @@
 
 import contextlib
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pyogrio
-import rasterio
 from pyogrio.errors import DataLayerError, DataSourceError
-from rasterio.warp import transform_bounds
 
 from geo_mm.classes import IGNORE
 from geo_mm.errors import LabelError
@@ -18,7 +17,11 @@ from geo_mm.evaluation.layers import Source, no_common_area
 from geo_mm.evaluation.records import only_class
 from geo_mm.labels import LabelLayer, LabelOptions, Labels, read_layer
 from geo_mm.labels.reading import layer_name
-from geo_mm.raster import Scene, Window, read_onto
+from geo_mm.raster import Grid, Scene, Window, read_onto
+from geo_mm.raster.projection import bounds_in
+
+if TYPE_CHECKING:
+    from geo_mm.evaluation.pixels import PixelSettings
 
 _NOTHING = -1
 _WINDOW_PIXELS = 1 << 21  # bounds the memory, whatever the scene's size
@@ -100,108 +103,77 @@ def classes_in(scene: Scene) -> list[int]:
     return np.flatnonzero(found[:IGNORE]).tolist()
 
 
-class RasterTruth:
-    """Ground truth that is a raster of class numbers, in its own grid."""
+class NamedLabels(NamedTuple):
+    """Ground truth in the pixels of a prediction.
 
-    notes: tuple[str, ...] = ()
-
-    def __init__(self, path: str | os.PathLike, scene: Scene) -> None:
-        self.path = path
-        self.scene = scene
-
-    def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
-        """Class numbers and whether there are any, (height, width) each."""
-        values = read_onto(self.path, self.scene.grid, window, _NOTHING)
-        return values, values != _NOTHING
-
-    def nothing_in_common(self, sources: tuple[str, str]) -> LabelError:
-        """Why no pixel could be compared."""
-        ours = self.scene.grid.bounds
-        with rasterio.open(self.path) as dataset:
-            theirs = dataset.bounds
-            if dataset.crs and self.scene.crs:
-                theirs = transform_bounds(dataset.crs, self.scene.crs, *dataset.bounds)
-        apart_x = theirs[0] >= ours[2] or theirs[2] <= ours[0]
-        if apart_x or theirs[1] >= ours[3] or theirs[3] <= ours[1]:
-            hint = 'check that both belong to the same scene'
-            crs = self.scene.crs and self.scene.crs.to_wkt()
-            return no_common_area(sources[0], ours, sources[1], theirs, crs, hint)
-        return _no_valid_pixel(sources)
-
-
-class LabelTruth:
-    """Labels as a dataset reads them, in the pixels of the prediction.
-
-    Args:
+    Attributes:
         labels: Class numbers of the prediction by window.
         name: Name of their source, for messages.
         notes: What the reader should know about them.
     """
 
-    def __init__(self, labels: Labels, name: str, notes: tuple[str, ...] = ()) -> None:
-        self.labels = labels
-        self.name = name
-        self.notes = notes
-
-    @classmethod
-    def from_layer(
-        cls,
-        source: Source,
-        scene: Scene,
-        names: Mapping[int, str],
-        *,
-        column: str | None,
-        class_map: Mapping[str, str] | None,
-        background: int,
-        ignore: Sequence[int] = (),
-    ) -> 'LabelTruth':
-        """Read a layer whose classes are named, or numbered, as in the prediction.
-
-        Where features overlap, the class with the larger number is on top.
-
-        Args:
-            source: The layer.
-            scene: The prediction.
-            names: Class numbers and names of the prediction; empty if it has none.
-            column: Attribute with the class, or None for a single class; so is
-                'class', where the layer lacks it.
-            class_map: Class name for a value of the attribute.
-            background: Class number of pixels under no feature.
-            ignore: Class numbers that are left out.
-
-        Raises:
-            LabelError: If the layer cannot be read, lies elsewhere or has
-                values that are no class.
-        """
-        name = layer_name(source)
-        notes = [f'Pixels under no feature of {name} count as class {background}.']
-        if column == 'class' and column not in _columns(source):
-            column = None
-        if column is None:
-            numbers = _candidates(names, scene, (background, IGNORE, *ignore))
-            text, note = only_class(name, _columns(source), numbers, _FIX)
-            numbers = {text: numbers[text]}
-            notes.append(note)
-        elif names:
-            numbers = {text: value for value, text in sorted(names.items())}
-        else:
-            numbers = _numbers_in(source, column, name)
-        options = LabelOptions(class_column=column, class_map=class_map if column else None)
-        layer = LabelLayer.read(source, numbers, options)
-        labels = layer.onto(scene.grid, scene=scene.name, background=background)
-        return cls(labels, name, tuple(notes))
-
-    def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
-        """Class numbers and whether there are any, (height, width) each."""
-        values = self.labels.classes(window)
-        return values, values != IGNORE
-
-    def nothing_in_common(self, sources: tuple[str, str]) -> LabelError:
-        """Why no pixel could be compared."""
-        return _no_valid_pixel(sources)
+    labels: 'Labels | RasterTruth'
+    name: str
+    notes: tuple[str, ...] = ()
 
 
-def _no_valid_pixel(sources: tuple[str, str]) -> LabelError:
+class RasterTruth(NamedTuple):
+    """Ground truth that is a raster of class numbers, in its own grid."""
+
+    path: str | os.PathLike
+    grid: Grid
+
+    def classes(self, window: Window) -> np.ndarray:
+        """Class numbers (height, width) uint8, 255 where there is none."""
+        values = read_onto(self.path, self.grid, window, _NOTHING)
+        return as_classes(values, values != _NOTHING, os.path.basename(self.path))
+
+
+def layer_truth(
+    source: Source, scene: Scene, names: Mapping[int, str], settings: 'PixelSettings'
+) -> NamedLabels:
+    """Read a layer whose classes are named, or numbered, as in the prediction.
+
+    Where features overlap, the class with the larger number is on top.
+
+    Args:
+        source: The layer.
+        scene: The prediction.
+        names: Class numbers and names of the prediction; empty if it has none.
+        settings: How features become classes.
+
+    Raises:
+        LabelError: If the layer cannot be read, lies elsewhere or has values
+            that are no class.
+    """
+    name, column, background = layer_name(source), settings.class_column, settings.background
+    notes = [f'Pixels under no feature of {name} count as class {background}.']
+    if column == 'class' and column not in _columns(source):
+        column = None
+    if column is None:
+        numbers = _candidates(names, scene, (background, IGNORE, *settings.ignore))
+        text, note = only_class(name, _columns(source), numbers, _FIX)
+        numbers = {text: numbers[text]}
+        notes.append(note)
+    elif names:
+        numbers = {text: value for value, text in sorted(names.items())}
+    else:
+        numbers = _numbers_in(source, column, name)
+    options = LabelOptions(class_column=column, class_map=settings.class_map if column else None)
+    layer = LabelLayer.read(source, numbers, options)
+    labels = layer.onto(scene.grid, scene=scene.name, background=background)
+    return NamedLabels(labels, name, tuple(notes))
+
+
+def nothing_in_common(truth: NamedLabels, scene: Scene, sources: tuple[str, str]) -> LabelError:
+    """Why no pixel could be compared."""
+    if isinstance(truth.labels, RasterTruth):
+        ours, raster = scene.grid.bounds, Scene.open(truth.labels.path).grid
+        theirs = bounds_in(raster.bounds, raster.crs, scene.crs) if raster.crs else raster.bounds
+        apart = theirs is None or theirs[0] >= ours[2] or theirs[2] <= ours[0]
+        if apart or theirs[1] >= ours[3] or theirs[3] <= ours[1]:
+            hint = 'check that both belong to the same scene'
+            return no_common_area(sources, (ours, theirs), scene.crs, hint)
     return LabelError(
         f'{sources[0]} and {sources[1]}: no pixel has a class in both',
         'pixels with data in both, inside the scored part and of classes not ignored',

@@ -15,7 +15,7 @@ from geo_mm.errors import CatalogError
 from geo_mm.evaluation.area import ScoredPart
 from geo_mm.evaluation.objects import ObjectEvaluation, ObjectSettings, evaluate_objects
 from geo_mm.evaluation.pixels import PixelEvaluation, evaluate_pixels
-from geo_mm.evaluation.rasters import LabelTruth
+from geo_mm.evaluation.rasters import NamedLabels
 from geo_mm.labels import LabelOptions
 from geo_mm.labels.classification import IGNORED_NAME
 from geo_mm.labels.reading import layer_name
@@ -113,11 +113,11 @@ def evaluate_catalog(
     return evaluate_objects(pairs, settings, parts=parts, progress=progress)
 
 
-def _pixels(scene: CatalogScene, prediction: str | os.PathLike) -> LabelTruth:
+def _pixels(scene: CatalogScene, prediction: str | os.PathLike) -> NamedLabels:
     """The labels in the pixels of the prediction."""
     entry = replace(_whole(scene), image=os.fspath(prediction))
     labels = open_labelled(entry, scene.classes, SceneOptions(), scene.options).labels
-    return LabelTruth(labels, layer_name(scene.entry.labels))
+    return NamedLabels(labels, layer_name(scene.entry.labels))
 
 
 def _objects(scene: CatalogScene) -> gpd.GeoDataFrame:

@@ -253,12 +253,12 @@ class LabelLayer:
         if self.crs is not None:
             place_of_scene = bounds_in(grid.bounds, grid.crs)
             swapped = bounds_in(bounds[[1, 0, 3, 2]], self.crs)
-            if place_of_scene and swapped and _overlap(place_of_scene, swapped):
+            if place_of_scene and swapped and overlap(place_of_scene, swapped):
                 hint = f'x and y of the {what} look swapped: exchange them (QGIS: Swap X and Y)'
         return LabelError(
             f'{self.source}: none of its {self.extent.count} features touches {scene}\n'
-            f'  {what + ":":<7} {_extent(bounds, self.crs)}\n'
-            f'  scene:  {_extent(grid.bounds, grid.crs)}',
+            f'  {what + ":":<7} {extent_text(bounds, self.crs)}\n'
+            f'  scene:  {extent_text(grid.bounds, grid.crs)}',
             f'{"an area of interest" if self.is_area else "labels"} on the scene',
             hint,
         )
@@ -356,11 +356,12 @@ def _valid_polygons(shapes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return parts[areal], owner[areal]
 
 
-def _overlap(a, b) -> bool:
+def overlap(a, b) -> bool:
+    """Whether two bounds share a point."""
     return a[0] <= b[2] and b[0] <= a[2] and a[1] <= b[3] and b[1] <= a[3]
 
 
-def _extent(bounds, crs: object) -> str:
+def extent_text(bounds, crs: object) -> str:
     """Bounds in degrees, or in map units where they have no place on Earth."""
     name = 'no CRS'
     if crs is not None:
