@@ -41,3 +41,26 @@ def test_config(path):
 def test_there_are_configs_for_both_tasks():
     scopes = {load_config(path).default_scope for path in FILES}
     assert scopes == {'mmdet', 'mmseg'}
+
+
+def test_what_every_run_shares():
+    for path in FILES:
+        config = load_config(path)
+        # A copy of a process in which GDAL has threads may hang.
+        assert config.env_cfg.mp_cfg.mp_start_method == 'forkserver'
+        assert config.default_hooks.checkpoint.type == 'geo_mm.CheckpointHook'
+        detector = config.default_scope == 'mmdet'
+        best = 'coco/bbox_mAP' if detector else 'mIoU'
+        assert config.default_hooks.checkpoint.save_best == best
+        # AP of each class.
+        assert not detector or config.val_evaluator.classwise
+
+
+def test_random_radiometry_is_in_use():
+    config = load_config(CONFIGS / '_base_' / 'datasets' / 'town_seg_radiometry.py')
+    steps = config.train_dataloader.dataset.pipeline
+    names = [step.type for step in steps]
+    assert names[1:3] == ['geo_mm.RandomRadiometry', 'geo_mm.RandomBandDropout']
+    assert len(steps[1].haze_spectrum) == len(config.bands)
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        assert all(TRANSFORMS.build(step) for step in steps)

@@ -69,6 +69,8 @@ def test_a_checkpoint_says_what_its_model_must_be_fed(folder, more, checkpoint):
         std=(50.0, 50.0, 50.0),
         chip_size=(64, 64),
     )
+    # Measured on images of the size of a chip, whatever mode the model is in.
+    assert 0 < spec.receptive_radius < 32
     written = json.loads((folder / 'work' / 'input_spec.json').read_text())
     assert InputSpec.from_dict(written) == spec
 

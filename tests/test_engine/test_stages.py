@@ -6,10 +6,12 @@ import pytest
 import torch
 from mmengine.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 
+from geo_mm.engine.launch import build_model, load_config
 from geo_mm.engine.stages import backbone_stages, stage_rates
 from geo_mm.errors import ConfigError
-from tests.data.chips import scope
+from tests.data.chips import CONFIGS, scope
 
+SEGFORMER = CONFIGS / 'segformer' / 'segformer_mit-b0_adamw-2k_town-256x256.py'
 RESNET = dict(type='ResNet', depth=18, base_channels=4, stem_channels=4)
 LAYERS = ['layer1', 'layer2', 'layer3', 'layer4']
 HRNET = ['transition1', 'stage2', 'transition2', 'stage3', 'transition3', 'stage4']
@@ -264,3 +266,11 @@ def test_settings_that_make_no_sense(model, paramwise):
 def test_an_optimiser_without_a_rate(model):
     with pytest.raises(ConfigError, match='has no lr'):
         wrapper_of(model, dict(type='AdamW'))
+
+
+def test_the_shipped_segformer_has_stage_rates():
+    """A config of ours and a recipe of ours: they once did not go together."""
+    model = build_model(load_config(SEGFORMER))
+    rates = {group['stage']: group['lr'] for group in wrapper_of(model).optimizer.param_groups}
+    assert list(rates) == ['head', *(f'layers.{i}' for i in (3, 2, 1, 0))]
+    assert list(rates.values()) == pytest.approx([0.01 * 10 ** (-i / 4) for i in range(5)])

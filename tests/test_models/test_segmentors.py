@@ -8,7 +8,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import find_latest_checkpoint
 from mmengine.structures import InstanceData
 
-from geo_mm.engine.launch import build_runner, load_config
+from geo_mm.engine.launch import build_model, build_runner, load_config
 from geo_mm.errors import ConfigError
 from geo_mm.inference import TrainedModel
 from geo_mm.models import PointRendRoIHead, PointRendSegmentor
@@ -233,3 +233,42 @@ def test_classes_must_agree_in_every_head(tmp_path):
         options = {'model.point_head.num_classes': 3}
         with pytest.raises(ConfigError, match=r'point_head of the model has num_classes=3'):
             build_runner(load_config(path, options)).train()
+
+
+WIDTHS = {
+    'unet': (
+        dict(backbone=dict(base_channels=4)),
+        dict(
+            decode_head=dict(in_channels=4, channels=4),
+            auxiliary_head=dict(in_channels=8, channels=4, num_classes=5),
+        ),
+    ),
+    'unet_vgg16': (
+        dict(backbone=dict(base_channels=4)),
+        dict(decode_head=dict(in_channels=[4, 8, 16, 32, 32], channels=32)),
+    ),
+    'fpn_r50': (
+        dict(backbone=dict(depth=18), neck=dict(in_channels=[64, 128, 256, 512])),
+        dict(decode_head=dict(in_channels=[256] * 4)),
+    ),
+}
+
+
+@pytest.mark.parametrize('name', WIDTHS)
+def test_heads_take_widths_and_classes_from_one_place(name):
+    """What a config leaves out is what one would write; written out it holds."""
+    given, written = WIDTHS[name]
+    path = CONFIGS / '_base_' / 'models' / f'{name}.py'
+    shapes = []
+    for more in ({}, written):
+        config = load_config(path, {})
+        config.default_scope = 'mmseg'
+        config.merge_from_dict(dict(model=given))
+        config.merge_from_dict(dict(model=dict(decode_head=dict(num_classes=5))))
+        config.merge_from_dict(dict(model=more))
+        model = build_model(config)
+        assert model.training
+        shapes.append({key: tuple(value.shape) for key, value in model.state_dict().items()})
+    assert shapes[0] == shapes[1]
+    if model.with_auxiliary_head:
+        assert model.auxiliary_head.num_classes == 5
