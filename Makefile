@@ -1,7 +1,7 @@
 # make demo   set up .venv if needed, then train and predict on a synthetic town
 # make test   set up .venv if needed, then run the tests
 # make fuzz   read damaged files with every reader
-# make lint   check style and formatting
+# make lint   check style, formatting and types
 # make clean  remove caches and results (not .venv)
 #
 # PYTHON=/path/to/python3.11 chooses the Python that .venv is made with.
@@ -11,7 +11,7 @@
 
 PY := .venv/bin/python
 READY := .venv/.ready
-INPUTS := setup.py $(wildcard requirements/*.txt) $(wildcard tools/dev/setup_venv.*)
+INPUTS := setup.py pyproject.toml $(wildcard requirements/*.txt) $(wildcard tools/dev/setup_venv.*)
 
 # A .venv that was moved or copied from another checkout points back there; and
 # one whose Python was uninstalled does not run.
@@ -28,7 +28,7 @@ help:
 venv: $(READY)
 
 demo: $(READY)
-	@$(PY) tools/demo.py
+	@$(PY) -m geo_mm.cli demo
 
 # loadfile: tests of one file share their generated rasters.
 test: $(READY)
@@ -41,11 +41,11 @@ fuzz: $(READY)
 	@$(PY) tools/dev/fuzz.py
 
 lint: $(READY)
-	@$(PY) -m ruff check . && $(PY) -m ruff format --check .
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
 
 format: $(READY)
 	@$(PY) -m ruff check --fix . && $(PY) -m ruff format .
 
 clean:
-	rm -rf work_dirs build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf work_dirs build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

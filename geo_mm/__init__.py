@@ -1,3 +1,69 @@
-"""Deep learning on georeferenced imagery with MMDetection and MMSegmentation."""
+"""Deep learning on georeferenced imagery with MMDetection and MMSegmentation.
+
+The names below are the public ones; each is imported when it is first used.
+"""
+
+from typing import TYPE_CHECKING
+
+from geo_mm.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from geo_mm.catalog import read_catalog
+    from geo_mm.classes import ClassSet
+    from geo_mm.engine import TestOptions, TrainOptions, test, train
+    from geo_mm.engine.launch import load_config
+    from geo_mm.evaluation import (
+        ObjectSettings,
+        PixelSettings,
+        evaluate_objects,
+        evaluate_pixels,
+    )
+    from geo_mm.inference import PredictOptions, Predictor
+    from geo_mm.inputspec import InputSpec
+    from geo_mm.raster import Grid, Scene
+    from geo_mm.synthetic import make_town
 
 __version__ = '0.1.0'
+
+__all__ = [
+    'ClassSet',
+    'Grid',
+    'InputSpec',
+    'ObjectSettings',
+    'PixelSettings',
+    'PredictOptions',
+    'Predictor',
+    'Scene',
+    'TestOptions',
+    'TrainOptions',
+    'evaluate_objects',
+    'evaluate_pixels',
+    'load_config',
+    'make_town',
+    'read_catalog',
+    'test',
+    'train',
+]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        'ClassSet': 'geo_mm.classes',
+        'Grid': 'geo_mm.raster',
+        'InputSpec': 'geo_mm.inputspec',
+        'ObjectSettings': 'geo_mm.evaluation',
+        'PixelSettings': 'geo_mm.evaluation',
+        'PredictOptions': 'geo_mm.inference',
+        'Predictor': 'geo_mm.inference',
+        'Scene': 'geo_mm.raster',
+        'TestOptions': 'geo_mm.engine',
+        'TrainOptions': 'geo_mm.engine',
+        'evaluate_objects': 'geo_mm.evaluation',
+        'evaluate_pixels': 'geo_mm.evaluation',
+        'load_config': 'geo_mm.engine.launch',
+        'make_town': 'geo_mm.synthetic',
+        'read_catalog': 'geo_mm.catalog',
+        'test': 'geo_mm.engine',
+        'train': 'geo_mm.engine',
+    },
+)

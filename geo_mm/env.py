@@ -1,16 +1,14 @@
 """What this environment has, what it lacks, and what to do about it.
 
-``python -m geo_mm.env`` prints the versions of everything geo_mm stands on,
-the devices and a verdict; its exit status is 0 only if nothing is wrong.
-Tools call :func:`require` first: it looks at installed metadata alone, imports
-nothing heavy, and so turns a failing import deep inside a library into one
-message.
+``geo-mm env`` prints the versions of what geo_mm needs, the devices and a
+verdict; its exit status is 0 only if nothing is wrong. Commands call
+:func:`require` first: it looks at installed metadata alone, imports nothing
+heavy, and so turns a failing import deep inside a library into one message.
 
 Nothing here imports torch, mmcv or a GIS library at module level, because the
 whole point is to work when they are missing or broken.
 """
 
-import argparse
 import contextlib
 import importlib
 import importlib.metadata as metadata
@@ -18,8 +16,6 @@ import io
 import os
 import platform
 import re
-import shutil
-import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +26,7 @@ from typing import Any
 from geo_mm import __version__
 from geo_mm.errors import SetupError
 
-PYTHON_MIN, PYTHON_MAX = (3, 10), (3, 12)
+PYTHON_MIN = (3, 10)
 INSTALL_GUIDE = 'docs/en/install.md'
 
 # Import name -> the distribution geo_mm is made for.
@@ -54,7 +50,7 @@ OPENCV = (
     'opencv-contrib-python',
     'opencv-contrib-python-headless',
 )
-# What fails with them is no problem of its own.
+# What fails with these is no problem of its own.
 STANDS_ON = {
     'onedl-mmcv': ('torch',),
     'onedl-mmdetection': ('torch', 'onedl-mmcv'),
@@ -62,7 +58,7 @@ STANDS_ON = {
 }
 BUILD_MMCV = (
     'python -m pip install -r requirements/build.txt && CFLAGS=-g0 CXXFLAGS=-g0 '
-    'python -m pip install --no-build-isolation --no-deps --no-cache-dir --force-reinstall {pin}'
+    'python -m pip install --no-build-isolation --no-deps --no-cache-dir --force-reinstall {pin!r}'
 )
 
 
@@ -73,7 +69,7 @@ class Problem:
     Attributes:
         found: What is there.
         expected: What should be there.
-        fix: The command or step that mends it.
+        fix: The command or step that solves it.
     """
 
     found: str
@@ -83,15 +79,6 @@ class Problem:
     def error(self) -> SetupError:
         """Return the problem as the exception that tools raise."""
         return SetupError(self.found, self.expected, self.fix)
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table: a thing, its version and what else there is to say."""
-
-    name: str
-    version: str
-    note: str = ''
 
 
 class Installed:
@@ -137,7 +124,7 @@ def check(path: Sequence[str] | None = None, imports: bool = True) -> list[Probl
             work. Takes seconds; without it only metadata is read.
 
     Returns:
-        The problems, the one to mend first in front.
+        The problems, the one to solve first in front.
     """
     installed = Installed(path)
     problems = [
@@ -164,11 +151,11 @@ def require() -> None:
 
 
 def _check_python(version: tuple[int, int]) -> Iterator[Problem]:
-    if not PYTHON_MIN <= version <= PYTHON_MAX:
+    if version < PYTHON_MIN:
         yield Problem(
             f'Python {_dotted(version)} at {sys.executable}',
-            f'Python {_dotted(PYTHON_MIN)} to {_dotted(PYTHON_MAX)}',
-            'make the environment again with one of these, e.g. python3.11 -m venv .venv',
+            f'Python {_dotted(PYTHON_MIN)} or newer',
+            'make the environment again with such a one, e.g. python3.11 -m venv .venv',
         )
 
 
@@ -311,7 +298,7 @@ def _import(name: str) -> Any:
 
 
 def _repair(name: str, version: str) -> str:
-    """Say how to mend a distribution that is installed but does not work."""
+    """Say how to repair a distribution that is installed but does not work."""
     if name == 'torch':
         return 'install torch again, for this machine: https://pytorch.org'
     if name == 'onedl-mmcv':
@@ -342,36 +329,29 @@ def _dotted(version: tuple[int, ...]) -> str:
     return '.'.join(str(part) for part in version)
 
 
-def table() -> list[Row]:
-    """Describe the environment, one row per thing, without failing on what is missing."""
+def table() -> list[tuple[str, str, str]]:
+    """Name, version and a note of each thing, without failing on what is missing."""
     installed = Installed()
     rows = [
-        Row('Python', platform.python_version(), sys.executable),
-        Row('platform', platform.platform(), f'{os.cpu_count()} CPU cores'),
-        Row('geo_mm', __version__, str(Path(__file__).parent)),
-        Row('torch', installed.version('torch') or '-', _try(_torch_note)),
+        ('Python', platform.python_version(), sys.executable),
+        ('platform', platform.platform(), f'{os.cpu_count()} CPU cores'),
+        ('geo_mm', __version__, str(Path(__file__).parent)),
     ]
-    providers = metadata.packages_distributions()
-    for module, name in ONEDL.items():
-        note = ', '.join(sorted(set(providers.get(module, []))))
-        note = f'from {note}' if note else f'expected from {name}'
-        note += _try(_mmcv_note) if module == 'mmcv' else ''
-        rows.append(Row(module, installed.version(name) or '-', note))
-    gis = (
-        ('rasterio', lambda: f'GDAL {_import("rasterio").__gdal_version__}'),
-        ('pyogrio', lambda: f'GDAL {_import("pyogrio").__gdal_version_string__}'),
-        ('shapely', lambda: f'GEOS {_import("shapely").geos_version_string}'),
-        ('pyproj', lambda: f'PROJ {_import("pyproj").proj_version_str}'),
-        ('geopandas', lambda: ''),
-        ('affine', lambda: ''),
-        ('numpy', lambda: ''),
-    )
-    rows += [Row(name, installed.version(name) or '-', _try(note)) for name, note in gis]
-    opencv = {name: installed.version(name) for name in OPENCV}
-    names = [name for name, version in opencv.items() if version]
-    rows.append(Row('opencv', opencv[names[0]] if names else '-', ', '.join(names)))
-    rows += [Row(name, _compiler(name)) for name in ('c++', 'nvcc')]
-    return rows
+    notes: dict[str, Callable[[], str]] = {
+        'torch': _torch_note,
+        'onedl-mmcv': _mmcv_note,
+        'onedl-mmengine': str,
+        'onedl-mmdetection': str,
+        'onedl-mmsegmentation': str,
+        'rasterio': lambda: f'GDAL {_import("rasterio").__gdal_version__}',
+        'pyogrio': lambda: f'GDAL {_import("pyogrio").__gdal_version_string__}',
+        'shapely': lambda: f'GEOS {_import("shapely").geos_version_string}',
+        'pyproj': lambda: f'PROJ {_import("pyproj").proj_version_str}',
+        'numpy': str,
+        'opencv-python': str,
+        'opencv-python-headless': str,
+    }
+    return rows + [(name, installed.version(name) or '-', _try(n)) for name, n in notes.items()]
 
 
 def _try(note: Callable[[], str]) -> str:
@@ -395,47 +375,29 @@ def _torch_note() -> str:
 
 
 def _mmcv_note() -> str:
-    ops = _import('mmcv.ops')
-    return (
-        f'; operators compiled with {ops.get_compiler_version()}, '
-        f'CUDA {ops.get_compiling_cuda_version()}'
-    )
+    return f'operators compiled for CUDA: {_import("mmcv.ops").get_compiling_cuda_version()}'
 
 
-def _compiler(name: str) -> str:
-    path = shutil.which(name)
-    if path is None:
-        return '-'
-    done = subprocess.run([path, '--version'], capture_output=True, text=True, check=False)
-    lines = [line for line in done.stdout.splitlines() if line.strip()]
-    # nvcc names its release in the fourth line, compilers in the first.
-    release = [line for line in lines if 'release' in line]
-    return (release or lines or [path])[0].strip()
-
-
-def main(argv: Sequence[str] | None = None) -> int:
+def report() -> int:
     """Print the table and the verdict.
 
     Returns:
         0 if nothing is wrong, 1 otherwise.
     """
-    parser = argparse.ArgumentParser(
-        prog='python -m geo_mm.env', description=__doc__.split('\n')[0]
-    )
-    parser.parse_args(argv)
     rows = table()
-    width = max(len(row.version) for row in rows if len(row.version) < 24)
-    for row in rows:
-        print(f'{row.name:<10} {row.version:<{width}}  {row.note}'.rstrip())
+    for name, version, note in rows:
+        print(f'{name:<22} {version:<14}  {note}'.rstrip())
     problems = check()
     if not problems:
         print('\nverdict: OK')
         return 0
-    print(f'\nverdict: {len(problems)} problem{"s" * (len(problems) > 1)}, mend them in this order')
+    print(
+        f'\nverdict: {len(problems)} problem{"s" * (len(problems) > 1)}, in the order to solve them'
+    )
     for number, problem in enumerate(problems, 1):
         print(f'\n{number}. {problem.error()}')
     return 1
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(report())

@@ -6,9 +6,13 @@ message without a traceback and leave with exit status 2.
 """
 
 import contextlib
+import json
+import os
 import re
 import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 
 class GeoMMError(Exception):
@@ -64,8 +68,9 @@ class SetupError(GeoMMError):
 def report_errors() -> Iterator[None]:
     """Print a :class:`GeoMMError` to stderr and exit with status 2.
 
-    Wraps the ``main`` of every tool. Other exceptions are bugs of ours and
-    keep their traceback.
+    Wraps every command. Other exceptions are bugs of ours and keep their
+    traceback. One of several processes leaves the message to what started it
+    (:mod:`geo_mm.cli.processes`), which prints that of all of them once.
     """
     # Names of files that are no UTF-8 can be printed at all.
     for stream in (sys.stdout, sys.stderr):
@@ -74,11 +79,35 @@ def report_errors() -> Iterator[None]:
     try:
         yield
     except GeoMMError as error:
-        print(f'error: {_message(error)}', file=sys.stderr)
+        message = _message(error)
+        if not _leave_behind(message):
+            print(f'error: {message}', file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         raise SystemExit(130) from None
+
+
+# Where torchrun lets each of its processes say why it failed, and what ours
+# sets besides, so that a torchrun of others does not swallow the message.
+_ERROR_FILE, _COLLECTED = 'TORCHELASTIC_ERROR_FILE', 'GEO_MM_ERRORS_ARE_COLLECTED'
+
+
+def _leave_behind(message: str) -> bool:
+    path = os.environ.get(_ERROR_FILE)
+    if not path or _COLLECTED not in os.environ:
+        return False
+    left = {'message': message, 'timestamp': int(time.time()), 'geo_mm': True}
+    try:
+        Path(path).write_text(json.dumps(left), 'utf-8')
+    except OSError:
+        return False
+    return True
+
+
+def collect_errors() -> None:
+    """Let the processes that this one starts leave their messages behind."""
+    os.environ[_COLLECTED] = '1'
 
 
 def _message(error: GeoMMError) -> str:

@@ -1,5 +1,6 @@
 """The documentation must say what is there: paths, links, options and configs."""
 
+import argparse
 import re
 import shutil
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from affine import Affine
 from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 
+from geo_mm.cli import command_parser
 from geo_mm.engine.launch import build_model
 from tests.data.rasters import write_raster
 
@@ -57,7 +59,7 @@ COMMANDS = [
     for block in BLOCKS
     if block.language == 'bash'
     for number, line in enumerate(block.text.splitlines())
-    if re.match(r'(\w+=\S+ )*(python|bash) (tools/|-m geo_mm)', line.strip())
+    if re.match(r'(\w+=\S+ )*(geo-mm [a-z]|(python|bash) tools/)', line.strip())
 ]
 
 
@@ -106,17 +108,21 @@ def test_images_are_small():
 
 @pytest.mark.parametrize('command', COMMANDS)
 def test_options_of_commands_exist(command):
-    words = command.split()
-    tool = next(word for word in words if re.search(r'\.(py|sh)$|^geo_mm[.\w]*$', word))
-    options = {word for word in words if re.match(r'--?[a-z]', word)} - {'-m'}
-    if tool.startswith('geo_mm'):
-        source = ROOT / Path(*tool.split('.'))
-        source = source / '__main__.py' if source.is_dir() else source.with_suffix('.py')
+    options = {word for word in command.split() if re.match(r'--?[a-z]', word)}
+    # The shell scripts pass their options on.
+    name = re.search(r'geo-mm (\S+)|tools/(?:dist|slurm)_(\w+)\.sh', command)
+    if name:
+        known = options_of(name[1] or name[2])
     else:
-        # The scripts pass their options on to train.py and test.py.
-        source = ROOT / re.sub(r'(dist|slurm)_(\w+)\.sh', r'\2.py', tool)
-    text = source.read_text('utf-8')
-    assert [option for option in options if f"'{option}'" not in text] == []
+        tool = re.search(r'tools/\S+\.py', command)[0]
+        known = set(re.findall(r"'(--?[a-z][a-z_-]*)'", (ROOT / tool).read_text('utf-8')))
+    assert options <= known
+
+
+def options_of(command: str) -> set[str]:
+    """Options of ``geo-mm COMMAND`` that its help shows."""
+    shown = (a for a in command_parser(command)._actions if a.help != argparse.SUPPRESS)
+    return {option for action in shown for option in action.option_strings}
 
 
 @pytest.fixture(scope='module')
@@ -183,10 +189,6 @@ def make_own_data(folder: Path, scene: dict, bands: tuple, points: bool) -> None
 def test_every_option_is_documented(tool):
     page = 'prediction' if tool == 'predict' else 'training'
     text = (ROOT / f'docs/en/{page}.md').read_text('utf-8')
-    options = set(
-        re.findall(r"'(--[a-z][a-z_-]+)'", (ROOT / f'tools/{tool}.py').read_text('utf-8'))
-    )
-    # torchrun's own, and the long form of -o.
-    options -= {'--local_rank', '--local-rank', '--out'}
+    options = options_of(tool) - {'-h', '--help', '--out'}
     assert options
     assert sorted(option for option in options if option not in text) == []

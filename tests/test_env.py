@@ -7,15 +7,14 @@ from pathlib import Path
 import pytest
 
 from geo_mm import env
-from geo_mm.errors import SetupError
 
 REQUIREMENTS = (
     'torch>=2.4',
-    'numpy<2.3,>=2',
+    'numpy>=2',
     'onedl-mmengine==0.10.12',
-    'onedl-mmdetection==3.5.1',
+    'onedl-mmdetection<3.6,>=3.5.1',
     'onedl-mmsegmentation==1.4.2',
-    'onedl-mmcv==2.3.6; extra == "mminstall"',
+    'onedl-mmcv<2.4,>=2.3.6; extra == "mminstall"',
     'pytest>=8; extra == "tests"',
 )
 COMPLETE = {
@@ -61,18 +60,13 @@ def test_a_complete_environment_has_no_problem(site):
     assert env.check(path=[str(site)]) == []
 
 
-def test_requirements_of_other_extras_are_not_asked_for(site):
-    # The fixture lists pytest>=8 in the extra `tests` and does not install it.
-    assert not [p for p in env.check(path=[str(site)]) if 'pytest' in p.found]
-
-
 def test_missing_mmcv_says_how_to_build_it(site):
     remove(site, 'onedl_mmcv')
     (problem,) = env.check(path=[str(site)])
     assert problem.found == 'onedl-mmcv is not installed'
-    assert problem.expected == 'onedl-mmcv==2.3.6'
+    assert problem.expected == 'onedl-mmcv<2.4,>=2.3.6'
     assert '--no-build-isolation' in problem.fix
-    assert problem.fix.split('  (')[0].endswith('onedl-mmcv==2.3.6')
+    assert problem.fix.split('  (')[0].endswith("'onedl-mmcv<2.4,>=2.3.6'")
 
 
 def test_another_version_is_a_problem(site):
@@ -81,17 +75,9 @@ def test_another_version_is_a_problem(site):
     (problem,) = env.check(path=[str(site)])
     assert problem == env.Problem(
         'onedl-mmdetection 3.4.0',
-        'onedl-mmdetection==3.5.1',
-        "python -m pip install 'onedl-mmdetection==3.5.1'",
+        'onedl-mmdetection<3.6,>=3.5.1',
+        "python -m pip install 'onedl-mmdetection<3.6,>=3.5.1'",
     )
-
-
-def test_numpy_above_its_ceiling_is_a_problem(site):
-    remove(site, 'numpy')
-    install(site, 'numpy', '2.3.0')
-    (problem,) = env.check(path=[str(site)])
-    assert problem.found == 'numpy 2.3.0'
-    assert problem.expected == 'numpy<2.3,>=2'
 
 
 def test_a_local_torch_build_satisfies_its_floor(site):
@@ -157,22 +143,10 @@ def test_what_an_interrupted_removal_left_does_not_count_as_installed(site):
     assert problem.found == 'onedl-mmcv is not installed'
 
 
-@pytest.mark.parametrize('version', [(3, 9), (3, 13)])
-def test_an_unsupported_python_is_a_problem(version):
-    (problem,) = env._check_python(version)
-    assert problem.found.startswith(f'Python 3.{version[1]} at ')
-    assert problem.expected == 'Python 3.10 to 3.12'
-
-
-@pytest.mark.parametrize('version', [(3, 10), (3, 11), (3, 12)])
-def test_supported_pythons_are_none(version):
-    assert list(env._check_python(version)) == []
-
-
-def test_a_problem_becomes_the_error_that_tools_raise():
-    error = env.Problem('numpy 1.26', 'numpy>=2', 'pip install numpy').error()
-    assert isinstance(error, SetupError)
-    assert str(error) == 'numpy 1.26\n  expected: numpy>=2\n  to do: pip install numpy'
+def test_an_unsupported_python_is_a_problem():
+    (problem,) = env._check_python((3, 9))
+    assert problem.found.startswith('Python 3.9 at ')
+    assert list(env._check_python((3, 10))) == []
 
 
 def run_isolated(code: str, *paths: Path) -> subprocess.CompletedProcess:
@@ -212,7 +186,7 @@ def test_require_imports_nothing_heavy(package, site):
 
 
 def test_the_report_works_when_nothing_is_installed(package):
-    done = run_isolated('from geo_mm import env; sys.exit(env.main([]))', package)
+    done = run_isolated('from geo_mm import env; sys.exit(env.report())', package)
     assert done.returncode == 1, done.stderr
     assert '\nverdict: 1 problem' in done.stdout
     assert 'geo_mm itself is not installed' in done.stdout
@@ -242,19 +216,10 @@ def test_a_broken_library_is_named_once(site, package):
     ], done.stderr
 
 
-def test_a_foreign_proj_database_is_named(monkeypatch):
-    monkeypatch.setenv('PROJ_LIB', '/opt/qgis/share/proj')
-    assert env._repair('pyproj', '3.7.2').startswith('unset PROJ_LIB ')
-    monkeypatch.delenv('PROJ_LIB')
-    monkeypatch.delenv('PROJ_DATA', raising=False)
-    monkeypatch.delenv('GDAL_DATA', raising=False)
-    assert env._repair('pyproj', '3.7.2').endswith('pyproj==3.7.2')
-
-
 def test_this_environment_is_right():
     done = subprocess.run(
         [sys.executable, '-m', 'geo_mm.env'], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout
     assert done.stdout.rstrip().endswith('verdict: OK')
-    assert 'from onedl-mmcv; operators compiled with ' in done.stdout
+    assert 'operators compiled for CUDA' in done.stdout

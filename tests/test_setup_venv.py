@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.fixture
 def checkout(tmp_path) -> Path:
     """The files that `make` reads, in a folder without a .venv."""
-    for name in ('Makefile', 'setup.py'):
+    for name in ('Makefile', 'setup.py', 'pyproject.toml'):
         shutil.copy(ROOT / name, tmp_path / name)
     shutil.copytree(ROOT / 'requirements', tmp_path / 'requirements')
     shutil.copytree(ROOT / 'tools' / 'dev', tmp_path / 'tools' / 'dev')
@@ -74,18 +74,12 @@ def test_make_starts_the_real_work_at_once_when_the_venv_is_ready(checkout, targ
 def test_make_sets_up_again_when_a_requirement_changes(checkout):
     make_ready(checkout, checkout)
     later = (checkout / '.venv' / '.ready').stat().st_mtime + 10
-    os.utime(checkout / 'requirements' / 'runtime.txt', (later, later))
+    os.utime(checkout / 'requirements' / 'constraints.txt', (later, later))
     assert 'setup_venv.sh' in run(['make', '-n', '-C', checkout, 'test']).stdout
 
 
 def test_make_sets_up_again_when_the_checkout_was_moved(checkout):
     make_ready(checkout, checkout / 'elsewhere')
-    assert 'setup_venv.sh' in run(['make', '-n', '-C', checkout, 'test']).stdout
-
-
-def test_make_sets_up_again_when_the_python_of_the_venv_is_gone(checkout):
-    make_ready(checkout, checkout)
-    (checkout / '.venv' / 'bin' / 'python').unlink()
     assert 'setup_venv.sh' in run(['make', '-n', '-C', checkout, 'test']).stdout
 
 
@@ -95,7 +89,7 @@ def test_an_unsupported_python_is_told_in_one_message(checkout, tmp_path):
     done = run([checkout / 'tools' / 'dev' / 'setup_venv.sh'], PYTHON=str(old))
     assert done.returncode == 1
     assert f'no usable Python found: {old} is Python 3.8.10;' in done.stderr
-    assert 'expected: Python 3.10, 3.11 (tested) or 3.12' in done.stderr
+    assert 'expected: Python 3.10' in done.stderr
     assert not (checkout / '.venv').exists()
 
 
@@ -117,39 +111,18 @@ def test_a_missing_compiler_is_told_before_anything_is_made(checkout):
     done = run([sys.executable, script], CXX='/no/such/compiler')
     assert done.returncode == 1
     assert done.stderr.startswith(
-        'error: this machine lacks\n  - a C++ compiler (/no/such/compiler'
+        'error: this machine lacks\n  - a C++17 compiler (/no/such/compiler'
     )
     assert 'apt-get install g++' in done.stderr
     assert not (checkout / '.venv').exists()
 
 
-def test_a_compiler_that_fails_is_quoted(checkout, tmp_path):
-    fake_program(tmp_path / 'bin' / 'brokenc++', 'echo "cannot execute cc1plus" >&2; exit 1')
-    script = checkout / 'tools' / 'dev' / 'setup_venv.py'
-    done = run([sys.executable, script], CXX=str(tmp_path / 'bin' / 'brokenc++'))
-    assert done.returncode == 1
-    assert 'cannot execute cc1plus' in done.stderr
-
-
-@pytest.mark.parametrize(
-    ('log', 'said'),
-    [
-        ('  [7/78] c++ -MMD -c a.cpp\n  [8/78] c++ -MMD -c b.cpp\n', 'compiled 8 of 78 files'),
-        ('Collecting torch==2.13.0\n  Using cached torch.whl\n', 'Using cached torch.whl'),
-        ('', ''),
-    ],
-)
-def test_progress_is_read_from_the_log(setup_venv, tmp_path, log, said):
-    (tmp_path / 'pip.log').write_text(log)
-    assert setup_venv.progress(tmp_path / 'pip.log') == said
-
-
 def test_a_failing_step_shows_the_end_of_its_log(setup_venv, capsys):
     code = 'print(*range(100), sep="\\n"); raise SystemExit(3)'
     with pytest.raises(SystemExit, match='1'):
-        setup_venv.run([sys.executable, '-c', code], 'step', 'the step')
+        setup_venv.run([sys.executable, '-c', code], 'step one')
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0].startswith('error: the step: failed after 0:0')
+    assert lines[0].startswith('error: step one: failed after 0:0')
     assert lines[1:-1] == [str(number) for number in range(60, 100)]
     assert lines[-1] == f'whole log: {setup_venv.VENV}/logs/step.log'
 
@@ -176,25 +149,18 @@ def test_an_interrupted_setup_is_not_ready(setup_venv, monkeypatch):
     assert not setup_venv.STAMP.exists()
 
 
-def test_memory_limits_the_number_of_compilers(setup_venv, monkeypatch):
-    monkeypatch.delenv('MAX_JOBS', raising=False)
-    monkeypatch.setattr(setup_venv, 'GB_PER_COMPILER', 1e9)
-    assert setup_venv.compiler_jobs() == 1
-    monkeypatch.setenv('MAX_JOBS', '7')
-    assert setup_venv.compiler_jobs() == 7
-
-
 def test_an_interruption_stops_the_compilers_too(setup_venv, monkeypatch, tmp_path):
     # A shell that waits for its child, as pip waits for ninja; the child would write later.
     late = tmp_path / 'late'
     command = ['sh', '-c', f'(sleep 1; touch {late}) & wait']
 
-    def interrupt(*_) -> None:
+    def interrupt(*_, **__) -> None:
         time.sleep(0.3)
+        monkeypatch.undo()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(setup_venv, 'watch', interrupt)
+    monkeypatch.setattr(subprocess.Popen, 'wait', interrupt)
     with pytest.raises(KeyboardInterrupt):
-        setup_venv.run(command, 'step', 'the step')
+        setup_venv.run(command, 'step')
     time.sleep(1.2)
     assert not late.exists()

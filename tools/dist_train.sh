@@ -1,16 +1,10 @@
 #!/usr/bin/env bash
-# Train on several devices or nodes: bash tools/dist_train.sh CONFIG NUM_PROCESSES [train.py options]
+# Train on several devices or nodes: bash tools/dist_train.sh CONFIG NUM_PROCESSES [geo-mm train options]
 # For several nodes set NNODES, NODE_RANK, MASTER_ADDR and PORT on each.
 set -euo pipefail
+source "$(dirname "$0")/launch.sh"
 
-CONFIG=${1:?usage: dist_train.sh CONFIG NUM_PROCESSES [options]}
-NUM_PROCESSES=${2:?usage: dist_train.sh CONFIG NUM_PROCESSES [options]}
-TOOLS=$(cd "$(dirname "$0")" && pwd)
-
-PYTHONPATH="$TOOLS/..:${PYTHONPATH:-}" "${PYTHON:-python}" -m torch.distributed.run \
-    --nnodes="${NNODES:-1}" \
-    --node_rank="${NODE_RANK:-0}" \
-    --master_addr="${MASTER_ADDR:-127.0.0.1}" \
-    --master_port="${PORT:-29500}" \
-    --nproc_per_node="$NUM_PROCESSES" \
-    "$TOOLS/train.py" "$CONFIG" --launcher pytorch "${@:3}"
+USAGE='usage: dist_train.sh CONFIG NUM_PROCESSES [options]'
+CONFIG=${1:?$USAGE}
+NUM_PROCESSES=${2:?$USAGE}
+run_processes "$NUM_PROCESSES" train "$CONFIG" "${@:3}"

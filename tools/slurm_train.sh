@@ -1,19 +1,8 @@
 #!/usr/bin/env bash
 # Train under SLURM: [GPUS=8 GPUS_PER_NODE=8 CPUS_PER_TASK=5 SRUN_ARGS=...] \
-#   bash tools/slurm_train.sh PARTITION JOB_NAME CONFIG [train.py options]
+#   bash tools/slurm_train.sh PARTITION JOB_NAME CONFIG [geo-mm train options]
 set -euo pipefail
+source "$(dirname "$0")/launch.sh"
 
-USAGE='usage: slurm_train.sh PARTITION JOB_NAME CONFIG [options]'
-PARTITION=${1:?$USAGE}
-JOB_NAME=${2:?$USAGE}
-CONFIG=${3:?$USAGE}
-GPUS=${GPUS:-8}
-GPUS_PER_NODE=${GPUS_PER_NODE:-8}
-TOOLS=$(cd "$(dirname "$0")" && pwd)
-
-# SRUN_ARGS is split into words on purpose.
-# shellcheck disable=SC2086
-PYTHONPATH="$TOOLS/..:${PYTHONPATH:-}" srun -p "$PARTITION" --job-name="$JOB_NAME" \
-    --gres=gpu:"$GPUS_PER_NODE" --ntasks="$GPUS" --ntasks-per-node="$GPUS_PER_NODE" \
-    --cpus-per-task="${CPUS_PER_TASK:-5}" --kill-on-bad-exit=1 ${SRUN_ARGS:-} \
-    "${PYTHON:-python}" -u "$TOOLS/train.py" "$CONFIG" --launcher slurm "${@:4}"
+: "${3:?usage: slurm_train.sh PARTITION JOB_NAME CONFIG [options]}"
+run_slurm "$1" "$2" train "${@:3}"

@@ -1,68 +1,8 @@
-"""Train a model from a config file."""
+"""`geo-mm train` as a script, as MMDetection and MMSegmentation have them."""
 
-import argparse
-import os
+import sys
 
-from geo_mm import env
-from geo_mm.errors import report_errors
-
-
-def parse_args() -> argparse.Namespace:
-    from mmengine.config import DictAction
-
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config file')
-    parser.add_argument('--work-dir', help='folder for logs and checkpoints')
-    parser.add_argument('--amp', action='store_true', help='train in mixed precision')
-    parser.add_argument(
-        '--auto-scale-lr',
-        action='store_true',
-        help='scale the learning rate to the batch size over all ranks',
-    )
-    parser.add_argument(
-        '--resume',
-        nargs='?',
-        const='auto',
-        help='continue from this checkpoint, or without value from the newest in the work dir',
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of the config: key=value, dotted keys, no white space',
-    )
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='job launcher',
-    )
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
-    args = parser.parse_args()
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    return args
-
-
-def main() -> None:
-    env.require()
-    from geo_mm.engine import launch
-    from geo_mm.engine.checkpoints import check_weights
-
-    args = parse_args()
-    config = launch.load_config(args.config, args.cfg_options)
-    launch.set_work_dir(config, args.work_dir, args.config)
-    if args.amp:
-        launch.use_amp(config)
-    if args.auto_scale_lr:
-        launch.use_scaled_lr(config)
-    launch.use_resume(config, args.resume)
-    with launch.explained_config_errors():
-        runner = launch.build_runner(config, args.launcher)
-        if args.resume not in (None, 'auto'):
-            check_weights(runner.model, args.resume)
-        runner.train()
-
+from geo_mm.cli import main
 
 if __name__ == '__main__':
-    with report_errors():
-        main()
+    sys.exit(main(['train', *sys.argv[1:]]))

@@ -22,7 +22,7 @@ default_hooks = dict(
 env_cfg = dict(
     cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method='forkserver', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'),  # tools/train.py takes gloo where there is no GPU
+    dist_cfg=dict(backend='nccl'),  # geo-mm train takes gloo where there is no GPU
 )
 randomness = dict(seed=0)
 

@@ -23,7 +23,7 @@ train_cfg = dict(max_iters=max_iters)
 model = dict(
     data_preprocessor=dict(mean=_base_.mean, std=_base_.std),
     backbone=dict(in_channels=len(_base_.bands)),
-    # tools/analysis_tools/anchors.py
+    # geo-mm anchors
     rpn_head=dict(anchor_generator=dict(scales=[7.3], ratios=[0.6, 1.0, 1.65])),
     roi_head=dict(bbox_head=dict(num_classes=len(_base_.classes))),
 )

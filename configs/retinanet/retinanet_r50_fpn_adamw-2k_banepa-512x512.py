@@ -25,7 +25,7 @@ model = dict(
     backbone=dict(in_channels=len(_base_.bands)),
     bbox_head=dict(
         num_classes=len(_base_.classes),
-        # tools/analysis_tools/anchors.py
+        # geo-mm anchors
         anchor_generator=dict(octave_base_scale=3.7, ratios=[0.6, 1.0, 1.6]),
     ),
 )

@@ -29,7 +29,7 @@ model = dict(
     bbox_head=dict(
         in_channels=channels,
         num_classes=len(_base_.classes),
-        # tools/analysis_tools/anchors.py
+        # geo-mm anchors
         anchor_generator=dict(
             min_sizes=[16, 22, 46, 41, 74],
             max_sizes=[43, 77, 119, 163, 554],

@@ -25,7 +25,7 @@ model = dict(
     backbone=dict(in_channels=len(_base_.bands)),
     bbox_head=dict(
         num_classes=len(_base_.classes),
-        # tools/analysis_tools/anchors.py
+        # geo-mm anchors
         anchor_generator=dict(
             min_sizes=[27, 51, 84, 157, 160],
             max_sizes=[64, 90, 132, 294, 256],

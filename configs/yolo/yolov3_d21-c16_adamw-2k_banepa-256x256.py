@@ -30,7 +30,7 @@ model = dict(
     ),
     bbox_head=dict(
         num_classes=len(_base_.classes),
-        # tools/analysis_tools/anchors.py
+        # geo-mm anchors
         anchor_generator=dict(
             base_sizes=[
                 [(56, 30), (44, 86), (109, 64)],

@@ -33,7 +33,7 @@ model = dict(
         num_classes=len(_base_.classes),
         in_channels=[16 * width, 8 * width, 4 * width],
         out_channels=[32 * width, 16 * width, 8 * width],
-        # tools/analysis_tools/anchors.py
+        # geo-mm anchors
         anchor_generator=dict(
             base_sizes=[
                 [(70, 103), (150, 95), (121, 219)],

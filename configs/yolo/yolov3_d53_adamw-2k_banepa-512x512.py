@@ -25,7 +25,7 @@ model = dict(
     backbone=dict(in_channels=len(_base_.bands)),
     bbox_head=dict(
         num_classes=len(_base_.classes),
-        # tools/analysis_tools/anchors.py
+        # geo-mm anchors
         anchor_generator=dict(
             base_sizes=[
                 [(114, 62), (97, 109), (177, 133)],

@@ -8,6 +8,7 @@ import pyogrio
 from pyogrio.errors import DataLayerError, DataSourceError, FieldError
 
 from geo_mm.errors import CatalogError
+from geo_mm.gdal import without_side_files
 
 SUFFIXES = ('.csv', '.geojson', '.gpkg')
 
@@ -50,6 +51,7 @@ def _decoded(content: bytes) -> str:
         return content.decode('cp1252', errors='replace')
 
 
+@without_side_files()
 def _layer_rows(path: str) -> list[dict]:
     if '!' in path:
         raise ValueError("the '!' in its path stands for a file inside an archive; rename it")

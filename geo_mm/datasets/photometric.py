@@ -248,7 +248,7 @@ def _checked_range(value_range: Sequence[float]) -> tuple[float, float]:
         raise ConfigError(
             f'RandomRadiometry: value_range={tuple(value_range)}',
             'lowest and highest usual value, in the units of the data',
-            'tools/analysis_tools/band_statistics.py prints percentiles',
+            'geo-mm statistics prints percentiles',
         )
     return float(value_range[0]), float(value_range[1])
 

@@ -26,7 +26,7 @@ def existing_checkpoint(path: str) -> str:
     if is_missing(path):
         raise ConfigError(
             f'{path}: no such checkpoint',
-            'a .pth file written by tools/train.py',
+            'a .pth file written by geo-mm train',
             'look into work_dirs/; last_checkpoint there names the newest',
         )
     return path
@@ -45,7 +45,7 @@ def read_checkpoint(path: str | os.PathLike) -> dict:
         isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in weights.items()
     )
     if not named:
-        raise ConfigError(f'{path}: no weights in it', 'a checkpoint written by tools/train.py')
+        raise ConfigError(f'{path}: no weights in it', 'a checkpoint written by geo-mm train')
     return data
 
 
@@ -65,27 +65,43 @@ def config_of(data: Mapping, checkpoint: str | os.PathLike, trust: bool = False)
         ConfigError: If there is none in it, it is not plain data, names what
             is not registered, or needs modules that are not there.
     """
+    config = unchecked_config_of(data, checkpoint)
+    if not trust:
+        try:
+            embedded_config.check(config, checkpoint)
+        except (ValueError, TypeError, KeyError, RecursionError, MemoryError) as error:
+            raise _not_plain(checkpoint, error) from error
+    elif 'custom_imports' in config:
+        _import(config, checkpoint)
+    return config
+
+
+def unchecked_config_of(data: Mapping, checkpoint: str | os.PathLike) -> Config:
+    """The same, to be read and not to be built: it may name anything.
+
+    Raises:
+        ConfigError: If there is none in it, or it is not plain data.
+    """
     meta = data.get('meta')
     text = meta.get('cfg') if isinstance(meta, Mapping) else None
     if not isinstance(text, str):
         raise ConfigError(
             f'{checkpoint} does not hold the config that it was trained with',
-            'a checkpoint written by tools/train.py',
-            'give the config, too: tools/predict.py CONFIG CHECKPOINT ...',
+            'a checkpoint written by geo-mm train',
+            'give the config, too: geo-mm predict CONFIG CHECKPOINT ...',
         )
     try:
-        config = Config(plain_config.parse(text))
-        if not trust:
-            embedded_config.check(config, checkpoint)
+        return Config(plain_config.parse(text))
     except (SyntaxError, ValueError, TypeError, KeyError, RecursionError, MemoryError) as error:
-        raise ConfigError(
-            f'{checkpoint}: the config in it is not plain data: {error}',
-            'names, numbers, texts, lists and dicts',
-            'give the config, too: tools/predict.py CONFIG CHECKPOINT ...',
-        ) from error
-    if trust and 'custom_imports' in config:
-        _import(config, checkpoint)
-    return config
+        raise _not_plain(checkpoint, error) from error
+
+
+def _not_plain(checkpoint: str | os.PathLike, error: Exception) -> ConfigError:
+    return ConfigError(
+        f'{checkpoint}: the config in it is not plain data: {error}',
+        'names, numbers, texts, lists and dicts',
+        'give the config, too: geo-mm predict CONFIG CHECKPOINT ...',
+    )
 
 
 def _import(config: Config, checkpoint: str | os.PathLike) -> None:

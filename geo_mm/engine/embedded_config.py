@@ -117,7 +117,7 @@ def built_from_embedded(checkpoint: str | os.PathLike) -> Iterator[None]:
         raise ConfigError(
             f'{checkpoint}: the model in it cannot be built: {type(error).__name__}: {error}',
             'the config that it was trained with',
-            'give the config, too: tools/predict.py CONFIG CHECKPOINT ...',
+            'give the config, too: geo-mm predict CONFIG CHECKPOINT ...',
         ) from error
     finally:
         module.get_object_from_string = imported

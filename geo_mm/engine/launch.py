@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import copy
 import difflib
 import gc
 import importlib.util
@@ -18,8 +19,9 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, RUNNERS, DefaultScope
 from mmengine.runner import Runner as MMEngineRunner
 
+import geo_mm
 from geo_mm.engine.checkpoints import existing_checkpoint, use_safe_loading
-from geo_mm.engine.runner import Runner
+from geo_mm.engine.runner import QuietRunner, Runner
 from geo_mm.errors import ConfigError, OutputError
 from geo_mm.models.stems import fit_bands
 
@@ -35,36 +37,62 @@ _KNOWN = {*inspect.signature(MMEngineRunner.__init__).parameters, *_OTHERS} - {'
 _ALIKE = 0.85  # share of equal letters; train_cfg and test_cfg have less in common
 
 
-def load_config(path: str | os.PathLike, options: Mapping | None = None) -> Config:
+def load_config(
+    config: str | os.PathLike | Config, overrides: Mapping | None = None, name: str = ''
+) -> Config:
     """Reads a config file and applies overrides.
 
     Args:
-        path: A config file, ``.py``, ``.json`` or ``.yml``.
-        options: ``--cfg-options``: dotted key to value.
+        config: A config file, ``.py``, ``.json`` or ``.yml``; one that comes with
+            the package may be named ``geo_mm::unet/NAME.py``. A config that is
+            there already is copied.
+        overrides: ``--cfg-options``: dotted key to value.
+        name: Where the config comes from, for messages; its file if empty.
 
     Raises:
         ConfigError: If the file is missing or not a config.
     """
+    if isinstance(config, Config):
+        name, config = name or config.filename or 'config', copy.deepcopy(config)
+    else:
+        path = packaged_config(os.fspath(config))
+        name, config = str(path), _read(path)
+    _check_names(config, overrides or {}, name)
+    try:
+        config.merge_from_dict(dict(overrides or {}))
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise ConfigError(
+            f'--cfg-options for {name}: {error}', 'keys of the config, as geo-mm print-config shows'
+        ) from error
+    return config
+
+
+def packaged_config(path: str) -> str:
+    """The file that ``geo_mm::NAME`` stands for; other paths as they are."""
+    name = path.removeprefix('geo_mm::')
+    return path if name == path else str(config_folder() / name)
+
+
+def config_folder() -> Path:
+    """The folder of the configs that come with the package, installed or in a checkout."""
+    package = Path(geo_mm.__file__).parent
+    installed = package / '.mim' / 'configs'
+    return installed if installed.is_dir() else package.parent / 'configs'
+
+
+def _read(path: str) -> Config:
     if not Path(path).is_file():
         raise ConfigError(
             f'{path}: no such config file', 'a file as under configs/', 'check the path'
         )
     try:
-        config = Config.fromfile(path)
+        return Config.fromfile(path)
     except Exception as error:  # a config is a program of the user's: anything can happen in it
         raise ConfigError(
             f'{path}: {type(error).__name__}: {error}',
             'a valid config',
             _to_install(str(error)) or '',
         ) from error
-    _check_names(config, options or {}, str(path))
-    try:
-        config.merge_from_dict(dict(options or {}))
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise ConfigError(
-            f'--cfg-options for {path}: {error}', 'keys of the config, as print_config.py shows'
-        ) from error
-    return config
 
 
 def _check_names(config: Config, options: Mapping, path: str) -> None:
@@ -91,7 +119,7 @@ def _check_names(config: Config, options: Mapping, path: str) -> None:
             close = _similar(name, _KNOWN | set(config))
             raise ConfigError(
                 f'--cfg-options {key}: {path} has no {name!r}',
-                'a key of the config, as tools/misc/print_config.py shows',
+                'a key of the config, as geo-mm print-config shows',
                 f'did you mean {close}?' if close else 'check the spelling',
             )
 
@@ -100,16 +128,16 @@ def _similar(name: str, known: Iterable[str]) -> str | None:
     return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=_ALIKE)), None)
 
 
-def set_work_dir(config: Config, work_dir: str | None, config_path: str) -> None:
+def set_work_dir(config: Config, work_dir: str | os.PathLike | None) -> None:
     """``--work-dir``, else the config's own, else ``work_dirs/<config name>``.
 
     Raises:
         OutputError: If there can be no such folder, or it cannot be written to.
     """
     if work_dir is not None:
-        config.work_dir = work_dir
+        config.work_dir = os.fspath(work_dir)
     elif config.get('work_dir') is None:
-        config.work_dir = os.path.join('work_dirs', Path(config_path).stem)
+        config.work_dir = os.path.join('work_dirs', Path(config.filename or 'model').stem)
     try:
         Path(config.work_dir).mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=config.work_dir):
@@ -168,21 +196,32 @@ def use_resume(config: Config, resume: str | None) -> None:
     config.load_from = None if resume == 'auto' else existing_checkpoint(resume)
 
 
-# Two classes with a channel each are what the configs here mean.
-warnings.filterwarnings('ignore', message='For binary segmentation, we suggest')
-# Said where another metric computes them all the same.
-warnings.filterwarnings('ignore', message='faster_coco_eval is not installed')
-
-
 def build_model(config: Config) -> torch.nn.Module:
     """The config's model with fresh weights, in the config's scope."""
-    with DefaultScope.overwrite_default_scope(config.get('default_scope')):
+    with DefaultScope.overwrite_default_scope(config.get('default_scope')), _quiet_building():
         fit_bands(config.model)
         return MODELS.build(config.model)
 
 
-def build_runner(config: Config, launcher: str = 'none') -> Runner:
+@contextlib.contextmanager
+def _quiet_building() -> Iterator[None]:
+    """Without warnings about what is meant as it is."""
+    with warnings.catch_warnings():
+        # Two classes with a channel each are what the configs here mean.
+        warnings.filterwarnings('ignore', message='For binary segmentation, we suggest')
+        # Said where another metric computes them all the same.
+        warnings.filterwarnings('ignore', message='faster_coco_eval is not installed')
+        yield
+
+
+def build_runner(config: Config, launcher: str = 'none', *, verbose: bool = True) -> Runner:
     """A Runner for a config, on whatever device there is.
+
+    Args:
+        config: All that the Runner is made of.
+        launcher: What started several processes.
+        verbose: Print all of the log; else only what tells of progress and
+            scores (:class:`geo_mm.engine.runner.QuietRunner`).
 
     Raises:
         ConfigError: If its weights to start from do not exist, it would train
@@ -197,9 +236,10 @@ def build_runner(config: Config, launcher: str = 'none') -> Runner:
     with DefaultScope.overwrite_default_scope(config.get('default_scope')):
         fit_bands(config.model)
     _check_epochs(config)
-    if 'runner_type' in config:
-        return RUNNERS.build(config)
-    return Runner.from_cfg(config)
+    with _quiet_building():
+        if 'runner_type' in config:
+            return RUNNERS.build(config)
+        return (Runner if verbose else QuietRunner).from_cfg(config)
 
 
 def _join_cpu_ranks(config: Config, launcher: str) -> None:

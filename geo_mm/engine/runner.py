@@ -2,9 +2,11 @@
 
 import ast
 import contextlib
+import copy
 import ctypes
 import fcntl
 import functools
+import logging
 import multiprocessing
 import os
 import re
@@ -15,7 +17,9 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from mmengine.config import Config
 from mmengine.dist import master_only
+from mmengine.logging import MMLogger
 from mmengine.runner import Runner as MMEngineRunner
 from torch import nn
 from torch.utils.data import DataLoader
@@ -28,6 +32,21 @@ LOCK = '.training.lock'
 _PRELOADED = ['geo_mm.datasets', 'mmdet.datasets', 'mmseg.datasets']
 _PR_SET_PDEATHSIG = 1
 
+# A config that inherits a copy with a work_dir would write its checkpoints
+# over the original's.
+_OF_THE_RUN = ('work_dir', 'resume', 'launcher')
+
+_UNTOLD = (
+    '\n' + '-' * 60,  # the system environment
+    'Config:',
+    'Hooks will be executed',
+    'Distributed training is not used',
+    'Checkpoints will be saved to',
+    '"FileClient" will be deprecated',
+    '"HardDiskBackend" is the alias',
+    'The prefix is not set in metric class',
+)
+
 
 class Runner(MMEngineRunner):
     """``mmengine.Runner`` for long runs on shared machines.
@@ -37,10 +56,22 @@ class Runner(MMEngineRunner):
     - A checkpoint has its name only once it is complete.
     - Two runs cannot write into one folder.
     - Loader processes end with the run, however that ends.
+    - The copy of the config is without what belongs to the run and not to the
+      experiment, and testing leaves the one that training has made.
     """
 
     stop_signal: signal.Signals | None = None
     """What asked to stop, if anything did."""
+
+    def __init__(self, *args, cfg: Config | None = None, **kwargs) -> None:
+        if isinstance(cfg, Config):
+            cfg = copy.deepcopy(cfg)
+            for name in _OF_THE_RUN:
+                cfg.pop(name, None)
+        super().__init__(*args, cfg=cfg, **kwargs)
+
+    def dump_config(self) -> None:
+        """Writes nothing: called while the Runner is made, before it is known what for."""
 
     @staticmethod
     def build_dataloader(dataloader, *args, **kwargs) -> DataLoader:
@@ -65,6 +96,7 @@ class Runner(MMEngineRunner):
         if 'TORCHELASTIC_RUN_ID' in os.environ:
             end_with_parent()
         with _lock(self.work_dir, self.rank), _readable_errors(), self._stoppable():
+            super().dump_config()
             return super().train()
 
     @contextlib.contextmanager
@@ -121,6 +153,22 @@ class Runner(MMEngineRunner):
             ) from error
         finally:
             partial.unlink(missing_ok=True)
+
+
+class QuietRunner(Runner):
+    """A Runner that prints progress, scores and warnings; its log file holds the rest, too."""
+
+    def build_logger(self, *args, **kwargs) -> MMLogger:
+        logger = super().build_logger(*args, **kwargs)
+        for handler in logger.handlers:
+            if not isinstance(handler, logging.FileHandler):
+                handler.addFilter(_is_told)
+        return logger
+
+
+def _is_told(record: logging.LogRecord) -> bool:
+    """Whether a message belongs on the screen and not just into the file."""
+    return not record.getMessage().startswith(_UNTOLD)
 
 
 @contextlib.contextmanager

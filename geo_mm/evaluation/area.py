@@ -214,7 +214,7 @@ def predicted_scene(prediction: Source) -> Scene:
     if record is None:
         raise LabelError(
             f'{name}: nothing says of which scene it is, so shares of the scene have no place',
-            'the .json that tools/predict.py writes beside its results, or a raster',
+            'the .json that geo-mm predict writes beside its results, or a raster',
             fix,
         )
     try:

@@ -46,7 +46,7 @@ class Chip:
 
 @METRICS.register_module()
 class MapMetric(BaseMetric):
-    """Scores on the map: what ``tools/evaluate.py`` says of whole scenes, from chips.
+    """Scores on the map: what ``geo-mm evaluate`` says of whole scenes, from chips.
 
     Chips are put back where they were cut from. What overlapping chips report
     of one object is joined and suppressed as in prediction, objects are

@@ -15,6 +15,7 @@ from geo_mm.classes import IGNORE
 from geo_mm.errors import LabelError
 from geo_mm.evaluation.layers import Source, no_common_area
 from geo_mm.evaluation.records import only_class
+from geo_mm.gdal import without_side_files
 from geo_mm.labels import LabelLayer, LabelOptions, Labels, read_layer
 from geo_mm.labels.reading import layer_name
 from geo_mm.raster import Grid, Scene, Window, read_onto
@@ -181,6 +182,7 @@ def nothing_in_common(truth: NamedLabels, scene: Scene, sources: tuple[str, str]
     )
 
 
+@without_side_files()
 def _columns(source: Source) -> list[str]:
     if not isinstance(source, gpd.GeoDataFrame):
         # Without reading the features; what it cannot open, read_layer can or explains.

@@ -88,7 +88,7 @@ def evaluate_catalog(
     Args:
         scenes: The scenes.
         predictions: Class raster or layer of each, by name, as
-            tools/predict.py leaves them.
+            geo-mm predict leaves them.
         task: ``'pixels'`` or ``'objects'``.
         min_score: Least confidence of objects that are counted; average
             precision takes all.

@@ -19,6 +19,7 @@ from rasterio.errors import RasterioError
 import geo_mm
 from geo_mm.errors import OutputError, SpecError
 from geo_mm.formats.file_records import FileRecord
+from geo_mm.gdal import without_side_files
 from geo_mm.inputspec import InputSpec
 from geo_mm.paths import reason
 from geo_mm.raster.handles import open_quietly
@@ -176,14 +177,14 @@ def read_provenance(path: str | os.PathLike) -> Provenance:
     """
     path = Path(path)
     if not path.is_file():
-        raise OutputError(f'{path}: no such file', 'a result of tools/predict.py')
+        raise OutputError(f'{path}: no such file', 'a result of geo-mm predict')
     with readable(path):
         text = _held(path)
     text = text or _recorded(path.with_suffix('.json'))
     if text is None:
         raise OutputError(
             f'{path}: does not say how it was made',
-            'a result of tools/predict.py, with its .json file beside it',
+            'a result of geo-mm predict, with its .json file beside it',
         )
     try:
         return Provenance.from_dict(json.loads(text))
@@ -206,11 +207,12 @@ def readable(path: str | os.PathLike) -> Iterator[None]:
     except (*_READING, OSError, ValueError, KeyError, RecursionError) as error:
         raise OutputError(
             f'{os.fspath(path)}: cannot be read: {reason(error)}',
-            'a complete result of tools/predict.py',
+            'a complete result of geo-mm predict',
             'predict it again',
         ) from error
 
 
+@without_side_files()
 def _held(path: Path) -> str | None:
     """What the file itself holds."""
     suffix = path.suffix.lower()

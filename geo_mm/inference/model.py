@@ -41,7 +41,7 @@ class TrainedModel:
     """A model with its weights, its input spec and its test pipeline.
 
     Args:
-        checkpoint: ``.pth`` file that tools/train.py wrote.
+        checkpoint: ``.pth`` file that geo-mm train wrote.
         config: Config that it was trained with; None takes the one that is
             in the checkpoint.
         device: Torch device; None takes the first GPU, else the CPU.

@@ -41,7 +41,7 @@ def score_scenes(
     """Predicts the scenes of a dataset and compares the results with its labels.
 
     Whole scenes are predicted, each within its AOI, and scored in its area:
-    the same as tools/predict.py and then tools/evaluate.py with that area.
+    the same as geo-mm predict and then geo-mm evaluate with that area.
     Objects are compared by their bounding boxes if the model gives no masks.
 
     Args:

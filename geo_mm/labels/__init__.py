@@ -1,15 +1,10 @@
 """Labels of a scene, from vector layers or rasters: read, repair, place on its grid."""
 
-import pyogrio
-
 from geo_mm.labels.label_raster import LabelRaster
 from geo_mm.labels.layer import LabelLayer, LabelOptions
 from geo_mm.labels.opening import Labels, open_labels
 from geo_mm.labels.reading import read_layer
 from geo_mm.labels.scene_labels import ClippedObjects, SceneLabels
-
-# Else GDAL leaves .aux.xml files beside GeoPackages that are merely read.
-pyogrio.set_gdal_config_options({'GDAL_PAM_ENABLED': False})
 
 __all__ = [
     'ClippedObjects',

@@ -20,6 +20,7 @@ from shapely import STRtree
 
 from geo_mm.classes import IGNORE
 from geo_mm.errors import LabelError
+from geo_mm.gdal import without_side_files
 from geo_mm.labels.classification import LabelOptions, check_sizes, checked_classes, classify
 from geo_mm.labels.placing import (
     as_polygons,
@@ -275,6 +276,7 @@ _layers: 'OrderedDict[tuple, LabelLayer | Extent]' = OrderedDict()
 """Layers that were read, and the extents of those that are too large to be kept."""
 
 
+@without_side_files()
 def _opened(
     source: str | PathLike | gpd.GeoDataFrame,
     made: Callable[[gpd.GeoDataFrame], LabelLayer],
@@ -307,6 +309,7 @@ def _opened(
     return replace(part, extent=found)
 
 
+@without_side_files()
 def _extent_if_large(source: str | PathLike, layer: str | None) -> Extent | None:
     """The extent of a layer from its header, if only parts of it are to be read."""
     try:

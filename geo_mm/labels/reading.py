@@ -14,6 +14,7 @@ from pyogrio.errors import DataLayerError, DataSourceError
 from shapely.errors import GEOSException
 
 from geo_mm.errors import LabelError
+from geo_mm.gdal import without_side_files
 from geo_mm.paths import is_missing
 
 logger = logging.getLogger(__name__)
@@ -100,6 +101,7 @@ def _existing(source: str | PathLike, name: str) -> str:
     return path
 
 
+@without_side_files()
 def _read_file(path, name, layer, where, bbox, choose) -> gpd.GeoDataFrame:
     # GDAL's remarks arrive as Python warnings, some of them for each call.
     with warnings.catch_warnings(record=True) as remarks:

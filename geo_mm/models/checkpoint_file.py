@@ -27,7 +27,7 @@ from geo_mm.errors import ConfigError
 _ZIP = b'PK\x03\x04'
 _MOST_MEMBERS = 100_000
 _ANNEALING = ('_annealing_cos', '_annealing_linear')
-_FULL_FILE = 'a complete .pth file, as torch.save() or tools/train.py writes it'
+_FULL_FILE = 'a complete .pth file, as torch.save() or geo-mm train writes it'
 
 
 def read_checkpoint_file(path: str | os.PathLike, *, legacy: bool = False) -> object:
@@ -46,7 +46,7 @@ def read_checkpoint_file(path: str | os.PathLike, *, legacy: bool = False) -> ob
     if not path.is_file():
         raise ConfigError(
             f'{path}: no such checkpoint',
-            'a .pth file written by tools/train.py',
+            'a .pth file written by geo-mm train',
             'look into work_dirs/; last_checkpoint there names the newest',
         )
     with _explained(path), path.open('rb') as file, torch.serialization.safe_globals(_allowed()):

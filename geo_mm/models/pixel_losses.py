@@ -78,7 +78,7 @@ class FocalLoss(_PixelLoss):
     Args:
         gamma: 0 is cross-entropy.
         class_weight: A factor for the pixels of each class, as
-            tools/analysis_tools/class_weights.py prints.
+            geo-mm class-weights prints.
         loss_weight: Factor of the whole.
         loss_name: In the log.
     """
@@ -118,7 +118,7 @@ class CrossEntropyLoss(FocalLoss):
 
     Args:
         class_weight: A factor for the pixels of each class, as
-            tools/analysis_tools/class_weights.py prints; 0 for a class that
+            geo-mm class-weights prints; 0 for a class that
             shall teach nothing.
         loss_weight: Factor of the whole.
         loss_name: In the log.

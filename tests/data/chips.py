@@ -1,7 +1,7 @@
 """Datasets, loaders and tiny configs over small scenes, for tests."""
 
-import importlib.util
 import os
+import runpy
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +13,6 @@ from mmengine.registry import DATASETS, DefaultScope
 from mmengine.runner import Runner
 from mmengine.visualization import Visualizer
 
-from geo_mm.errors import report_errors
 from tests.data.labels import box, write_labels
 from tests.data.rasters import noise, write_raster
 
@@ -97,14 +96,14 @@ def fresh_mmengine() -> Iterator[None]:
 def run_tool(tool: str, *args: object) -> None:
     """Runs ``tools/<tool>`` in this process, as if from the command line."""
     path = CONFIGS.parent / 'tools' / tool
-    spec = importlib.util.spec_from_file_location(f'tool_{path.stem}', path)
-    module = importlib.util.module_from_spec(spec)
     argv, environment = sys.argv, dict(os.environ)
     sys.argv = [str(path), *map(str, args)]
     try:
-        with fresh_mmengine(), report_errors():
-            spec.loader.exec_module(module)
-            module.main()
+        with fresh_mmengine():
+            runpy.run_path(str(path), run_name='__main__')
+    except SystemExit as end:
+        if end.code:
+            raise
     finally:
         sys.argv = argv
         os.environ.clear()

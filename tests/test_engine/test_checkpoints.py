@@ -56,7 +56,7 @@ def test_weights_of_another_model(tmp_path, other, message):
 def test_what_is_no_checkpoint(tmp_path, content, message):
     path = tmp_path / 'a.pth'
     path.write_bytes(content)
-    with pytest.raises(ConfigError, match=rf'(?s)a.pth: {message}.*tools/train.py'):
+    with pytest.raises(ConfigError, match=rf'(?s)a.pth: {message}.*geo-mm train'):
         read_checkpoint(path)
 
 

@@ -36,7 +36,7 @@ class Chips(Hook):
 def train(config_path, work_dir, **options) -> list[int]:
     with fresh_mmengine():
         config = launch.load_config(config_path, options)
-        launch.set_work_dir(config, str(work_dir), str(config_path))
+        launch.set_work_dir(config, work_dir)
         runner = launch.build_runner(config)
         chips = Chips()
         runner.register_hook(chips)

@@ -37,19 +37,21 @@ def test_a_broken_config_is_named(tmp_path, text, message):
 
 
 def test_an_override_of_what_is_not_there():
-    with pytest.raises(ConfigError, match=r'(?s)--cfg-options.*print_config'):
+    with pytest.raises(ConfigError, match=r'(?s)--cfg-options.*print-config'):
         launch.load_config(TOWN, {'param_scheduler.7.total_steps': 1})
 
 
 def test_the_work_dir_is_named_after_the_config(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    source = tmp_path / 'tiny.py'
+    source.touch()
     for own, option, expected in (
         (None, None, 'work_dirs/tiny'),
         ('own', None, 'own'),
         ('own', 'given', 'given'),
     ):
-        config = Config(dict(work_dir=own))
-        launch.set_work_dir(config, option, 'configs/tiny.py')
+        config = Config(dict(work_dir=own), filename=source)
+        launch.set_work_dir(config, option)
         assert config.work_dir == expected
         assert (tmp_path / expected).is_dir()
 
@@ -57,7 +59,7 @@ def test_the_work_dir_is_named_after_the_config(tmp_path, monkeypatch):
 def test_a_work_dir_that_cannot_be(tmp_path):
     (tmp_path / 'file').touch()
     with pytest.raises(OutputError, match=r'(?s)file/work: cannot write there.*--work-dir'):
-        launch.set_work_dir(Config({}), str(tmp_path / 'file' / 'work'), 'a.py')
+        launch.set_work_dir(Config({}), tmp_path / 'file' / 'work')
 
 
 def test_an_endless_sampler_in_an_epoch_is_refused():

@@ -47,7 +47,7 @@ def trained(tmp_path_factory):
     path = write_seg_config(folder, ROLES)
     with fresh_mmengine():
         config = launch.load_config(path)
-        launch.set_work_dir(config, str(folder / 'work'), str(path))
+        launch.set_work_dir(config, folder / 'work')
         launch.build_runner(config).train()
     return folder / 'work' / 'iter_2.pth'
 

@@ -113,7 +113,7 @@ def test_a_file_in_the_way_is_one_clear_error(tmp_path):
 
 
 def command_line(*args: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, '-m', 'geo_mm.synthetic', *args]
+    command = [sys.executable, '-m', 'geo_mm.cli', 'synthetic', *args]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 

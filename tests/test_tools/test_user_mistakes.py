@@ -272,8 +272,8 @@ ARGUMENTS = {
     ),
     'checkpoint that is none': (
         'test.py',
-        ['{config}', '{folder}/scene.tif', '--work-dir', '{folder}/test'],
-        r'scene\.tif: not a readable checkpoint',
+        ['{config}', '{folder}/none.pth', '--work-dir', '{folder}/test'],
+        r'none\.pth: not a readable checkpoint',
     ),
     'work dir inside a file': (
         'train.py',
@@ -324,6 +324,7 @@ def test_arguments(trained, capsys, mistake):
     other = trained / 'other.py'
     other.write_text((trained / 'tiny.py').read_text() + "model['backbone']['base_channels'] = 6\n")
     write_raster(trained / 'gray.tif', noise((1, 64, 64)))
+    shutil.copy(trained / 'gray.tif', trained / 'none.pth')
     names = dict(
         folder=trained,
         config=trained / 'tiny.py',

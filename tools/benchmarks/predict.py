@@ -86,7 +86,7 @@ def cheap_config() -> Config:
 
 
 def write_checkpoint(config: Config, path: Path) -> Path:
-    """A checkpoint as tools/train.py writes it, with random weights."""
+    """A checkpoint as geo-mm train writes it, with random weights."""
     spec = InputSpec(
         task='pixels',
         classes=ClassSet(CLASSES, background='background'),

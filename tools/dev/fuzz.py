@@ -279,7 +279,7 @@ def provenance():
         config='/c.py',
         inputs=(FileRecord('/a.tif', 3, 'cd'),),
         options={'tile': 512, 'tta': None},
-        command=('tools/predict.py', 'm.pth', 'a.tif', '-o', 'out'),
+        command=('geo-mm predict', 'm.pth', 'a.tif', '-o', 'out'),
         folder='/work',
         started='2026-11-22T06:30:00+00:00',
         versions={'torch': '2.0'},

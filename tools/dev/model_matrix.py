@@ -3,7 +3,7 @@
 Takes the configs configs/*/*town*.py. What was found out is kept per model in
 work_dirs/model_matrix/ and not asked again unless its config has changed, so a
 run that was stopped goes on where it was. Needs data/town, made with
-python -m geo_mm.synthetic data/town.
+geo-mm synthetic data/town.
 """
 
 import argparse

@@ -22,7 +22,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config of a pixel model')
     parser.add_argument('-o', '--output', required=True, help='picture to write: .jpg or .png')
-    parser.add_argument('--prediction', help='class raster that tools/predict.py wrote')
+    parser.add_argument('--prediction', help='class raster that geo-mm predict wrote')
     parser.add_argument('--split', choices=['train', 'val', 'test'], default='test')
     parser.add_argument('--scene', help='name of the scene (default: the first of the split)')
     parser.add_argument(

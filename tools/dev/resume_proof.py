@@ -1,6 +1,6 @@
 """Kills predictions at random moments, runs them again, and compares all results byte by byte.
 
-What a user runs, in processes of its own: tools/predict.py for pixels (with
+What a user runs, in processes of its own: geo-mm predict for pixels (with
 confidence and probabilities) and for objects with masks, and
 tools/dist_predict.sh with two and four processes. Scenes of the synthetic town,
 models of shipped configs with random weights; both are made here.
@@ -156,7 +156,7 @@ def free_port() -> int:
 
 
 def write_checkpoint(config_path: str, town: Path, path: Path) -> Path:
-    """As tools/train.py writes it, with random weights."""
+    """As geo-mm train writes it, with random weights."""
     config = load_config(ROOT / config_path, {'train_dataloader.dataset.data_root': f'{town}/'})
     if 'roi_head' in config.model:
         config.model.test_cfg.rcnn.max_per_img = 20  # of the many things that it sees

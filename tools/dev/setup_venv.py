@@ -1,9 +1,9 @@
 """Set up .venv for geo_mm: torch, mmcv built from source, everything else, geo_mm itself.
 
 Called by ``make`` through setup_venv.sh; needs nothing but the standard library.
-Every step is skipped or quick when its result is already there, so a run that
-was interrupted is simply started again; only a finished and verified
-environment gets the stamp ``.venv/.ready``.
+Every step is quick when its result is already there, so an interrupted run is
+simply started again; only a finished and verified environment gets the stamp
+``.venv/.ready``.
 
 GEO_MM_TORCH chooses another torch ('torch==2.12.0'); pip's own variables
 (PIP_INDEX_URL, PIP_EXTRA_INDEX_URL) choose where from. CUDA_VISIBLE_DEVICES=
@@ -19,7 +19,6 @@ import signal
 import subprocess
 import sys
 import sysconfig
-import tempfile
 import time
 from pathlib import Path
 
@@ -27,11 +26,11 @@ ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / '.venv'
 PYTHON = VENV / 'bin' / 'python'
 STAMP = VENV / '.ready'
-# The torch everything was tested with. requirements/runtime.txt allows others.
+CONSTRAINTS = 'requirements/constraints.txt'
+# The torch everything was tested with. pyproject.toml allows others.
 TORCH = os.environ.get('GEO_MM_TORCH', 'torch==2.13.0')
 FREE_GB = 6  # .venv takes 2.3 GB with a CPU torch, about 7 GB with CUDA; plus downloads
 GB_PER_COMPILER = 2  # one mmcv source takes up to 1.5 GB to compile
-TTY = sys.stdout.isatty()
 
 MMCV_WORKS = """
 import sys
@@ -55,7 +54,8 @@ def main() -> None:
         make_venv()
         forget_half_installed()
         pip('build tools and torch', 'install', '-r', 'requirements/build.txt', TORCH)
-        pip('libraries and geo_mm', 'install', '--no-build-isolation', '-e', '.[tests]', TORCH)
+        geo_mm = ('--no-build-isolation', '-c', CONSTRAINTS, '-e', '.[tests,lint]', TORCH)
+        pip('libraries and geo_mm', 'install', *geo_mm)
         install_mmcv()
         mend_opencv()
         verify()
@@ -67,22 +67,23 @@ def main() -> None:
 def check_machine() -> None:
     """Leave with one message that lists all that this machine lacks."""
     lacks = []
-    if compiler_error := find_compiler_error():
-        lacks.append(compiler_error)
+    compiler = os.environ.get('CXX', 'c++' if shutil.which('c++') else 'g++')
+    if shutil.which(compiler.split()[0]) is None:
+        lacks.append(
+            f'a C++17 compiler ({compiler} is not on the PATH), needed to build mmcv\n'
+            '    Debian, Ubuntu: apt-get install g++; Fedora: dnf install gcc-c++; '
+            'macOS: xcode-select --install'
+        )
     if not (Path(sysconfig.get_path('include')) / 'Python.h').exists():
         lacks.append(
             f'the headers of {sys.executable} (Python.h), which mmcv is compiled against\n'
             f'    Debian, Ubuntu: apt-get install python3.{sys.version_info[1]}-dev'
         )
-    for module in ('venv', 'ensurepip'):
-        if subprocess.run(
-            [sys.executable, '-c', f'import {module}'], capture_output=True
-        ).returncode:
-            lacks.append(
-                f'the module {module} of {sys.executable}\n'
-                f'    Debian, Ubuntu: apt-get install python3.{sys.version_info[1]}-venv'
-            )
-            break
+    if subprocess.run([sys.executable, '-c', 'import venv, ensurepip']).returncode:
+        lacks.append(
+            f'the module venv of {sys.executable}\n'
+            f'    Debian, Ubuntu: apt-get install python3.{sys.version_info[1]}-venv'
+        )
     free = shutil.disk_usage(ROOT).free / 1e9
     if not PYTHON.exists() and free < FREE_GB:
         lacks.append(f'disk space: {free:.1f} GB free at {ROOT}, {FREE_GB} GB needed')
@@ -90,47 +91,14 @@ def check_machine() -> None:
         fail('this machine lacks', *[f'  - {lack}' for lack in lacks])
 
 
-def find_compiler_error() -> str:
-    """Return what is wrong with the C++ compiler, or an empty string."""
-    name = os.environ.get('CXX', 'c++' if shutil.which('c++') else 'g++')
-    advice = (
-        '    Debian, Ubuntu: apt-get install g++; Fedora: dnf install gcc-c++; '
-        'macOS: xcode-select --install'
-    )
-    if shutil.which(name.split()[0]) is None:
-        return f'a C++ compiler ({name} is not on the PATH), needed to build mmcv\n{advice}'
-    with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / 'probe.cpp'
-        source.write_text('#include <optional>\nint main() { return 0; }\n')
-        command = [*name.split(), '-std=c++17', '-c', str(source), '-o', f'{folder}/probe.o']
-        done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        return f'a C++17 compiler that works: {" ".join(command)}\n    {done.stderr.strip()[:300]}'
-    return ''
-
-
 def make_venv() -> None:
     """Make .venv, or complete a half-made one; never replace somebody's."""
-    version = '{}.{}'.format(*sys.version_info[:2])
-    ask = 'import sys, pip; print("%d.%d" % sys.version_info[:2])'
-    have = (
-        subprocess.run([PYTHON, '-c', ask], capture_output=True, text=True)
-        if PYTHON.exists()
-        else None
-    )
-    if have is not None and have.returncode == 0:
-        if have.stdout.strip() not in ('3.10', '3.11', '3.12'):
-            fail(
-                f'{VENV} holds Python {have.stdout.strip()}',
-                '  expected: Python 3.10 to 3.12',
-                f'  to do: remove it (rm -r {VENV}) and start again',
-            )
+    if PYTHON.exists() and quietly(PYTHON, '-c', 'import pip') == 0:
         return
-    if have is not None:
-        # Interrupted, or its Python is gone: the folder is of no use to anyone.
-        shutil.rmtree(VENV / 'bin', ignore_errors=True)
-    say(f'making {VENV} with Python {version} ({sys.executable})')
-    run([sys.executable, '-m', 'venv', str(VENV)], 'venv', 'environment')
+    # Interrupted, or its Python is gone: the folder is of no use to anyone.
+    shutil.rmtree(VENV / 'bin', ignore_errors=True)
+    say(f'making {VENV} with Python {sys.version.split()[0]} ({sys.executable})')
+    run([sys.executable, '-m', 'venv', str(VENV)], 'environment')
 
 
 def forget_half_installed() -> None:
@@ -146,18 +114,13 @@ def forget_half_installed() -> None:
 
 def install_mmcv() -> None:
     """Build mmcv against the installed torch, unless a working one is there."""
-    pin = next(
-        line.split('#')[0].strip()
-        for line in (ROOT / 'requirements' / 'mminstall.txt').read_text('utf-8').splitlines()
-        if line.startswith('onedl-mmcv==')
-    )
+    (pin,) = re.findall(r'^onedl-mmcv==\S+', (ROOT / CONSTRAINTS).read_text('utf-8'), re.M)
     if mmcv_works(pin):
         say('mmcv: already there, with working operators')
         return
     # No debug symbols: half the build time, and a wheel of 2 instead of 33 MB.
-    environment = dict(os.environ, MAX_JOBS=str(compiler_jobs()))
-    environment.setdefault('CFLAGS', '-g0')
-    environment.setdefault('CXXFLAGS', '-g0')
+    environment = {'CFLAGS': '-g0', 'CXXFLAGS': '-g0', **os.environ}
+    environment['MAX_JOBS'] = str(compiler_jobs())
     check_nvcc()
     # --no-deps: they are installed, and within our limits.
     command = ['install', '-v', '--no-build-isolation', '--no-deps', '--force-reinstall', pin]
@@ -167,15 +130,13 @@ def install_mmcv() -> None:
     # pip's cache does not know which torch, or whether any, a wheel was built
     # against. Its exit status says only whether it had one.
     say('mmcv from the pip cache does not fit this torch; removing it and building anew')
-    subprocess.run([PYTHON, '-m', 'pip', 'cache', 'remove', 'onedl_mmcv'], capture_output=True)
+    quietly(PYTHON, '-m', 'pip', 'cache', 'remove', 'onedl_mmcv')
     pip('mmcv (compiling takes 4 to 20 minutes)', *command, env=environment)
 
 
 def mmcv_works(pin: str) -> bool:
     """Tell whether the pinned mmcv is installed and its operators run on every device."""
-    name, version = pin.split('==')
-    command = [PYTHON, '-c', MMCV_WORKS, name, version]
-    return subprocess.run(command, capture_output=True).returncode == 0
+    return quietly(PYTHON, '-c', MMCV_WORKS, *pin.split('==')) == 0
 
 
 def compiler_jobs() -> int:
@@ -202,9 +163,9 @@ def check_nvcc() -> None:
 
 def mend_opencv() -> None:
     """Let the headless OpenCV win if the other one lacks the machine's libGL."""
-    if subprocess.run([PYTHON, '-c', 'import cv2'], capture_output=True).returncode:
-        headless = 'opencv-python-headless<4.13'
-        pip('OpenCV without libGL', 'install', '--no-deps', '--force-reinstall', headless)
+    if quietly(PYTHON, '-c', 'import cv2'):
+        headless = ('-c', CONSTRAINTS, 'opencv-python-headless')
+        pip('OpenCV without libGL', 'install', '--no-deps', '--force-reinstall', *headless)
 
 
 def verify() -> None:
@@ -214,25 +175,26 @@ def verify() -> None:
         fail('the environment was set up, but is not right:', done.stdout, done.stderr)
 
 
+def quietly(*command: object) -> int:
+    """Run a command and return its exit status alone."""
+    return subprocess.run([str(part) for part in command], capture_output=True).returncode
+
+
 def pip(what: str, *arguments: str, env: dict[str, str] | None = None) -> None:
     """Run pip in .venv from the repository, with progress."""
-    run(
-        [str(PYTHON), '-m', 'pip', '--disable-pip-version-check', *arguments],
-        what.split()[0],
-        what,
-        env,
-    )
+    run([str(PYTHON), '-m', 'pip', '--disable-pip-version-check', *arguments], what, env)
 
 
-def run(command: list[str], log_name: str, what: str, env: dict[str, str] | None = None) -> None:
+def run(command: list[str], what: str, env: dict[str, str] | None = None) -> None:
     """Run a command with its output in a log and its progress on the screen.
 
     Leaves with the end of the log if the command fails.
     """
-    log = VENV / 'logs' / f'{log_name.lower()}.log'
+    log = VENV / 'logs' / f'{what.split()[0].lower()}.log'
     log.parent.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     with log.open('w') as output:
+        # A session of its own, so that an interruption reaches its compilers, too.
         process = subprocess.Popen(
             command,
             cwd=ROOT,
@@ -243,7 +205,11 @@ def run(command: list[str], log_name: str, what: str, env: dict[str, str] | None
             start_new_session=True,
         )
         try:
-            watch(process, log, what, start)
+            while True:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=10)
+                    break
+                say(f'{what}: {clock(time.monotonic() - start)} {progress(log)}')
         except BaseException:
             # As Ctrl-C does, so that pip removes its temporary folders; then
             # whatever of its compilers is left.
@@ -256,25 +222,6 @@ def run(command: list[str], log_name: str, what: str, env: dict[str, str] | None
         tail = log.read_text(errors='replace').splitlines()[-40:]
         fail(f'{what}: failed after {clock(time.monotonic() - start)}', *tail, f'whole log: {log}')
     say(f'{what}: done in {clock(time.monotonic() - start)}')
-
-
-def watch(process: subprocess.Popen, log: Path, what: str, start: float) -> None:
-    """Show how far a process has come: twice a second on a terminal, else now and then."""
-    shown, pause = 0.0, 0.5 if TTY else 10.0
-    while process.poll() is None:
-        time.sleep(0.2)
-        now = time.monotonic()
-        if now - shown < pause:
-            continue
-        line = f'{what}: {clock(now - start)} {progress(log)}'
-        if TTY:
-            width = shutil.get_terminal_size().columns - 1
-            print(f'\r{line[:width]:<{width}}', end='', flush=True)
-        else:
-            say(line)
-        shown = now
-    if TTY:
-        print('\r\033[K', end='')
 
 
 def progress(log: Path) -> str:

@@ -6,8 +6,8 @@ fourth band, another sun, season and sensor, and four classes, of which 20
 chips are labelled: fine-tuning from the first town's weights
 (configs/_base_/transfer/fine_tuning.py, stem inflated, heads new), and from
 scratch (from_scratch.py), everything else alike. Both are scored on two
-scenes of the new town that neither has seen. Every step runs tools/train.py
-and tools/test.py as a user would. Exits with 1 unless fine-tuning wins for
+scenes of the new town that neither has seen. Every step runs geo-mm train
+and geo-mm test as a user would. Exits with 1 unless fine-tuning wins for
 every seed.
 """
 

@@ -1,21 +1,8 @@
-"""Print a config with its bases merged and its overrides applied."""
+"""`geo-mm print-config` as a script, as MMDetection and MMSegmentation have them."""
 
-import argparse
+import sys
 
-from mmengine.config import DictAction
-
-from geo_mm.engine.launch import load_config
-from geo_mm.errors import report_errors
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config file')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value overrides')
-    args = parser.parse_args()
-    print(load_config(args.config, args.cfg_options).pretty_text)
-
+from geo_mm.cli import main
 
 if __name__ == '__main__':
-    with report_errors():
-        main()
+    sys.exit(main(['print-config', *sys.argv[1:]]))

@@ -5,7 +5,7 @@
 data_root = 'data/banepa_a/'
 bands = ('red', 'green', 'blue')
 gsd = 0.3  # metres per pixel on the ground; the file has 0.13
-mean = [111.5, 112.0, 105.8]  # tools/analysis_tools/band_statistics.py
+mean = [111.5, 112.0, 105.8]  # geo-mm statistics
 std = [45.8, 39.9, 41.3]
 chips = dict(data_root=data_root, bands=bands, gsd=gsd, fill=mean)
 scene = dict(image='banepa_a.tif', labels='banepa_a_buildings.geojson')

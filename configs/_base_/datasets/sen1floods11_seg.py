@@ -9,7 +9,7 @@ classes = ('land', 'water')
 palette = [(210, 200, 160), (50, 110, 190)]
 bands = ('B1', 'B2', 'B3', 'B4', 'B5', 'B6', 'B7', 'B8', 'B8A', 'B9', 'B10', 'B11', 'B12')
 class_map = {-1: None, 0: 'land', 1: 'water'}  # value in the label raster to class
-# tools/analysis_tools/band_statistics.py
+# geo-mm statistics
 mean = [1523, 1328, 1354, 1362, 1557, 1964, 2277, 2094, 2374, 378.6, 11.2, 1660, 1015]
 std = [156, 264, 334, 475, 421, 602, 715, 714, 838, 123, 1.39, 830, 605]
 

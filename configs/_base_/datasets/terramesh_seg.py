@@ -18,7 +18,7 @@ palette = [
 bands = tuple(range(1, 13))  # by number: the files give no names
 # Value in the label raster to class; 0 is unlabelled.
 class_map = {0: None, **dict(zip((1, 2, 3, 4, 5, 6, 7, 9), classes, strict=True))}
-# tools/analysis_tools/band_statistics.py
+# geo-mm statistics
 mean = [1951, 1996, 2041, 2163, 2486, 2939, 3080, 3283, 3239, 3204, 1959, 1478]
 std = [2747, 2814, 2456, 2559, 2478, 2252, 2124, 2320, 2018, 1891, 1329, 1120]
 

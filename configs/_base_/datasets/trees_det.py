@@ -9,7 +9,7 @@ palette = [(50, 160, 70)]
 bands = ('red', 'green', 'blue', 'nir')
 gsd = 0.6  # metres per pixel
 point_size = 6.0  # metres: side of the box around a point
-mean = [119.6, 121.6, 115.4, 111.1]  # tools/analysis_tools/band_statistics.py
+mean = [119.6, 121.6, 115.4, 111.1]  # geo-mm statistics
 std = [41.9, 35.7, 36.8, 39.8]
 
 scene = dict(

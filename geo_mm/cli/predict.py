@@ -1,0 +1,222 @@
+"""Predict scenes of any size with a trained model; results lie on the map.
+
+    geo-mm predict work_dirs/roofs/iter_2000.pth city.tif -o out
+
+Segmentation models write a GeoTIFF of classes, detectors a GeoPackage; both a
+picture to look at and a JSON file that says what was done. Several checkpoints
+are an ensemble. A run that was interrupted goes on where it stopped if it is
+started again.
+"""
+
+import argparse
+import contextlib
+import logging
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from geo_mm.cli.arguments import (
+    add_launcher,
+    add_options,
+    add_overrides,
+    add_trust,
+    given,
+    overrides,
+)
+from geo_mm.errors import ConfigError, GeoMMError, SceneError
+from geo_mm.inference.options import PredictOptions
+
+if TYPE_CHECKING:
+    from geo_mm.inference import Prediction, Predictor
+    from geo_mm.inference.scenes import SceneToPredict
+
+USAGE = '[CONFIG] CHECKPOINT [CHECKPOINT ...] SCENE [SCENE ...] -o OUT [options]'
+CONFIGS = ('.py', '.json', '.yml', '.yaml')
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.usage = f'%(prog)s {USAGE}'
+    add = parser.add_argument
+    add(
+        'paths',
+        nargs='+',
+        metavar='PATH',
+        help='the .pth file that training wrote, or several; then scene files, patterns, '
+        'STAC items or catalog tables; a config before them only to replace the one in the '
+        'checkpoint',
+    )
+    add('-o', '--out', required=True, help='folder for the results')
+    add('--stack', action='store_true', help='the files are bands of one scene, in this order')
+    add('--split', help='of a catalog table: only the scenes of this split')
+    add('--aoi', help='vector file with polygons; nothing outside them is predicted')
+    add(
+        '--window',
+        nargs=4,
+        type=float,
+        metavar=('X_MIN', 'Y_MIN', 'X_MAX', 'Y_MAX'),
+        help="only this part, in units of the scene's CRS",
+    )
+    add(
+        '--bands',
+        nargs='+',
+        metavar='BAND',
+        help="bands of the scene, by name or number, that are the model's, in its order",
+    )
+    add('--gsd', type=float, help='metres per pixel of scenes that do not say')
+    add('--device', help='torch device (default: first GPU, else CPU)')
+    add_trust(parser)
+    add('--restart', action='store_true', help='forget what an unfinished run has done')
+    add_overrides(parser)
+    add_launcher(parser)
+    add_options(parser, PredictOptions)
+
+
+def split_paths(paths: list[str]) -> tuple[str | None, list[str], list[str]]:
+    """The config, if any, the checkpoints, and the rest, by their endings.
+
+    Raises:
+        ConfigError: If there is no checkpoint.
+    """
+    rest = list(paths)
+    config = rest.pop(0) if rest[0].endswith(CONFIGS) else None
+    checkpoints = []
+    while rest and rest[0].endswith('.pth'):
+        checkpoints.append(rest.pop(0))
+    if not checkpoints:
+        raise ConfigError(
+            f'{" ".join(paths[:2])}: no checkpoint among the first arguments',
+            'a .pth file',
+            '[CONFIG] CHECKPOINT ...',
+        )
+    return config, checkpoints, rest
+
+
+def run(args: argparse.Namespace) -> None:
+    config_path, checkpoints, scenes = split_paths(args.paths)
+    if not scenes:
+        raise SceneError('no scene to predict', 'at least one file after the checkpoint')
+    from geo_mm import env
+
+    env.require()
+    from geo_mm.engine import config_for
+    from geo_mm.inference import Predictor
+    from geo_mm.inference.executors import join
+    from geo_mm.inference.scenes import find_scenes
+
+    ranks = join(args.launcher)
+    window = None if args.window is None else tuple(args.window)
+    found = [
+        replace(scene, window=window, aoi=args.aoi or scene.aoi, gsd=args.gsd, bands=_bands(args))
+        for scene in find_scenes(scenes, stack=args.stack, split=args.split)
+    ]
+    config = None
+    if config_path is not None or args.cfg_options:
+        config = config_for(
+            checkpoints[0], config_path, overrides(args.cfg_options), trust=args.trust_checkpoint
+        )
+    predictor = Predictor(
+        checkpoints,
+        config,
+        device=args.device,
+        trust_checkpoint=args.trust_checkpoint,
+        **given(args, PredictOptions),
+    )
+    try:
+        _predict_with_progress(predictor, found, args, quiet=ranks.rank > 0)
+    except KeyboardInterrupt:
+        print('interrupted: the same command goes on where this one stopped', file=sys.stderr)
+        raise SystemExit(130) from None
+    except GeoMMError:
+        if ranks.rank > 0:
+            raise SystemExit(2) from None  # the first process says it
+        raise
+
+
+def _bands(args: argparse.Namespace) -> list[int | str] | None:
+    """Names of bands, and numbers of those that are."""
+    return args.bands and [int(band) if band.isdigit() else band for band in args.bands]
+
+
+@contextlib.contextmanager
+def _shown(console, quiet: bool) -> Iterator[None]:
+    """Show messages, such as a change of GSD, above the progress bar."""
+    from rich.logging import RichHandler
+
+    logger = logging.getLogger('geo_mm')
+    handler = RichHandler(
+        logging.WARNING if quiet else logging.INFO,
+        console,
+        show_time=False,
+        show_level=False,
+        show_path=False,
+    )
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+def _predict_with_progress(
+    predictor: 'Predictor', scenes: list['SceneToPredict'], args: argparse.Namespace, quiet: bool
+) -> None:
+    """Predict scenes under progress bars and say what came out."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    from geo_mm.inference.scenes import check_outcomes, predict_scenes
+
+    columns = (
+        TextColumn('{task.description}', markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn('tiles'),
+        TextColumn('{task.fields[rate]}'),
+        TimeElapsedColumn(),
+        TextColumn('left'),
+        TimeRemainingColumn(),
+    )
+    # Names of files and classes may hold [brackets] and :colons:.
+    console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
+    tasks: dict = {}
+    with Progress(*columns, console=console, disable=quiet) as bar, _shown(console, quiet):
+
+        def progress(scene, done: int, total: int) -> None:
+            if scene.title not in tasks:
+                tasks[scene.title] = bar.add_task(Path(scene.title).name, total=total, rate='')
+            task = tasks[scene.title]
+            speed = bar.tasks[bar.task_ids.index(task)].speed
+            bar.update(task, advance=done, total=total, rate=f'{speed:.1f}/s' if speed else '')
+
+        def report(outcome) -> None:
+            bar.refresh()
+            if (task := tasks.pop(outcome.scene.title, None)) is not None and len(scenes) > 9:
+                bar.remove_task(task)
+            if quiet:
+                return
+            if outcome.error is None:
+                _tell(outcome.prediction, predictor.ensemble.task.unit, console)
+            elif len(scenes) > 1:  # else it is raised
+                print(f'error: {outcome.error}', file=sys.stderr)
+
+        outcomes = predict_scenes(
+            predictor, scenes, args.out, restart=args.restart, progress=progress, report=report
+        )
+    check_outcomes(outcomes)
+
+
+def _tell(prediction: 'Prediction', unit: str, console) -> None:
+    """Print what a scene gave."""
+    counts = ', '.join(f'{name} {count:,}' for name, count in prediction.counts.items())
+    for line in (f'{unit}: {counts}', *prediction.files):
+        console.print(f'  {line}')
