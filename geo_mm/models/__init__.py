@@ -13,9 +13,8 @@ from geo_mm.models.detection_heads import (
 from geo_mm.models.inflation import InflatedPretrained, inflate
 from geo_mm.models.pixel_losses import CrossEntropyLoss, DiceLoss, FocalLoss
 from geo_mm.models.preprocessors import GeoDetDataPreprocessor, GeoSegDataPreprocessor, PixelMixup
-from geo_mm.models.segmentors import EncoderDecoder, PointRendSegmentor
+from geo_mm.models.segmentors import EncoderDecoder, PointRendSegmentor, UNetHead
 from geo_mm.models.stems import AnyBands, find_stems, fit_bands, replace_stem
-from geo_mm.models.unet_head import UNetHead
 from geo_mm.models.weights import load_weights
 
 __all__ = [
