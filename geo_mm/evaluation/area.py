@@ -88,7 +88,7 @@ class Area:
         return self.layer.onto(scene.grid, scene=scene.name)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class ScoredPart:
     """Which part of the scenes is scored: what lies in both, where both are given.
 
@@ -117,14 +117,6 @@ class ScoredPart:
                     'the eastern third is 0.667 0 1 1',
                 )
         return cls(None if aoi is None else Area.read(aoi), area)
-
-    @property
-    def is_limited(self) -> bool:
-        return self.aoi is not None or self.area is not None
-
-    def of_scene(self, name: str) -> 'ScoredPart':
-        """The same for all scenes."""
-        return self
 
     def in_scene(self, prediction: Source) -> tuple[Area, ...]:
         """The areas that a place must lie in to count; none if all does.
@@ -167,7 +159,7 @@ class ScoredPart:
 
 @dataclass(frozen=True, eq=False)
 class ScoredParts:
-    """A part of its own of each scene is scored, as catalogs have it.
+    """Which part of each scene is scored: the same of all, or as catalogs have it.
 
     Attributes:
         parts: Part of each scene, by its name.
@@ -177,22 +169,20 @@ class ScoredParts:
 
     @property
     def is_limited(self) -> bool:
-        return any(part.is_limited for part in self.parts.values())
-
-    def of_scene(self, name: str) -> ScoredPart:
-        return self.parts[name]
+        return any(part != ScoredPart() for part in self.parts.values())
 
     def sentence(self) -> str:
         """What is scored, for people."""
-        sentences = {part.sentence() for part in self.parts.values()}
-        if len(sentences) == 1:
-            return sentences.pop()
-        said = (f'{name}: {part.sentence()}' for name, part in self.parts.items())
-        return ' '.join(said)
+        sentences = {name: part.sentence() for name, part in self.parts.items()}
+        if len({*sentences.values()}) == 1:
+            return next(iter(sentences.values()))
+        return ' '.join(f'{name}: {sentence}' for name, sentence in sentences.items())
 
     def to_dict(self) -> dict:
         """Plain data for JSON."""
         parts = {name: part.to_dict() for name, part in self.parts.items()}
+        if len({*self.parts.values()}) == 1:
+            return next(iter(parts.values()))
         return {'area': None, 'aoi': None, 'parts': parts}
 
 

@@ -113,7 +113,7 @@ class ObjectEvaluation:
     """
 
     settings: ObjectSettings
-    scored: ScoredPart | ScoredParts
+    scored: ScoredParts
     class_set: ClassSet
     scores: ObjectScores
     sizes: tuple[tuple[SizeRange, ObjectScores], ...]
@@ -182,13 +182,14 @@ def evaluate_objects(
             cannot be brought together.
     """
     settings = settings or ObjectSettings()
-    scored = ScoredPart.of(aoi, area) if parts is None else ScoredParts(parts)
+    names = [name for name, *_ in pairs]
+    scored = ScoredParts(parts or dict.fromkeys(names, ScoredPart.of(aoi, area)))
     notes: list[str] = []
     tables = []
     for name, pred, truth in pairs:
         if progress:
             progress(name)
-        areas = scored.of_scene(name).in_scene(pred)
+        areas = scored.parts[name].in_scene(pred)
         tables.append((name, areas, *_read_pair(pred, truth, settings, notes)))
     classes = _classes(tables, settings, notes)
     ranges = (SizeRange(), *(size_ranges(settings.size_limits) if settings.size_limits else ()))

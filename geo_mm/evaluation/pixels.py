@@ -88,7 +88,7 @@ class PixelEvaluation:
         notes: What the reader should know about the numbers.
     """
 
-    scored: ScoredPart | ScoredParts
+    scored: ScoredParts
     confusion: Confusion
     class_set: ClassSet
     scenes: tuple[PixelScene, ...]
@@ -164,12 +164,13 @@ def evaluate_pixels(
         SceneError: If a predicted raster cannot be read.
     """
     settings = settings or PixelSettings()
-    scored = ScoredPart.of(aoi, area) if parts is None else ScoredParts(parts)
+    names = [name for name, *_ in pairs]
+    scored = ScoredParts(parts or dict.fromkeys(names, ScoredPart.of(aoi, area)))
     counted = []
     for name, pred, truth in pairs:
         if progress:
             progress(name)
-        areas = scored.of_scene(name).in_scene(pred)
+        areas = scored.parts[name].in_scene(pred)
         counted.append(_Scene(name, pred, truth, settings, areas).count())
     classes = _ordered(counted)
     scenes = tuple(each.finished(classes) for each in counted)
