@@ -25,6 +25,7 @@ class ProjectLayer:
         style: QML, or None for QGIS's own choice.
         layer: Layer in the file, for vector files with several.
         visible: Whether it is shown at first.
+        opacity: Of a raster with a style, 0..1.
     """
 
     path: str | os.PathLike
@@ -32,6 +33,7 @@ class ProjectLayer:
     style: str | None = None
     layer: str | None = None
     visible: bool = True
+    opacity: float = 1.0
 
     @property
     def is_vector(self) -> bool:
@@ -137,11 +139,13 @@ def _map_layer(layer: ProjectLayer, number: int, grid: Grid, home: str | os.Path
     if layer.style is not None:
         style = ElementTree.fromstring(layer.style)
         found.attrib |= {key: style.get(key) for key in ('labelsEnabled',) if style.get(key)}
-        unwanted = {'renderer-v2', 'labeling', 'mapTip', 'layerGeometryType'}
+        polygons = {'renderer-v2', 'labeling', 'mapTip', 'layerGeometryType'}
         for child in style:
             # A style of ours has the parts for rasters and for polygons.
-            if (child.tag in unwanted) == layer.is_vector:
+            if (child.tag in polygons) == layer.is_vector:
                 found.append(child)
+        for renderer in found.iter('rasterrenderer'):
+            renderer.set('opacity', f'{layer.opacity:g}')
     return found
 
 

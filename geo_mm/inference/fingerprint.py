@@ -43,6 +43,7 @@ class Fingerprint:
         self._models = [(absolute(m.checkpoint), file_sha256(m.checkpoint)) for m in models]
         self._spec, self._config = models[0].spec, models[0].config_name
         self._versions = library_versions()
+        self._about = models[0].about()
         on_gpu = models[0].device.type == 'cuda'
         self._threads_matter = not on_gpu
         settings = dataclasses.asdict(options) | task.facts()
@@ -103,6 +104,7 @@ class Fingerprint:
             folder=notes['folder'],
             started=notes['time'],
             versions=self._versions,
+            model=self._about,
         )
 
 

@@ -92,6 +92,7 @@ class TrainedModel:
         check_weights(model, checkpoint, data)
         model.load_state_dict(data['state_dict'])
         _check_normalisation(model, self.spec)
+        self._parameters = sum(parameter.numel() for parameter in model.parameters())
         # Convolutions on CPUs and tensor cores are faster with channels last.
         use_channels_last(model)
         self.model = model.to(self.device).eval()
@@ -99,6 +100,26 @@ class TrainedModel:
         self.amp = _half_type(self.device) if amp else None
         if compiled:
             self.model.backbone.compile()
+
+    def about(self) -> dict:
+        """What records say of the model: ``architecture``, ``parameters``, ``masks`` and,
+        where the config tells, ``pretrained``: what training started from."""
+        model = self.config.model
+        parts = [model.get('type', '')]
+        if 'decode_head' in model:  # EncoderDecoder says nothing
+            heads = model.decode_head
+            head = heads[-1] if isinstance(heads, list) else heads
+            parts = [model.backbone.type, head.type]
+        about = {
+            'architecture': ' + '.join(part.rpartition('.')[2] for part in parts),
+            'parameters': self._parameters,
+            'masks': any(getattr(self.model, key, False) for key in ('with_mask', 'with_masks')),
+        }
+        start = (model.get('backbone') or {}).get('init_cfg') or {}
+        source = self.config.get('load_from') or (
+            start.get('checkpoint') if isinstance(start, dict) else None
+        )
+        return {**about, 'pretrained': str(source)} if source else about
 
     def _test_pipeline(self) -> Compose:
         """The config's test pipeline without what reads labels."""

@@ -9,6 +9,7 @@ import shapely
 
 from geo_mm.classes import ClassSet
 from geo_mm.inference.options import PredictOptions
+from geo_mm.inference.prediction import SHARE_STEPS
 from geo_mm.raster import Grid
 from geo_mm.vectorize import Regions, StripPolygonizer, region_table, regularize, simplify
 
@@ -45,11 +46,17 @@ class PolygonTables:
             transform=grid.vector_transform,
             crs=grid.crs.to_wkt() if grid.crs else None,
             class_names=dict(enumerate(classes.names)),
+            confidence_unit=1 / SHARE_STEPS if options.confidence else None,
         )
 
-    def add(self, classes: np.ndarray) -> gpd.GeoDataFrame:
-        """Takes the next rows ``(rows, width)`` of class indices; gives what they finish."""
-        return self._table(self._polygonizer.add(classes), last=False)
+    def add(self, classes: np.ndarray, confidence: np.ndarray | None = None) -> gpd.GeoDataFrame:
+        """Takes the next rows and gives what they finish.
+
+        Args:
+            classes: ``(rows, width)`` class indices.
+            confidence: Likewise, in steps as in the files, if options have it.
+        """
+        return self._table(self._polygonizer.add(classes, summed=confidence), last=False)
 
     def finish(self) -> gpd.GeoDataFrame:
         """What is left when all rows are there."""

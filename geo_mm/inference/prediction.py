@@ -11,9 +11,15 @@ import numpy as np
 
 from geo_mm.detections import Detections
 from geo_mm.errors import OutputError
-from geo_mm.formats import write_layer, write_stac_item
+from geo_mm.formats import (
+    ProjectLayer,
+    write_layer,
+    write_layer_file,
+    write_project,
+    write_stac_item,
+)
 from geo_mm.formats.provenance import Provenance, write_record
-from geo_mm.formats.qml import class_style
+from geo_mm.formats.qml import class_style, share_style
 from geo_mm.inference.area import Area, SceneToPredict
 from geo_mm.inference.fingerprint import Fingerprint, run_notes
 from geo_mm.inference.options import PredictOptions
@@ -205,20 +211,76 @@ class Prediction:
         """
         return self._drawn().save(path)[0]
 
-    def to_stac(self, folder: str | os.PathLike, name: str | None = None) -> Path:
-        """Writes a STAC item of the files ``<name>.*`` and ``<name>_*`` in a folder."""
+    def to_project(self, path: str | os.PathLike, home: str | os.PathLike | None = None) -> Path:
+        """Writes a QGIS project (``.qgz``) or layer file (``.qlr``) of files and image.
+
+        Args:
+            path: Where to; the suffix chooses which.
+            home: The folder that it is going to be in; that of ``path`` by default.
+
+        Raises:
+            OutputError: If it cannot be written.
+        """
+        path, native = Path(path), self.job.area.native
+        home = path.parent if home is None else home
+        write = write_layer_file if path.suffix == '.qlr' else write_project
+        return write(path, self._project_layers(Path(home)), native.grid, home)
+
+    def _project_layers(self, home: Path) -> list[ProjectLayer]:
+        """From the uppermost down: outlines, class raster, shares, image."""
+        job, names = self.job, [file.name for file in self.files]
+        layers = []
+        for suffix in job.options.formats[:1]:
+            if f'{job.name}.{suffix}' in names:
+                title = 'polygons' if f'{job.name}.tif' in names else 'objects'
+                inner = title if suffix == 'gpkg' else None
+                place = home / f'{job.name}.{suffix}'
+                layers.append(ProjectLayer(place, title.capitalize(), job.style, inner))
+        if f'{job.name}.tif' in names:
+            place = home / f'{job.name}.tif'
+            layers.append(ProjectLayer(place, 'Classes', job.style, opacity=0.6))
+        shown = min(self.spec.classes.foreground, default=0)
+        for key, band in (('confidence', 1), ('probabilities', shown + 1)):
+            if (file := f'{job.name}_{key}.tif') in names:
+                style = share_style(band)
+                layers.append(ProjectLayer(home / file, key.capitalize(), style, visible=False))
+        images = [ProjectLayer(source, 'Image') for source in job.area.native.sources]
+        return [*layers, *images]
+
+    def to_stac(
+        self,
+        folder: str | os.PathLike,
+        name: str | None = None,
+        home: str | os.PathLike | None = None,
+    ) -> Path:
+        """Writes a STAC item of the files ``<name>.*`` and ``<name>_*`` in a folder.
+
+        Args:
+            folder: Where they are.
+            name: That of the prediction by default.
+            home: The folder that they are going to be in; the same by default.
+        """
         folder, name = Path(folder), name or self.job.name
         own = [path.name for path in self.files]
         there = sorted(path.name for path in result_files(folder, name) if path.exists())
         names = [*own, *(file for file in there if file not in (*own, f'{name}.stac.json'))]
         files = [folder / file for file in names]
-        return write_stac_item(folder, files, self.provenance, self.job.area.native.grid, name)
+        native = self.job.area.native
+        return write_stac_item(
+            folder, files, self.provenance, native.grid, name, home=Path(home or folder)
+        )
 
-    def with_rest(self) -> 'Prediction':
-        """Writes picture, record and STAC item beside the files, as the options have it."""
+    def with_rest(self, home: Path) -> 'Prediction':
+        """Writes picture, project, record and STAC item beside the files, as the options have it.
+
+        Args:
+            home: The folder that the files are going to be in.
+        """
         job, folder, files = self.job, self.files[0].parent, list(self.files)
         if job.options.quicklook:
             files.append(self.to_quicklook(folder / f'{job.name}{SUFFIXES[0]}'))
+            for suffix in ('.qgz', '.qlr'):
+                self.to_project(folder / f'{job.name}{suffix}', home)
         drawn = {} if self.polygon_counts is None else {'polygons': self.polygon_counts}
         record = job.record
         # What is asked for most stands on top; the provenance has it too.
@@ -234,7 +296,7 @@ class Prediction:
         complete = replace(self, files=(*files, path))
         if not job.options.stac:
             return complete
-        return replace(complete, files=(*complete.files, complete.to_stac(folder)))
+        return replace(complete, files=(*complete.files, complete.to_stac(folder, home=home)))
 
     def moved(self, folder: Path) -> 'Prediction':
         """The same, complete, when its files are in another folder."""

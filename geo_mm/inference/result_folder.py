@@ -27,6 +27,8 @@ _SUFFIXES = (
     '_confidence.qml',
     '_probabilities.qml',
     *SUFFIXES,
+    '.qgz',
+    '.qlr',
     '.json',
     '.stac.json',
 )

@@ -138,7 +138,7 @@ class FolderRun:
             closing(strips),
             written_together(self._folder, journal.folder / 'results', job.name) as workplace,
         ):
-            prediction = self._ensemble.task.write(job, strips, workplace).with_rest()
+            prediction = self._ensemble.task.write(job, strips, workplace).with_rest(self._folder)
             try:
                 job.area.check_unchanged()
             except GeoMMError:
@@ -197,7 +197,7 @@ def _write_small(ensemble: Ensemble, job: Job, folder: Path, tiles: list) -> Pre
             journal.lock()
             check_replaced(folder, job.name, job.area.native)
         with written_together(folder, journal.folder / 'results', job.name) as workplace:
-            prediction = ensemble.task.write(job, iter([strip]), workplace).with_rest()
+            prediction = ensemble.task.write(job, iter([strip]), workplace).with_rest(folder)
             job.area.check_unchanged()
         return prediction.moved(folder)
     finally:

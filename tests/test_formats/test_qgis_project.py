@@ -18,7 +18,7 @@ GRID = Grid(TRANSFORM, 90, 70, rasterio.crs.CRS.from_epsg(32617))
 def layers(home: Path):
     return [
         ProjectLayer(home / 'town.gpkg', 'Outlines', STYLE, 'polygons'),
-        ProjectLayer(home / 'town.tif', 'Classes', STYLE),
+        ProjectLayer(home / 'town.tif', 'Classes', STYLE, opacity=0.6),
         ProjectLayer(home.parent / 'images' / 'town.tif', 'Image'),
     ]
 
@@ -52,6 +52,7 @@ def test_layers_have_the_part_of_the_style_that_is_theirs(root):
     assert outlines.find('renderer-v2') is not None and outlines.find('pipe') is None
     assert outlines.get('labelsEnabled') == '1'
     assert classes.find('pipe') is not None and classes.find('renderer-v2') is None
+    assert classes.find('pipe/rasterrenderer').get('opacity') == '0.6'
     assert image.find('pipe') is None
 
 

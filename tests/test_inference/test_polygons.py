@@ -3,6 +3,8 @@
 import json
 import os
 import sys
+import zipfile
+from xml.etree import ElementTree
 
 import geopandas as gpd
 import numpy as np
@@ -27,6 +29,8 @@ from tests.data.rasters import TRANSFORM, UTM_17N, write_raster
 CLASSES = ('background', 'bright', 'green')
 SPEC = spec_of('pixels', CLASSES, ('Red', 'NIR'), mean=(127.5, 99.75), std=(10.0, 10.0))
 BESIDE = (
+    's.qgz',
+    's.qlr',
     's.qml',
     's.tif.aux.xml',
     's.tif.vat.cpg',
@@ -182,7 +186,35 @@ def test_polygons_in_all_formats_beside_the_raster(tmp_path, pixel_model, scene)
     assert pyogrio.list_layers(result.files[1])[:, 0].tolist() == ['polygons', 'layer_styles']
     # Another run without them takes the old ones away.
     predict(pixel_model, scene, tmp_path / 'out')
-    assert len(os.listdir(tmp_path / 'out')) == 9
+    assert len(os.listdir(tmp_path / 'out')) == 11
+
+
+def test_polygons_have_the_mean_confidence_of_their_pixels(tmp_path, pixel_model, scene):
+    result = predict(pixel_model, scene, tmp_path / 'out', polygons=True, confidence=True)
+    found = gpd.read_file(tmp_path / 'out' / 's.gpkg', layer='polygons')
+    with rasterio.open(result.files[1]) as dataset:
+        shares = dataset.read(1) * dataset.scales[0]
+    for polygon, confidence in zip(found.geometry, found['confidence'], strict=True):
+        inside = rasterize([(polygon, 1)], shares.shape, transform=TRANSFORM).astype(bool)
+        assert confidence == pytest.approx(shares[inside].mean(), abs=1e-4)
+
+
+def test_a_project_opens_everything_over_the_image(tmp_path, pixel_model, scene):
+    predict(pixel_model, scene, tmp_path / 'out', polygons=True, confidence=True)
+    with zipfile.ZipFile(tmp_path / 'out' / 's.qgz') as archive:
+        root = ElementTree.fromstring(archive.read('s.qgs'))
+    layers = root.findall('projectlayers/maplayer')
+    assert [layer.findtext('datasource') for layer in layers] == [
+        './s.gpkg|layername=polygons', './s.tif', './s_confidence.tif', '../in/s.tif'
+    ]  # fmt: skip
+    assert (tmp_path / 'out' / 's.qlr').exists()
+
+
+def test_a_stac_item_says_what_the_model_is(tmp_path, pixel_model, scene):
+    result = predict(pixel_model, scene, tmp_path / 'out', stac=True)
+    found = json.loads(result.files[-1].read_text())['properties']
+    assert found['mlm:architecture'] == 'BandsAsFeatures + FCNHead'
+    assert found['mlm:total_parameters'] == 3 * 2 + 3  # a 1x1 convolution
 
 
 def test_polygons_in_memory(pixel_model, scene):
@@ -198,7 +230,7 @@ def test_objects_in_the_formats_asked_for(tmp_path, object_model):
     scene = write_raster(tmp_path / 's.tif', image, descriptions=['id'])
     result = predict(object_model, scene, tmp_path / 'out', formats=('parquet', 'fgb'))
     assert sorted(os.listdir(tmp_path / 'out')) == [
-        *('s.fgb', 's.json', 's.parquet', 's.qml'),
+        *('s.fgb', 's.json', 's.parquet', 's.qgz', 's.qlr', 's.qml'),
         *('s_quicklook.pgw', 's_quicklook.png', 's_quicklook.png.aux.xml'),
     ]
     for path in result.files[:2]:
@@ -239,7 +271,7 @@ def test_stac_item_of_all_files(tmp_path, pixel_model, scene):
         assert asset.ext.file.checksum == f'1220{file_sha256(out / asset.href)}'
     assert item.ext.proj.shape == [90, 120]
     assert item.assets['s.gpkg'].media_type == 'application/geopackage+sqlite3'
-    assert [link.href for link in item.links if link.rel == 'derived_from'] == [scene.as_uri()]
+    assert [link.href for link in item.links if link.rel == 'derived_from'] == ['../in/s.tif']
     # It goes with the other results when they are made again.
     predict(pixel_model, scene, out)
     assert 's.stac.json' not in os.listdir(out)

@@ -75,6 +75,8 @@ def test_pixels_end_to_end(tmp_path, pixel_model, image):
     assert [path.name for path in result.files] == ['town.tif', 'town_quicklook.png', 'town.json']
     assert sorted(os.listdir(tmp_path / 'out')) == [
         'town.json',
+        'town.qgz',
+        'town.qlr',
         'town.qml',
         'town.tif',
         'town.tif.aux.xml',
@@ -250,7 +252,7 @@ def test_confidence_and_probabilities(tmp_path, pixel_model, image):
         np.testing.assert_allclose(dataset.read(1)[9:] / 250, shares.max(0)[9:], atol=0.0021)
     # Another run without them takes the old ones away.
     predictor(pixel_model).predict(scene, tmp_path / 'out')
-    assert len(os.listdir(tmp_path / 'out')) == 9
+    assert len(os.listdir(tmp_path / 'out')) == 11
 
 
 def test_array_in_and_arrays_out(tmp_path, pixel_model, image):
@@ -431,7 +433,7 @@ def test_unfinished_run_is_refused_with_other_settings_and_goes_on_with_the_same
     )
     assert totals == {seen[0] - 5}  # the first row of five tiles is not computed again
     np.testing.assert_array_equal(read(result.files[0]), expected_classes(image))
-    assert len(os.listdir(tmp_path / 'out')) == 9
+    assert len(os.listdir(tmp_path / 'out')) == 11
 
 
 def test_unfinished_run_may_be_finished_with_other_files(tmp_path, pixel_model, image):
@@ -693,7 +695,7 @@ def test_error_in_the_middle_keeps_the_earlier_results(tmp_path, pixel_model, im
     with pytest.raises(KeyboardInterrupt):
         ours.predict(scene, tmp_path / 'out', progress=lambda *_: raise_(KeyboardInterrupt))
     assert {path: path.read_bytes() for path in before} == before
-    assert len(os.listdir(tmp_path / 'out')) == 9
+    assert len(os.listdir(tmp_path / 'out')) == 11
 
 
 def raise_(error):

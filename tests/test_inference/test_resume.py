@@ -55,8 +55,13 @@ def case(request, tmp_path_factory):
     process.join()
     assert process.exitcode == 0
     expected = processes.hashes(folder / 'whole')
-    assert len(expected) == {'pixels': 17, 'objects': 9}[request.param]
+    assert len(expected) == {'pixels': 19, 'objects': 11}[request.param]
     return made, expected, time.monotonic() - began
+
+
+def beside(made, folder):
+    """As far from the scene as the expected results: these name it relative to themselves."""
+    return made['scene'].parent / folder.name
 
 
 def killed(process) -> bool:
@@ -68,7 +73,7 @@ def killed(process) -> bool:
 def test_killed_whenever_something_becomes_visible(case, tmp_path):
     """Each run dies two files later than the one before, until one comes through."""
     made, expected, _ = case
-    out, log, die_at = tmp_path / 'out', tmp_path / 'forwards', 1
+    out, log, die_at = beside(made, tmp_path), tmp_path / 'forwards', 1
     while killed(processes.start(processes.predict, **made, out=out, log=log, die_at=die_at)):
         die_at += 2
         # Only the very last step, the renaming of all results, may have begun.
@@ -82,7 +87,7 @@ def test_killed_whenever_something_becomes_visible(case, tmp_path):
 
 def killed_at_random(case, folder, number):
     made, expected, seconds = case
-    out, moments = folder / 'out', random.Random(number)
+    out, moments = beside(made, folder), random.Random(number)
     process = processes.start(processes.predict, **made, out=out)
     time.sleep(moments.uniform(0, seconds))
     process.kill()
@@ -106,8 +111,9 @@ def test_killed_at_twenty_moments(case, tmp_path, number):
 @pytest.mark.parametrize('size', [2, 4])
 def test_several_processes_give_the_bytes_of_one(case, tmp_path, size):
     made, expected, _ = case
-    assert processes.predict_together(size, **made, out=tmp_path / 'out') == [0] * size
-    assert processes.hashes(tmp_path / 'out') == expected
+    out = beside(made, tmp_path)
+    assert processes.predict_together(size, **made, out=out) == [0] * size
+    assert processes.hashes(out) == expected
 
 
 def test_killed_run_of_one_is_finished_by_three(case, tmp_path):

@@ -96,8 +96,6 @@ for job in json.loads(sys.argv[1]):
         if path.endswith(('.tif', '.png')):
             layer = QgsRasterLayer(path, 'result')
         else:
-            names = [s.name() for s in
-                     QgsProviderRegistry.instance().querySublayers(path)] if False else []
             layer = QgsVectorLayer(path + job['layer'].get(path, ''), 'result', 'ogr')
         out['valid'] = layer.isValid()
         message, styled = layer.loadDefaultStyle()
@@ -148,7 +146,7 @@ def make_models(folder: Path) -> dict[str, tuple[Path, Path]]:
     pixels = spec_of('pixels', classes, bands, mean=(75.0, 150.0, 100.0), std=(40.0,) * 3)
     objects = spec_of('objects', ('house', 'roof'), ('red',))
     return {
-        'segmentation': pixel_files(folder / 'seg', pixels, [[0, 0, 0], [3, 0, 0], [-2, 2, 0]]),
+        'segmentation': pixel_files(folder / 'seg', pixels, [[0, 0, 0], [3, 0, 0], [-1, 3, 0]]),
         'instances': object_files(folder / 'ins', objects, with_masks=True),
         'boxes': object_files(folder / 'det', objects),
     }
@@ -243,11 +241,7 @@ def complaints(folder: Path) -> list[str]:
             program = ['ogrinfo', '-al', '-q']
         if program is None or 'pictures' in path.parts or 'scenes' in path.parts:
             continue
-        # ogrinfo would leave a file beside what it reads.
-        environment = {**os.environ, 'GDAL_PAM_ENABLED': 'YES'}
-        done = subprocess.run(
-            [*program, str(path)], capture_output=True, text=True, env=environment
-        )
+        done = subprocess.run([*program, str(path)], capture_output=True, text=True)
         found += [f'{path}: {line}' for line in done.stderr.splitlines() if line.strip()]
     return found
 

@@ -355,7 +355,7 @@ class _Layers(_Sink):
         return self
 
     def add(self, strip: 'Strip', row: int) -> None:
-        self._append(self._tables.add(strip['classes']))
+        self._append(self._tables.add(strip['classes'], strip.get('confidence')))
 
     def table(self) -> gpd.GeoDataFrame:
         """All polygons, if there is no layer to write."""
