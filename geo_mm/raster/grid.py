@@ -113,14 +113,17 @@ class Grid:
 
         Measured along the ellipsoid, so a Web Mercator pixel of 0.149 map
         units at 28 degrees north has a GSD of 0.13 m, and a geographic grid
-        has one too. None without a CRS.
+        has one too. None without a CRS, or if that has no place on a globe there.
         """
         if self.crs is None:
             return None
         x, y = self.width / 2, self.height / 2
         here, right, down = (self.transform @ pixel for pixel in ((x, y), (x + 1, y), (x, y + 1)))
-        across, along = ground_distances(np.array([here, here]), np.array([right, down]), self.crs)
-        return float(across), float(along)
+        try:
+            sides = ground_distances(np.array([here, here]), np.array([right, down]), self.crs)
+        except ProjError:
+            return None
+        return (float(sides[0]), float(sides[1])) if np.isfinite(sides).all() else None
 
     @property
     def footprint(self) -> shapely.Polygon:

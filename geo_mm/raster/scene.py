@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from affine import Affine
-from pyproj.exceptions import ProjError
 from rasterio.crs import CRS
 
 from geo_mm.errors import SceneError
@@ -207,11 +206,7 @@ class Scene:
 
         None without CRS, or if the CRS has no place on the Earth there.
         """
-        try:
-            gsd = self.grid.gsd
-        except ProjError:
-            return None
-        return gsd if gsd is not None and np.isfinite(gsd).all() else None
+        return self.grid.gsd
 
     @property
     def nodata(self) -> float | None:

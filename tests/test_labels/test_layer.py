@@ -428,3 +428,12 @@ def test_half_a_file_is_one_clear_error(tmp_path, suffix):
         half.write_bytes(content[:size])
         with pytest.raises(LabelError, match=rf'half_{size}\.{suffix}: '):
             LabelLayer.read(half, ['a'], near=GRID).onto(GRID)
+
+
+@pytest.mark.parametrize('top', [95.0, 4e6])
+def test_points_of_a_scene_beyond_the_pole(tmp_path, top):
+    grid = Grid(Affine(1e-5, 0, 10, 0, -1e-5, top), 20, 20, CRS.from_epsg(4326))
+    frame = gpd.GeoDataFrame({'class': ['a']}, geometry=[Point(10.0001, top - 1e-4)], crs=4326)
+    options = LabelOptions(class_column='class', point_size=2)
+    with pytest.raises(LabelError, match='no CRS on a globe'):
+        LabelLayer.read(frame, ('a',), options).onto(grid)
