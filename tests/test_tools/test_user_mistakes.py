@@ -166,7 +166,7 @@ DATA = {
     'misspelt sampler': (
         None,
         "train_dataloader['sampler']['type'] = 'geo_mm.RandomChipSamplr'",
-        r'geo_mm\.RandomChipSamplr is not in the .*geo_mm\.RandomChipSampler\?',
+        r'geo_mm\.RandomChipSamplr is not in the .*did you mean geo_mm\.RandomChipSampler',
     ),
     'misspelt argument of a sampler': (
         None,
