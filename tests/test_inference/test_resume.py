@@ -118,7 +118,7 @@ def test_several_processes_give_the_bytes_of_one(case, tmp_path, size):
 
 def test_killed_run_of_one_is_finished_by_three(case, tmp_path):
     made, expected, _ = case
-    out = tmp_path / 'out'
+    out = beside(made, tmp_path)
     assert killed(processes.start(processes.predict, **made, out=out, die_at=9))
     assert processes.predict_together(3, **made, out=out) == [0] * 3
     assert processes.hashes(out) == expected
@@ -126,7 +126,7 @@ def test_killed_run_of_one_is_finished_by_three(case, tmp_path):
 
 def test_process_that_fails_ends_the_others_and_loses_nothing(case, tmp_path):
     made, expected, _ = case
-    out = tmp_path / 'out'
+    out = beside(made, tmp_path)
     assert processes.predict_together(2, broken=1, **made, out=out) == [2, 2]
     assert [path.name for path in out.iterdir()] == ['.s.unfinished']
     assert not killed(processes.start(processes.predict, **made, out=out))
