@@ -26,6 +26,10 @@ _COARSER, _FINER = 4.0, 16.0
 are averaged away; a coarser one lacks what the model looks for."""
 
 
+OF_PIXELS = {'pixels': True, 'objects': False}
+"""Whether a model for this task gives classes of pixels."""
+
+
 @dataclass(frozen=True)
 class InputSpec:
     """The contract between a trained model and the scenes it is given.
@@ -73,6 +77,11 @@ class InputSpec:
         data = {each.name: getattr(self, each.name) for each in fields(self)}
         return {'task': data.pop('task'), **data.pop('classes').to_dict(), **data}
 
+    @property
+    def of_pixels(self) -> bool:
+        """Whether the model gives classes of pixels, and not objects."""
+        return OF_PIXELS[self.task]
+
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), indent=2)
 
@@ -112,7 +121,7 @@ class InputSpec:
         count = len(self.bands)
         sizes = self.chip_size
         return {
-            'task': isinstance(self.task, str),
+            'task': self.task in OF_PIXELS,
             'bands': bool(self.bands) and all(isinstance(name, str) for name in self.bands),
             'gsd': self.gsd is None or (_is_number(self.gsd) and self.gsd > 0),
             'dtype': np.dtype(self.dtype).kind in 'iufb',

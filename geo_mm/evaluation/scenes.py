@@ -75,7 +75,7 @@ class CatalogScene:
 def evaluate_catalog(
     scenes: Sequence[CatalogScene],
     predictions: Mapping[str, str | os.PathLike],
-    task: str,
+    of_pixels: bool,
     *,
     min_score: float | None = None,
     boxes: bool = False,
@@ -89,7 +89,7 @@ def evaluate_catalog(
         scenes: The scenes.
         predictions: Class raster or layer of each, by name, as
             geo-mm predict leaves them.
-        task: ``'pixels'`` or ``'objects'``.
+        of_pixels: Whether the predictions are classes of pixels, and not objects.
         min_score: Least confidence of objects that are counted; average
             precision takes all.
         boxes: Compare bounding boxes, as is fair to a model that gives no outlines.
@@ -105,7 +105,7 @@ def evaluate_catalog(
                 f'{scene.name} has no labels to be scored with', 'labels for every scene'
             )
     parts = {scene.name: ScoredPart.of(scene.entry.aoi, scene.entry.area) for scene in scenes}
-    if task == 'pixels':
+    if of_pixels:
         pairs = [(s.name, predictions[s.name], _pixels(s, predictions[s.name])) for s in scenes]
         return evaluate_pixels(pairs, parts=parts, progress=progress)
     pairs = [(s.name, predictions[s.name], _objects(s)) for s in scenes]

@@ -154,7 +154,7 @@ def _pystac():
 
 def _task(provenance: Provenance) -> str:
     """What the mlm extension calls the task."""
-    if provenance.spec.task == 'pixels':
+    if provenance.spec.of_pixels:
         return 'semantic-segmentation'
     masks = provenance.model.get('masks', False)
     return 'instance-segmentation' if masks else 'object-detection'
@@ -222,7 +222,7 @@ def _model(provenance: Provenance) -> dict:
 
 def _output(provenance: Provenance) -> dict:
     spec = provenance.spec
-    if spec.task == 'pixels':
+    if spec.of_pixels:
         shape = [-1, len(spec.classes), *spec.chip_size]
         order = ['batch', 'class', 'height', 'width']
     else:

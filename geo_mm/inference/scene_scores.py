@@ -66,7 +66,7 @@ def score_scenes(
     return evaluate_catalog(
         scenes,
         predictions,
-        predictor.spec.task,
+        predictor.spec.of_pixels,
         min_score=PredictOptions.score,
         boxes=not with_outlines,
     )

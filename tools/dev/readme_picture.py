@@ -56,7 +56,7 @@ def main() -> None:
     init_default_scope(config.default_scope)
     dataset = DATASETS.build(config[f'{args.split}_dataloader'].dataset)
     spec = input_spec_of(dataset, build_model(config))
-    if spec.task != 'pixels':
+    if not spec.of_pixels:
         raise ConfigError(f'{args.config} is for {spec.task}', 'a config of a pixel model')
     found = [item for _, chips in chip_datasets(dataset) for item in chips.labelled]
     item = next((item for item in found if args.scene in (None, item.scene.name)), None)
