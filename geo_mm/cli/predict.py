@@ -48,6 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'checkpoint',
     )
     add('-o', '--out', required=True, help='folder for the results')
+    add(
+        '--image',
+        action='append',
+        metavar='ROLE=FILE',
+        help='a file of one scene and its role, such as before=a.tif; once for each file',
+    )
     add('--stack', action='store_true', help='the files are bands of one scene, in this order')
     add('--split', help='of a catalog table: only the scenes of this split')
     add('--aoi', help='vector file with polygons; nothing outside them is predicted')
@@ -95,21 +101,27 @@ def split_paths(paths: list[str]) -> tuple[str | None, list[str], list[str]]:
 
 def run(args: argparse.Namespace) -> None:
     config_path, checkpoints, scenes = split_paths(args.paths)
-    if not scenes:
-        raise SceneError('no scene to predict', 'at least one file after the checkpoint')
+    if bool(scenes) == bool(args.image):
+        wrong = 'scenes as well as --image' if scenes else 'no scene to predict'
+        raise SceneError(wrong, 'files after the checkpoint, or --image ROLE=FILE of one scene')
     from geo_mm import env
 
     env.require()
     from geo_mm.engine import config_for
     from geo_mm.inference import Predictor
     from geo_mm.inference.executors import join
-    from geo_mm.inference.scenes import find_scenes
+    from geo_mm.inference.scenes import SceneToPredict, find_scenes
+    from geo_mm.raster.stack import files_of_roles
 
     ranks = join(args.launcher)
     window = None if args.window is None else tuple(args.window)
+    if args.image:
+        requests = [SceneToPredict(files_of_roles(args.image))]
+    else:
+        requests = find_scenes(scenes, stack=args.stack, split=args.split)
     found = [
         replace(scene, window=window, aoi=args.aoi or scene.aoi, gsd=args.gsd, bands=_bands(args))
-        for scene in find_scenes(scenes, stack=args.stack, split=args.split)
+        for scene in requests
     ]
     config = None
     if config_path is not None or args.cfg_options:

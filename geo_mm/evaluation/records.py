@@ -14,6 +14,7 @@ from rasterio.errors import RasterioError
 
 from geo_mm.classes import ClassSet, Colour, default_colours
 from geo_mm.errors import ConfigError, LabelError
+from geo_mm.raster.stack import Files
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Record:
 
     Attributes:
         path: The file that says so.
-        scene: Files of the scene that was predicted.
+        scene: Files of the scene that was predicted, by role if they have roles.
         classes: Classes of the model.
         is_part: Whether only a rectangle of the scene was predicted.
         models: File names of the checkpoints.
@@ -30,7 +31,7 @@ class Record:
     """
 
     path: str
-    scene: tuple[str, ...]
+    scene: Files
     classes: ClassSet
     is_part: bool
     models: tuple[str, ...] = ()
@@ -53,11 +54,12 @@ class Record:
         try:
             record: Mapping[str, Any] = json.loads(text)
             provenance = record.get('provenance', record)
+            options = provenance.get('options', {})
             scene = record.get('scene') or [item['path'] for item in provenance['inputs']]
-            window = record.get('window') or provenance.get('options', {}).get('window')
+            window = record.get('window') or options.get('window')
             return cls(
                 os.fspath(path),
-                tuple(map(str, scene)),
+                options.get('files') or tuple(map(str, scene)),
                 ClassSet.from_dict(record.get('input_spec') or provenance['spec']),
                 window is not None,
                 tuple(Path(item['path']).name for item in provenance.get('checkpoints', ())),

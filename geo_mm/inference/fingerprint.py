@@ -63,6 +63,8 @@ class Fingerprint:
         settings = {**self._options, 'window': request.window, 'aoi': area.aoi_file}
         if request.gsd is not None:
             settings['gsd'] = request.gsd
+        if area.native.roles:
+            settings['files'] = area.native.files
         if request.bands is not None and not request.is_array:
             settings['bands'] = list(request.bands)
         return settings

@@ -7,8 +7,10 @@ import pytest
 
 from geo_mm.engine import launch
 from geo_mm.errors import SpecError
+from geo_mm.evaluation.records import Record
 from geo_mm.inference import Predictor
-from tests.data.chips import fresh_mmengine, write_seg_config
+from geo_mm.inference.scenes import find_scenes
+from tests.data.chips import fresh_mmengine, run_tool, write_seg_config
 from tests.data.labels import box, write_labels
 from tests.data.rasters import noise, write_raster
 
@@ -84,3 +86,27 @@ def test_files_without_roles_are_refused_with_what_to_write(trained, tmp_path):
     predictor = Predictor([trained], device='cpu')
     with pytest.raises(SpecError, match='--image before=FILE --image after=FILE'):
         predictor.predict(pair)
+
+
+def test_the_command_line_takes_files_by_role(trained, tmp_path):
+    before, after = write_pair(tmp_path, 'lyon', (3, 4), ('nir', 'red'))
+    out = tmp_path / 'out'
+    files = ['--image', f'after={after}', '--image', f'before={before}']
+    run_tool('predict.py', trained, *files, '-o', out, '--device', 'cpu')
+    assert (out / 'lyon_2024.tif').exists()
+    record = Record.of(out / 'lyon_2024.tif')
+    assert record.scene == {'after': [str(after)], 'before': [str(before)]}
+    with pytest.raises(SystemExit) as status:
+        run_tool('predict.py', trained, before, *files, '-o', out)
+    assert status.value.code == 2
+
+
+def test_a_table_of_roles_is_a_list_of_scenes(tmp_path):
+    write_pair(tmp_path, 'lyon', (3, 4), ('nir', 'red'))
+    (tmp_path / 'pairs.csv').write_text(
+        'image:before,image:after,name\nlyon_2020.tif,lyon_2024.tif,lyon\n'
+    )
+    (scene,) = find_scenes([str(tmp_path / 'pairs.csv')])
+    assert scene.name == 'lyon'
+    assert list(scene.source) == ['before', 'after']
+    assert scene.title.endswith('lyon_2020.tif')
