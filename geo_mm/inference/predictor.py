@@ -183,9 +183,9 @@ def _check_georeferenced(area: Area, options: PredictOptions) -> None:
 
 @contextlib.contextmanager
 def scene_closed() -> Iterator[None]:
-    """Closes the files of a scene at the end, lest those of many stay open."""
+    """Bounds what is kept of a scene's files, and closes them at the end."""
     try:
-        with _quiet():
+        with handles.bounded_cache(), _quiet():
             yield
     finally:
         handles.close_all()

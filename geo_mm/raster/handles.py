@@ -23,6 +23,9 @@ from geo_mm.paths import reason
 MAX_OPEN = 64
 """Datasets one thread keeps open."""
 
+_CACHE = 256 << 20
+"""Bytes of blocks that GDAL keeps while scenes are predicted."""
+
 _REMOTE = re.compile(r'^(https?|ftp|s3|gs|az|adls|oss)://|^/vsi(curl|s3|gs|az|adls|oss|swift|hdfs)')
 # Without these every open lists the remote folder and one hiccup of the
 # network ends a run. EMPTY_DIR also means: no sidecar files are looked for.
@@ -85,6 +88,16 @@ def open_quietly(path: str, level: int = 0) -> rasterio.DatasetReader:
             raise
         close_all()
         return _opened(path, level)
+
+
+def bounded_cache() -> AbstractContextManager:
+    """Keeps GDAL's cache of blocks small; by default it takes a twentieth of all memory.
+
+    Rows of tiles are read from the top down, so that few blocks are read twice.
+    """
+    if 'GDAL_CACHEMAX' in os.environ:
+        return nullcontext()
+    return rasterio.Env(GDAL_CACHEMAX=_CACHE)
 
 
 def is_limit_of_files(error: BaseException) -> bool:

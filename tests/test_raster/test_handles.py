@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 
 import rasterio
+from rasterio._env import get_gdal_config
 
 from geo_mm.raster import handles
 from tests.data.rasters import noise, write_raster
@@ -61,3 +62,13 @@ print(sum(int(Scene.open(path).read()[0].sum()) for path in {[str(path) for path
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) == 60 * int(noise((1, 8, 8)).sum())
+
+
+def test_the_cache_of_blocks_is_bounded_unless_the_user_says_otherwise(monkeypatch):
+    monkeypatch.delenv('GDAL_CACHEMAX', raising=False)
+    with handles.bounded_cache():
+        assert get_gdal_config('GDAL_CACHEMAX') == 256 << 20
+    monkeypatch.setenv('GDAL_CACHEMAX', '64')
+    before = get_gdal_config('GDAL_CACHEMAX')
+    with handles.bounded_cache():
+        assert get_gdal_config('GDAL_CACHEMAX') == before

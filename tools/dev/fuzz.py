@@ -17,7 +17,6 @@ Exits with 1 if there are errors. --keep DIR keeps the files that caused them.
 
 import argparse
 import hashlib
-import importlib.util
 import json
 import logging
 import multiprocessing
@@ -287,11 +286,9 @@ def provenance():
 
 
 def read_result(path: Path) -> object:
+    from geo_mm.cli import describe
     from geo_mm.formats.provenance import read_provenance, readable
 
-    spec = importlib.util.spec_from_file_location('describe', ROOT / 'tools' / 'describe.py')
-    describe = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(describe)
     made = read_provenance(path)
     with readable(path):
         content = list(describe.what_it_is(path, made))
@@ -439,10 +436,11 @@ def run(tasks: list[tuple[str, int]], seed: int, timeout: float, keep: Path | No
             counts[name, what] += 1
             if what in ERRORS:
                 print(f'{name}, case {case}, seed {seed}: {what}\n{details}', file=sys.stderr)
-                if keep is not None:
+                if keep is not None and Path(path).parent.is_dir():
                     shutil.copytree(
                         Path(path).parent, keep / f'{name}-{seed}-{case}', dirs_exist_ok=True
                     )
+            path = ''
             if alive:
                 ours.send('go on')
         process.kill()
