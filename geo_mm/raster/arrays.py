@@ -53,7 +53,7 @@ class ArraySource(Source):
     @classmethod
     def of(
         cls,
-        array: np.ndarray | Any,
+        array: Any,
         *,
         transform: Affine | None = None,
         crs: Any = None,
