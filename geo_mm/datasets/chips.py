@@ -86,7 +86,7 @@ class ChipDataset:
     data_root: str
     full_init: Callable[[], None]
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - config keys
         self,
         scenes: str | Mapping | Sequence = (),
         split: str | Sequence[str] | None = None,

@@ -68,7 +68,7 @@ class RandomRadiometry(BaseTransform):
             ``haze_spectrum`` is of another number of bands.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - config keys
         self,
         value_range: Sequence[float],
         prob: float = 0.5,

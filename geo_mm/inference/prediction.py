@@ -26,7 +26,7 @@ from geo_mm.inference.options import PredictOptions
 from geo_mm.inference.result_folder import result_files
 from geo_mm.inputspec import InputSpec
 from geo_mm.paths import file_name
-from geo_mm.raster import Grid, RasterWriter, Scene, Tile
+from geo_mm.raster import Grid, RasterMetadata, RasterWriter, Scene, Tile
 from geo_mm.visualization.quicklook import (
     SUFFIXES,
     Quicklook,
@@ -110,11 +110,11 @@ class Job:
         elif kind == 'uint8':
             more['scale'] = 1 / SHARE_STEPS
         if values == 'probabilities':
-            more |= {'count': len(classes), 'band_names': classes.names}
+            more['band_names'] = classes.names
         nodata = classes.ignore if kind == 'uint8' else float('nan')
-        return RasterWriter(
-            path, self.grid, **{'count': 1, 'dtype': kind, 'nodata': nodata, **more}
-        )
+        metadata = RasterMetadata(**more)
+        count = len(metadata.band_names)
+        return RasterWriter(path, self.grid, count, kind, nodata, metadata)
 
     def layer(self) -> dict:
         """What layer writers are to be told: metadata, style and time."""

@@ -85,7 +85,7 @@ class SSDHead(MMDetSSDHead):
         super().__init__(*args, **kwargs)
         self.empty_negatives = empty_negatives
 
-    def loss_by_feat_single(
+    def loss_by_feat_single(  # noqa: PLR0913 - mmdet's
         self,
         cls_score: Tensor,
         bbox_pred: Tensor,

@@ -6,11 +6,12 @@ from geo_mm.raster.grid import Grid, Window
 from geo_mm.raster.scene import Scene
 from geo_mm.raster.statistics import BandStatistics, band_statistics
 from geo_mm.raster.tiling import Tile, tile_plan, tile_starts
-from geo_mm.raster.writer import RasterWriter
+from geo_mm.raster.writer import RasterMetadata, RasterWriter
 
 __all__ = [
     'BandStatistics',
     'Grid',
+    'RasterMetadata',
     'RasterWriter',
     'Scene',
     'Tile',

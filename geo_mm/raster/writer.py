@@ -3,6 +3,7 @@
 import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
@@ -20,6 +21,30 @@ from geo_mm.raster.grid import Grid, Window
 from geo_mm.raster.handles import pictures_allowed
 
 
+@dataclass(frozen=True)
+class RasterMetadata:
+    """What a raster says of its pixels.
+
+    Attributes:
+        colors: Class number to (red, green, blue) or (red, green, blue, alpha), 0..255.
+        class_names: Class number to name.
+        band_names: Descriptions of the bands.
+        scale: What pixels are to be multiplied by, as GDAL, QGIS and rioxarray do.
+        tags: Metadata for the file.
+    """
+
+    colors: Mapping[int, Sequence[int]] = field(default_factory=dict)
+    class_names: Mapping[int, str] = field(default_factory=dict)
+    band_names: Sequence[str] = ()
+    scale: float | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_classes(self) -> bool:
+        """Whether pixels are class numbers, which must not be averaged."""
+        return bool(self.colors or self.class_names)
+
+
 class RasterWriter:
     """A Cloud Optimized GeoTIFF that appears under its name when it is complete.
 
@@ -30,14 +55,13 @@ class RasterWriter:
 
     The same pixels give the same bytes, whatever windows they came in.
 
-    Class rasters (given ``colors`` or ``class_names``) carry a colour table
+    Class rasters (with ``colors`` or ``class_names``) carry a colour table
     and a table of class names, colours, pixel counts and areas: GDAL's in the
     ``.aux.xml`` file beside it, and Esri's in ``<name>.tif.vat.dbf``.
 
     Example:
-        >>> with RasterWriter(
-        ...     'out.tif', scene.grid, 1, 'uint8', nodata=255, class_names={0: 'other', 1: 'road'}
-        ... ) as writer:
+        >>> classes = RasterMetadata(class_names={0: 'other', 1: 'road'})
+        >>> with RasterWriter('out.tif', scene.grid, 1, 'uint8', 255, classes) as writer:
         ...     for tile in tile_plan(scene.width, scene.height, 512, 64):
         ...         writer.write(predict(tile)[tile.core.slices(tile.window)], tile.core)
 
@@ -47,11 +71,7 @@ class RasterWriter:
         count: Number of bands.
         dtype: Type of the pixels.
         nodata: Value of pixels without data. Windows never written hold it.
-        colors: Class number to (red, green, blue) or (red, green, blue, alpha), 0..255.
-        class_names: Class number to name.
-        band_names: Descriptions of the bands.
-        scale: What pixels are to be multiplied by, as GDAL, QGIS and rioxarray do.
-        tags: Metadata for the file.
+        metadata: What else the file says of its pixels.
 
     Raises:
         OutputError: If the file cannot be written there, or the arguments
@@ -65,46 +85,34 @@ class RasterWriter:
         count: int,
         dtype: str | np.dtype | type,
         nodata: float | None = None,
-        colors: Mapping[int, Sequence[int]] | None = None,
-        class_names: Mapping[int, str] | None = None,
-        band_names: Sequence[str] | None = None,
-        scale: float | None = None,
-        tags: Mapping[str, str] | None = None,
+        metadata: RasterMetadata | None = None,
     ) -> None:
         self.path = Path(path)
         self.grid = grid
         self.count = count
         self.dtype = np.dtype(dtype)
-        self.colors = dict(colors or {})
-        self.class_names = dict(class_names or {})
-        self.band_names = tuple(band_names or ())
-        self.tags = {key: str(value) for key, value in (tags or {}).items()}
         self.nodata = nodata
-        self.scale = scale
+        self.metadata = metadata or RasterMetadata()
         self._check()
         self._temporary = hidden_beside(self.path)
         self._dataset: rasterio.io.DatasetWriter | None = None
 
-    @property
-    def is_classes(self) -> bool:
-        """Whether pixels are class numbers, which must not be averaged."""
-        return bool(self.colors or self.class_names)
-
     def __enter__(self) -> 'RasterWriter':
+        metadata = self.metadata
         with self._reported():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with pictures_allowed():
                 self._dataset = rasterio.open(self._temporary, 'w', **self._profile())
-            if self.band_names:
-                self._dataset.descriptions = self.band_names
-            if self.scale is not None:
-                self._dataset.scales = [self.scale] * self.count
-            if self.tags:
-                self._dataset.update_tags(**self.tags)
-            if self.colors and self.dtype.itemsize <= 2:
-                opaque = {value: (*color, 255)[:4] for value, color in self.colors.items()}
+            if metadata.band_names:
+                self._dataset.descriptions = tuple(metadata.band_names)
+            if metadata.scale is not None:
+                self._dataset.scales = [metadata.scale] * self.count
+            if metadata.tags:
+                self._dataset.update_tags(**metadata.tags)
+            if metadata.colors and self.dtype.itemsize <= 2:
+                opaque = {value: (*color, 255)[:4] for value, color in metadata.colors.items()}
                 self._dataset.write_colormap(1, opaque)
-            elif not self.is_classes:
+            elif not metadata.is_classes:
                 # Else four bands would be taken for RGB and alpha.
                 self._dataset.colorinterp = [ColorInterp.gray] + [ColorInterp.undefined] * (
                     self.count - 1
@@ -159,11 +167,13 @@ class RasterWriter:
         with self._reported():
             self._close()
             check_complete(self._temporary)
-            if self.is_classes:
-                table = AttributeTable.of(self._temporary, self.class_names, self.colors)
+            classes = self.metadata.is_classes
+            if classes:
+                names, colors = self.metadata.class_names, self.metadata.colors
+                table = AttributeTable.of(self._temporary, names, colors)
                 table.write_pam(Path(f'{self._temporary}.aux.xml'))
-            write_cog(self._temporary, self.path, classes=self.is_classes)
-            if self.is_classes:
+            write_cog(self._temporary, self.path, classes=classes)
+            if classes:
                 table.write_vat(self.path)
         discard(self._temporary)
 
@@ -215,11 +225,10 @@ class RasterWriter:
             raise OutputError(f'{self.path}: unknown kind of raster', 'a name ending in .tif')
         if self.path.is_dir():
             raise OutputError(f'{self.path}: is a folder', 'the name of a file')
-        if self.band_names and len(self.band_names) != self.count:
-            raise OutputError(
-                f'{self.path}: {len(self.band_names)} band names for {self.count} bands'
-            )
-        if self.is_classes and (self.count != 1 or self.dtype.kind not in 'iu'):
+        named = len(self.metadata.band_names)
+        if named and named != self.count:
+            raise OutputError(f'{self.path}: {named} band names for {self.count} bands')
+        if self.metadata.is_classes and (self.count != 1 or self.dtype.kind not in 'iu'):
             raise OutputError(
                 f'{self.path}: class names or colours for {self.count} bands of {self.dtype}',
                 'one band of integers',

@@ -109,7 +109,7 @@ def house_outline(length: float, width: float, wing: Wing | None = None) -> Poly
     return outline.union(box(at - half, low, at + half, high))
 
 
-def add_house(
+def add_house(  # noqa: PLR0913 - measures of a house
     faces: LayerBuilder, frame: Frame, length: float, width: float, rng: np.random.Generator,
     *, height: float, wing: Wing | None = None,
     roof: str = 'tile', style: tuple[Material, np.ndarray] | None = None,

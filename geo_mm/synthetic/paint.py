@@ -41,7 +41,7 @@ class LayerBuilder:
         self._polygons: list[BaseGeometry] = []
         self._values: list[tuple[float, ...]] = []
 
-    def add(
+    def add(  # noqa: PLR0913 - columns of a layer
         self,
         polygon: BaseGeometry,
         material: Material,

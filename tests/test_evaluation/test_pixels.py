@@ -15,7 +15,7 @@ from geo_mm.errors import LabelError, SceneError
 from geo_mm.evaluation import Confusion, PixelSettings, evaluate_pixels, rasters
 from geo_mm.evaluation.rasters import read_windows
 from geo_mm.formats import write_layer
-from geo_mm.raster import Grid, RasterWriter, Scene, Window
+from geo_mm.raster import Grid, RasterMetadata, RasterWriter, Scene, Window
 from tests.data.rasters import TRANSFORM, write_raster
 
 TRUTH = np.array([[0, 0, 1, 1], [0, 2, 1, 1], [2, 2, 2, 255]], np.uint8)
@@ -27,7 +27,9 @@ MATRIX = [[2, 1, 0], [1, 3, 0], [0, 0, 3]]
 def named(path, array, names, *, transform=TRANSFORM):
     """A class raster that carries names."""
     grid = Grid(transform, array.shape[1], array.shape[0], CRS.from_epsg(32617))
-    with RasterWriter(path, grid, 1, 'uint8', nodata=255, class_names=names) as writer:
+    with RasterWriter(
+        path, grid, 1, 'uint8', nodata=255, metadata=RasterMetadata(class_names=names)
+    ) as writer:
         writer.write(array)
     return path
 

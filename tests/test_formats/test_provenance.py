@@ -23,7 +23,7 @@ from geo_mm.formats.provenance import (
     read_provenance,
     write_record,
 )
-from geo_mm.raster import Grid, RasterWriter
+from geo_mm.raster import Grid, RasterMetadata, RasterWriter
 from tests.data.provenance import provenance
 from tests.data.rasters import TRANSFORM, noise, write_raster
 
@@ -32,7 +32,9 @@ def write(path, made):
     """A small result of each kind."""
     if path.suffix == '.tif':
         grid = Grid(TRANSFORM, 30, 20, rasterio.crs.CRS.from_epsg(32617))
-        with RasterWriter(path, grid, 1, 'uint8', class_names={0: 'a'}, tags=made.tags()) as writer:
+        with RasterWriter(
+            path, grid, 1, 'uint8', metadata=RasterMetadata(class_names={0: 'a'}, tags=made.tags())
+        ) as writer:
             writer.write(np.zeros((20, 30), 'uint8'))
     elif path.suffix == '.json':
         write_record(path, made, counts={'a': 1})

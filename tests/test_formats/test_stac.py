@@ -9,7 +9,7 @@ import shapely
 
 from geo_mm.formats import stac_item, write_stac_item
 from geo_mm.formats.file_records import file_sha256
-from geo_mm.raster import Grid, RasterWriter
+from geo_mm.raster import Grid, RasterMetadata, RasterWriter
 from tests.data.provenance import CLASSES, provenance
 from tests.data.rasters import TRANSFORM
 
@@ -32,10 +32,12 @@ def result(folder, made, crs='EPSG:32617'):
         1,
         'uint8',
         nodata=255,
-        colors=dict(enumerate(made.spec.classes.colours)),
-        class_names=dict(enumerate(made.spec.classes.names)),
-        band_names=['class'],
-        tags=made.tags(),
+        metadata=RasterMetadata(
+            colors=dict(enumerate(made.spec.classes.colours)),
+            class_names=dict(enumerate(made.spec.classes.names)),
+            band_names=['class'],
+            tags=made.tags(),
+        ),
     ) as writer:
         writer.write(np.ones((70, 90), 'uint8'))
     (folder / 'town.png').write_bytes(b'png')
@@ -121,7 +123,9 @@ def test_bands_and_classes(item):
 
 def test_scaled_bands(tmp_path):
     made, path = provenance(tmp_path), tmp_path / 'town_confidence.tif'
-    with RasterWriter(path, grid(), 1, 'uint8', 255, scale=0.004) as writer:
+    with RasterWriter(
+        path, grid(), 1, 'uint8', 255, metadata=RasterMetadata(scale=0.004)
+    ) as writer:
         writer.write(np.ones((70, 90), 'uint8'))
     asset = stac_item([path], made, grid(), 'town').assets[path.name]
     assert asset.title == 'Confidence'

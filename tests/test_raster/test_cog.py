@@ -10,7 +10,7 @@ from rasterio.enums import ColorInterp
 from rasterio.shutil import copy
 
 from geo_mm.errors import OutputError
-from geo_mm.raster import Grid, RasterWriter, write_cog
+from geo_mm.raster import Grid, RasterMetadata, RasterWriter, write_cog
 from tests.data.rasters import TRANSFORM, noise, write_raster
 
 PALETTE = {0: (0, 0, 0, 255), 1: (230, 159, 0, 255), 2: (0, 114, 178, 255)}
@@ -30,10 +30,12 @@ def class_raster(path, array, **options):
         1,
         'uint8',
         nodata=255,
-        colors=PALETTE,
-        class_names=names,
-        band_names=['class'],
-        tags={'GEO_MM_PROVENANCE': '{"a": "ü"}'},
+        metadata=RasterMetadata(
+            colors=PALETTE,
+            class_names=names,
+            band_names=['class'],
+            tags={'GEO_MM_PROVENANCE': '{"a": "ü"}'},
+        ),
         **options,
     ) as writer:
         writer.write(array)

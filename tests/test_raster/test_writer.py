@@ -9,7 +9,7 @@ from affine import Affine
 from rasterio.shutil import copy
 
 from geo_mm.errors import OutputError
-from geo_mm.raster import Grid, RasterWriter, Window, tile_plan
+from geo_mm.raster import Grid, RasterMetadata, RasterWriter, Window, tile_plan
 from tests.data.rasters import TRANSFORM, noise
 
 CRS = rasterio.crs.CRS.from_epsg(32617)
@@ -57,10 +57,12 @@ def test_class_raster_carries_names_and_colours(tmp_path):
         1,
         'uint8',
         nodata=255,
-        colors={0: (0, 0, 0), 2: (200, 30, 40)},
-        class_names={0: 'background', 2: 'road & rail'},
-        band_names=['class'],
-        tags={'model': 'unet', 'classes': 2},
+        metadata=RasterMetadata(
+            colors={0: (0, 0, 0), 2: (200, 30, 40)},
+            class_names={0: 'background', 2: 'road & rail'},
+            band_names=['class'],
+            tags={'model': 'unet', 'classes': 2},
+        ),
     ) as writer:
         writer.write(np.full((70, 90), 2, 'uint8'))
     with rasterio.open(path) as dataset:
@@ -79,7 +81,9 @@ def test_class_raster_carries_names_and_colours(tmp_path):
 def test_gdal_reads_the_category_names(tmp_path):
     """A VRT copy of the band repeats what GDAL understood of the sidecar file."""
     path = tmp_path / 'classes.tif'
-    with RasterWriter(path, grid(), 1, 'uint8', class_names={0: 'other', 1: 'tree'}) as writer:
+    with RasterWriter(
+        path, grid(), 1, 'uint8', metadata=RasterMetadata(class_names={0: 'other', 1: 'tree'})
+    ) as writer:
         writer.write(np.zeros((70, 90), 'uint8'))
     copy(path, tmp_path / 'copy.vrt', driver='VRT')
     root = ElementTree.parse(tmp_path / 'copy.vrt').getroot()
@@ -90,8 +94,10 @@ def test_gdal_reads_the_category_names(tmp_path):
 def test_overviews(tmp_path, classes):
     array = np.zeros((600, 1030), 'uint8')
     array[:, 1::2] = 100
-    names = {0: 'a', 100: 'b'} if classes else None
-    with RasterWriter(tmp_path / 'a.tif', grid(600, 1030), 1, 'uint8', class_names=names) as writer:
+    names = {0: 'a', 100: 'b'} if classes else {}
+    with RasterWriter(
+        tmp_path / 'a.tif', grid(600, 1030), 1, 'uint8', metadata=RasterMetadata(class_names=names)
+    ) as writer:
         writer.write(array)
     with rasterio.open(tmp_path / 'a.tif') as dataset:
         assert dataset.overviews(1) == [2, 4]
@@ -121,7 +127,9 @@ def test_an_error_leaves_the_earlier_file_and_nothing_else(tmp_path):
         writer.write(np.full((70, 90), 7, 'uint8'))
     with (
         pytest.raises(RuntimeError, match='model failed'),
-        RasterWriter(tmp_path / 'a.tif', grid(), 1, 'uint8', class_names={0: 'x'}) as writer,
+        RasterWriter(
+            tmp_path / 'a.tif', grid(), 1, 'uint8', metadata=RasterMetadata(class_names={0: 'x'})
+        ) as writer,
     ):
         writer.write(np.zeros((70, 90), 'uint8'))
         raise RuntimeError('model failed')
@@ -135,7 +143,9 @@ def test_the_bytes_do_not_depend_on_the_windows(tmp_path):
     files = []
     for tile in (32, 512):
         files.append(tmp_path / f'{tile}.tif')
-        with RasterWriter(files[-1], grid(700, 900), 1, 'uint8', class_names={0: 'x'}) as writer:
+        with RasterWriter(
+            files[-1], grid(700, 900), 1, 'uint8', metadata=RasterMetadata(class_names={0: 'x'})
+        ) as writer:
             for part in tile_plan(900, 700, tile, 6)[::-1]:
                 writer.write(array[part.core.slices()], part.core)
     first, second = (path.read_bytes() for path in files)
@@ -151,8 +161,10 @@ def test_the_name_appears_when_complete(tmp_path):
 
 def test_an_outdated_class_table_goes(tmp_path):
     path = tmp_path / 'a.tif'
-    for names in ({0: 'x'}, None):
-        with RasterWriter(path, grid(), 1, 'uint8', class_names=names) as writer:
+    for names in ({0: 'x'}, {}):
+        with RasterWriter(
+            path, grid(), 1, 'uint8', metadata=RasterMetadata(class_names=names)
+        ) as writer:
             writer.write(np.zeros((70, 90), 'uint8'))
         assert (tmp_path / 'a.tif.aux.xml').exists() == bool(names)
 
@@ -205,9 +217,9 @@ def test_arrays_that_do_not_fit(tmp_path, array, window):
     'arguments',
     [
         {'path': 'a.png'},
-        {'band_names': ['a', 'b']},
-        {'class_names': {0: 'a'}, 'dtype': 'float32'},
-        {'class_names': {0: 'a'}, 'count': 2},
+        {'metadata': RasterMetadata(band_names=['a', 'b'])},
+        {'metadata': RasterMetadata(class_names={0: 'a'}), 'dtype': 'float32'},
+        {'metadata': RasterMetadata(class_names={0: 'a'}), 'count': 2},
     ],
 )
 def test_arguments_that_contradict(tmp_path, arguments):
@@ -223,7 +235,7 @@ def test_the_attribute_table_counts_pixels_and_measures_areas(tmp_path):
     names = {0: 'other', 1: 'árbol', 7: 'none'}
     colors = {0: (0, 0, 0), 1: (1, 200, 3), 7: (9, 9, 9)}
     path = tmp_path / 'a.tif'
-    with RasterWriter(path, grid(200), 1, 'uint8', 255, colors, names) as writer:
+    with RasterWriter(path, grid(200), 1, 'uint8', 255, RasterMetadata(colors, names)) as writer:
         writer.write(classes)
     table = pyogrio.read_dataframe(f'{path}.vat.dbf', read_geometry=False)
     assert table['Value'].tolist() == [0, 1, 7] and table['Class'].tolist() == list(names.values())
@@ -243,7 +255,9 @@ def test_a_picture_gets_no_geotransform_and_no_areas(tmp_path):
     """QGIS draws an identity matrix upside down."""
     path = tmp_path / 'a.tif'
     flat = Grid(Affine.identity(), 90, 70)
-    with RasterWriter(path, flat, 1, 'uint8', class_names={0: 'a'}) as writer:
+    with RasterWriter(
+        path, flat, 1, 'uint8', metadata=RasterMetadata(class_names={0: 'a'})
+    ) as writer:
         writer.write(np.zeros((70, 90), 'uint8'))
     copy(path, tmp_path / 'copy.vrt', driver='VRT')
     assert '<GeoTransform>' not in (tmp_path / 'copy.vrt').read_text()
@@ -252,7 +266,9 @@ def test_a_picture_gets_no_geotransform_and_no_areas(tmp_path):
 
 def test_pixels_are_scaled_for_programs_that_know_how(tmp_path):
     path = tmp_path / 'a.tif'
-    with RasterWriter(path, grid(), 2, 'uint8', 255, scale=0.004) as writer:
+    with RasterWriter(
+        path, grid(), 2, 'uint8', 255, metadata=RasterMetadata(scale=0.004)
+    ) as writer:
         writer.write(np.full((2, 70, 90), 250, 'uint8'))
     with rasterio.open(path) as dataset:
         assert dataset.scales == (0.004, 0.004) and dataset.offsets == (0, 0)

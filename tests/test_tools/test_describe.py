@@ -10,7 +10,7 @@ import rasterio
 from shapely import box
 
 from geo_mm.formats import write_layer
-from geo_mm.raster import Grid, RasterWriter
+from geo_mm.raster import Grid, RasterMetadata, RasterWriter
 from tests.data.provenance import provenance
 from tests.data.rasters import TRANSFORM
 
@@ -34,10 +34,12 @@ def class_raster(path, made):
         1,
         'uint8',
         nodata=255,
-        colors=dict(enumerate(made.spec.classes.colours)),
-        class_names=dict(enumerate(made.spec.classes.names)),
-        band_names=['class'],
-        tags=made.tags(),
+        metadata=RasterMetadata(
+            colors=dict(enumerate(made.spec.classes.colours)),
+            class_names=dict(enumerate(made.spec.classes.names)),
+            band_names=['class'],
+            tags=made.tags(),
+        ),
     ) as writer:
         classes = np.zeros((30, 40), 'uint8')
         classes[:7], classes[-2:] = 2, 255

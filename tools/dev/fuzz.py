@@ -245,7 +245,7 @@ def make_result(suffix: str) -> Callable[[Path], Path]:
 
         from geo_mm.formats import write_layer
         from geo_mm.formats.provenance import write_record
-        from geo_mm.raster import Grid, RasterWriter
+        from geo_mm.raster import Grid, RasterMetadata, RasterWriter
 
         made, path = provenance(), folder / f'result{suffix}'
         if suffix == '.json':
@@ -253,7 +253,9 @@ def make_result(suffix: str) -> Callable[[Path], Path]:
         if suffix == '.tif':
             grid = Grid(Affine(0.5, 0, 5e5, 0, -0.5, 4e6), 30, 20, CRS.from_epsg(32617))
             colours = dict(enumerate(made.spec.classes.colours))
-            with RasterWriter(path, grid, 1, 'uint8', colors=colours, tags=made.tags()) as writer:
+            with RasterWriter(
+                path, grid, 1, 'uint8', metadata=RasterMetadata(colors=colours, tags=made.tags())
+            ) as writer:
                 writer.write(np.zeros((20, 30), 'uint8'))
             return path
         table = gpd.GeoDataFrame({'class': ['a']}, geometry=[shapely.box(0, 0, 1, 1)], crs=32617)
