@@ -35,11 +35,17 @@ class InputSpecHook(Hook):
         self._spec = input_spec_of(runner.train_dataloader.dataset, runner.model)
         _check_heads(runner.model, self._spec.classes.names)
         if runner.rank == 0:
-            Path(runner.work_dir, 'input_spec.json').write_text(self._spec.to_json() + '\n')
+            _write(runner, self._spec)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         radius = _radius(runner.model, self._spec)
-        checkpoint['input_spec'] = replace(self._spec, receptive_radius=radius).to_dict()
+        spec = replace(self._spec, receptive_radius=radius)
+        checkpoint['input_spec'] = spec.to_dict()
+        _write(runner, spec)  # the first process alone saves
+
+
+def _write(runner: Runner, spec: InputSpec) -> None:
+    Path(runner.work_dir, 'input_spec.json').write_text(spec.to_json() + '\n')
 
 
 def input_spec_of(dataset: object, model: object) -> InputSpec:
