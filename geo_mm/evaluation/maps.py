@@ -120,7 +120,7 @@ def object_picture(
         outlines = np.asarray(features.geometry.array)
         if features.crs is not None and crs is not None:
             features = features.to_crs(crs.to_wkt())
-        elif backdrop.grid.transform.e > 0 and counts_down(outlines):  # a picture as QGIS has it
+        elif backdrop.grid.is_picture and counts_down(outlines):
             features = features.set_geometry(mirrored(outlines))
     draw = ImageDraw.Draw(image, 'RGBA')
     for area in areas:

@@ -3,7 +3,7 @@
 import os
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
@@ -104,7 +104,8 @@ def write_layer_file(
 
 
 def _extent(grid: Grid) -> tuple[float, float, float, float]:
-    return (0.0, -float(grid.height), float(grid.width), 0.0) if grid.is_picture else grid.bounds
+    """Of what is drawn, a picture below zero."""
+    return replace(grid, transform=grid.vector_transform).bounds
 
 
 def _key(layer: ProjectLayer, number: int) -> str:

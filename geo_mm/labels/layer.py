@@ -167,7 +167,7 @@ class LabelLayer:
                 must touch the scene; labels may surround one without objects.
         """
         self._check_crs(grid, scene)
-        layer = self._mirrored if _counts_rows(grid) and self._counts_down else self
+        layer = self._mirrored if grid.is_picture and self._counts_down else self
         placed, chosen = place(
             layer.geometries, layer.tree, self.crs, grid, self._margin(grid, scene)
         )
@@ -338,11 +338,6 @@ def _stamp(source: str | PathLike) -> tuple | None:
             continue
         found.append((part, status.st_mtime_ns, status.st_size))
     return tuple(sorted(found)) or None
-
-
-def _counts_rows(grid: Grid) -> bool:
-    """Whether map coordinates are those of a picture: y is the row."""
-    return grid.crs is None and grid.transform.e > 0
 
 
 def _valid_polygons(shapes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -80,9 +80,9 @@ def _places(
     """
     x = np.arange(window.width) + 0.5
     y = np.arange(window.height)[:, None] + 0.5
-    transform = grid.window_transform(window)
+    transform, own = grid.window_transform(window), Grid.of(dataset).transform
     if dataset.crs == grid.crs:
-        relative = ~dataset.transform @ transform
+        relative = ~own @ transform
         turn = max(abs(relative.b) * window.height, abs(relative.d) * window.width)
         if turn < _ROUNDING:
             # The usual case: rows depend on y only and columns on x only.
@@ -91,7 +91,7 @@ def _places(
         return _index(cols), _index(rows)
     xy = np.broadcast_arrays(*(transform @ (x, y)))  # type: ignore[operator]  # Affine takes arrays, too
     there = transformer(grid.crs, dataset.crs).transform(xy[0], xy[1])
-    cols, rows = ~dataset.transform @ there
+    cols, rows = ~own @ there
     return _index(cols), _index(rows)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import rasterio
 import shapely
 from affine import Affine
 from pyproj.exceptions import ProjError
@@ -78,6 +79,20 @@ class Grid:
     height: int
     crs: CRS | None = None
 
+    @classmethod
+    def of(cls, dataset: rasterio.DatasetReader) -> 'Grid':
+        """The grid of a raster file.
+
+        A part of a picture has y = -row in its file, see :attr:`vector_transform`,
+        and here the rows of the whole picture again.
+        """
+        transform = dataset.transform
+        if dataset.crs is None and transform.almost_equals(
+            Affine(1, 0, max(round(transform.c), 0), 0, -1, min(round(transform.f), 0))
+        ):
+            transform = Affine.translation(round(transform.c), round(-transform.f))
+        return cls(transform, dataset.width, dataset.height, dataset.crs)
+
     @property
     def window(self) -> Window:
         """The whole grid as a window."""
@@ -85,8 +100,8 @@ class Grid:
 
     @property
     def is_picture(self) -> bool:
-        """Whether it has no georeference at all, as a photograph."""
-        return self.crs is None and self.transform.is_identity
+        """Whether it has no georeference, as a photograph or a part of one at any scale."""
+        return self.crs is None and self.transform.e > 0
 
     @property
     def vector_transform(self) -> Affine:
@@ -95,7 +110,7 @@ class Grid:
         The transform, but for a picture: GIS programs draw one downwards from y
         = 0, so that y is minus the row.
         """
-        return Affine.scale(1, -1) if self.is_picture else self.transform
+        return Affine.scale(1, -1) @ self.transform if self.is_picture else self.transform
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:

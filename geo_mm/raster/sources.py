@@ -85,7 +85,7 @@ class Source:
         return cls(
             path=path,
             stamp=file_stamp(path),
-            grid=Grid(dataset.transform, dataset.width, dataset.height, dataset.crs),
+            grid=Grid.of(dataset),
             indexes=dataset.indexes,
             names=tuple(map(_band_name, dataset.descriptions, colors)),
             dtypes=dataset.dtypes,

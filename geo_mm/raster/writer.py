@@ -188,7 +188,7 @@ class RasterWriter:
             'dtype': self.dtype,
             'crs': self.grid.crs,
             # A picture has none: an identity matrix would draw it upside down.
-            'transform': None if self.grid.is_picture else self.grid.transform,
+            'transform': None if self.grid.transform.is_identity else self.grid.vector_transform,
             'nodata': self.nodata,
             'tiled': True,
             'blockxsize': block,

@@ -58,9 +58,9 @@ class Quicklook:
             # A fifth larger than it could be, in a third of the time.
             self.image.save(partial, compress_level=1)
         files = [path]
-        if not self.grid.is_picture and not self.grid.transform.is_identity:
+        if not self.grid.transform.is_identity:
             # World files give the centre of the first pixel.
-            a, b, c, d, e, f, *_ = self.grid.transform @ Affine.translation(0.5, 0.5)
+            a, b, c, d, e, f, *_ = self.grid.vector_transform @ Affine.translation(0.5, 0.5)
             numbers = '\n'.join(f'{value!r}' for value in (a, d, b, e, c, f))
             files.append(write_text(path.with_suffix('.pgw'), numbers + '\n'))
         else:

@@ -104,6 +104,13 @@ def test_to_geodataframe():
     assert table.crs == 'EPSG:32617'
 
 
+def test_objects_of_a_part_of_a_picture_lie_on_it_at_any_scale():
+    """GIS programs draw a picture downwards from y = 0."""
+    part = Grid(Affine.translation(20, 10) @ Affine.scale(2), 30, 40)
+    found = Detections([[1, 2, 3, 5]], [0], [0.9])
+    assert found.to_geodataframe(ClassSet(('a',)), part).geometry[0].bounds == (22, -20, 26, -14)
+
+
 def test_layer_has_one_type_of_geometry():
     parts = shapely.MultiPolygon([shapely.box(0, 0, 1, 1), shapely.box(2, 0, 3, 1)])
     found = Detections.from_outlines([parts, shapely.box(5, 5, 6, 6)], [0, 0], [0.9, 0.8])

@@ -9,7 +9,15 @@ from affine import Affine
 from rasterio.shutil import copy
 
 from geo_mm.errors import OutputError
-from geo_mm.raster import Grid, RasterMetadata, RasterWriter, Window, tile_plan
+from geo_mm.raster import (
+    Grid,
+    RasterMetadata,
+    RasterWriter,
+    Scene,
+    Window,
+    read_onto,
+    tile_plan,
+)
 from tests.data.rasters import TRANSFORM, noise
 
 CRS = rasterio.crs.CRS.from_epsg(32617)
@@ -262,6 +270,20 @@ def test_a_picture_gets_no_geotransform_and_no_areas(tmp_path):
     copy(path, tmp_path / 'copy.vrt', driver='VRT')
     assert '<GeoTransform>' not in (tmp_path / 'copy.vrt').read_text()
     assert 'Area_m2' not in pyogrio.read_info(f'{path}.vat.dbf')['fields'].tolist()
+
+
+def test_a_part_of_a_picture_lies_on_it_as_gis_programs_draw_it(tmp_path):
+    """They draw the picture downwards from y = 0."""
+    path = tmp_path / 'a.tif'
+    part = Grid(Affine.identity(), 90, 70).crop(Window(20, 10, 30, 40))
+    with RasterWriter(path, part, 1, 'uint8') as writer:
+        writer.write(np.arange(1200, dtype='uint8').reshape(40, 30))
+    with rasterio.open(path) as dataset:
+        assert dataset.bounds == (20, -50, 50, -10)
+    assert Scene.open(path).grid == part
+    whole = Grid(Affine.identity(), 90, 70)
+    there = read_onto(path, whole, Window(20, 10, 2, 2), fill=255)
+    assert there.tolist() == [[0, 1], [30, 31]]
 
 
 def test_pixels_are_scaled_for_programs_that_know_how(tmp_path):

@@ -99,6 +99,14 @@ def test_a_picture_has_no_world_file(tmp_path):
     assert not (tmp_path / 's_quicklook.pgw').exists()
 
 
+def test_that_of_a_large_picture_lies_on_it_as_gis_programs_draw_it(tmp_path):
+    """They draw the picture downwards from y = 0."""
+    path = write_raster(tmp_path / 's.tif', noise((3, 16, 3200)), None, None)
+    look = draw_pixels_quicklook(Scene.open(path), np.ones((8, 1600), 'uint8'), SPEC.classes)
+    _, world = look.save(tmp_path / 's_quicklook.png')
+    assert [float(line) for line in world.read_text().split()] == [2, 0, 0, -2, 1, -1]
+
+
 def test_objects_of_a_picture_lie_on_it(tmp_path):
     """Their y is minus the row."""
     scene = Scene.open(
