@@ -95,9 +95,19 @@ class Runner(MMEngineRunner):
         """
         if 'TORCHELASTIC_RUN_ID' in os.environ:
             end_with_parent()
-        with _lock(self.work_dir, self.rank), _readable_errors(), self._stoppable():
+        with _lock(self.work_dir, self.rank), explained_chip_errors(), self._stoppable():
             super().dump_config()
             return super().train()
+
+    def test(self) -> dict[str, float]:
+        """Tests.
+
+        Raises:
+            GeoMMError: If a process that loads chips was killed.
+            ConfigError: If a transform of the libraries fails on the chips.
+        """
+        with explained_chip_errors():
+            return super().test()
 
     @contextlib.contextmanager
     def _stoppable(self) -> Iterator[None]:
@@ -198,8 +208,13 @@ def _lock(folder: str, rank: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _readable_errors() -> Iterator[None]:
-    """One sentence for what torch and the libraries tell in 40 lines of traceback."""
+def explained_chip_errors() -> Iterator[None]:
+    """One sentence where loading chips fails, instead of a traceback of 40 lines.
+
+    Raises:
+        GeoMMError: If a process that loads chips was killed.
+        ConfigError: If a transform of the libraries fails on the chips.
+    """
     try:
         yield
     except GeoMMError:

@@ -8,6 +8,7 @@ from PIL import Image
 from geo_mm.engine import input_spec_of
 from geo_mm.engine.config_data import build_loader
 from geo_mm.engine.launch import build_model, explained_config_errors
+from geo_mm.engine.runner import explained_chip_errors
 from geo_mm.visualization import contact_sheet, draw_chip, with_legend
 
 
@@ -26,15 +27,17 @@ def browse_chips(
         The chips; ``info`` has their ``number`` and their ``size`` in pixels, (height, width).
 
     Raises:
-        ConfigError: If the config has no such split, or it cannot be built.
+        ConfigError: If the config has no such split, it cannot be built, or a
+            transform fails on the chips.
     """
     loader = build_loader(config, split)
     with explained_config_errors():
         spec = input_spec_of(loader.dataset, build_model(config))
     images = []
-    for index in islice(iter(loader.sampler), number):
-        item = loader.dataset[index]
-        images.append(draw_chip(item['inputs'].numpy(), item['data_samples'], spec))
+    with explained_chip_errors():
+        for index in islice(iter(loader.sampler), number):
+            item = loader.dataset[index]
+            images.append(draw_chip(item['inputs'].numpy(), item['data_samples'], spec))
     sheet = with_legend(contact_sheet(images, columns), spec.classes)
     sheet.info |= {'number': len(images), 'size': spec.chip_size}
     return sheet

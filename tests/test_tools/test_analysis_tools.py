@@ -97,6 +97,20 @@ def test_browse_of_a_split_that_the_config_lacks(images, capsys):
     assert 'has no test_dataloader' in capsys.readouterr().err
 
 
+def test_browse_of_a_transform_that_fails(images, capsys):
+    """That of MMSegmentation takes three bands, and the chips have two."""
+    config = write_config(images[0], 'seg')
+    steps = ('geo_mm.LoadChip', 'geo_mm.LoadChipClasses', 'PhotoMetricDistortion', 'PackSegInputs')
+    pipeline = f"train_dataloader['dataset']['pipeline'] = {[{'type': step} for step in steps]}"
+    config.write_text(f'{config.read_text()}\n{pipeline}\n')
+    with pytest.raises(SystemExit) as end:
+        run_tool('analysis_tools/browse_dataset.py', config)
+    assert end.value.code == 2
+    message = capsys.readouterr().err
+    assert 'PhotoMetricDistortion of mmseg fails on these chips' in message
+    assert 'Traceback' not in message
+
+
 @pytest.mark.parametrize('task', ['seg', 'det'])
 def test_band_statistics_are_those_of_all_valid_pixels(images, task, capsys):
     folder, arrays = images
@@ -120,7 +134,7 @@ def test_class_weights_fit_into_a_config(images, capsys):
     assert float(weights[1]) < 1 < float(weights[2])
 
 
-def test_class_weights_are_for_pixels(images, capsys):
-    with pytest.raises(SystemExit):
-        run_tool('analysis_tools/class_weights.py', write_config(images[0], 'det'))
-    assert 'a config with geo_mm.GeoSegDataset' in capsys.readouterr().err
+def test_class_weights_of_objects_are_their_numbers(images, capsys):
+    """One house, which lies in both scenes."""
+    run_tool('analysis_tools/class_weights.py', write_config(images[0], 'det'))
+    assert 'house: 2 objects' in capsys.readouterr().out
