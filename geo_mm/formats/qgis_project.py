@@ -109,7 +109,8 @@ def _extent(grid: Grid) -> tuple[float, float, float, float]:
 
 
 def _key(layer: ProjectLayer, number: int) -> str:
-    return f'{number}_{Path(layer.path).stem}'
+    # QGIS gives layers with an id of ten letters or fewer another one.
+    return f'geo_mm_layer_{number}_{Path(layer.path).stem}'
 
 
 def _add_tree(root: Element, layers: Sequence[ProjectLayer]) -> None:

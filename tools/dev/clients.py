@@ -88,7 +88,8 @@ for job in json.loads(sys.argv[1]):
             else:
                 layers = QgsLayerDefinition.loadLayerDefinitionLayers(path)
                 out['valid'] = bool(layers)
-            out['valid'] &= all(layer.isValid() for layer in layers)
+            layers = [layer for layer in layers if layer is not None]
+            out['valid'] &= len(layers) >= 2 and all(layer.isValid() for layer in layers)
             out['layers'] = [layer.name() for layer in layers]
             render(layers, job['pictures'][number], scene.crs(), extent)
             print(json.dumps(out), flush=True)
@@ -207,13 +208,12 @@ def problems(item: dict) -> list[str]:
         return [f'{path}: does not open']
     if path.endswith(('.qgz', '.qlr')):
         return []
-    wrong = []
-    if not path.endswith('.png') and not item['styled']:
-        wrong.append(f'{path}: has no style')
+    if path.endswith('.png'):  # larger than the scene: the legend
+        return []
+    wrong = [] if item['styled'] else [f'{path}: has no style']
     (x0, y0, x1, y1), (left, low, right, high) = item['extent'], item['scene']
     slack = 0.02 * max(right - left, high - low)
-    below = np.inf if path.endswith('.png') else slack  # the legend
-    if x0 < left - slack or x1 > right + slack or y1 > high + slack or y0 < low - below:
+    if x0 < left - slack or x1 > right + slack or y1 > high + slack or y0 < low - slack:
         wrong.append(f'{path}: lies at {item["extent"]}, its scene at {item["scene"]}')
     if path.endswith(('_confidence.tif', '_probabilities.tif')) and not 0 < item['max'] <= 1.001:
         wrong.append(f'{path}: values up to {item["max"]}, not 0 to 1')
