@@ -1,7 +1,7 @@
-"""Train a config on four chips and score it on the same four.
+"""Overfit four chips (sanity check): train on them and score on the same four.
 
-A model that cannot learn four chips by heart has a wiring fault: boxes,
-labels, masks, normalisation or decoding do not agree. Prints the scores and
+A model that cannot overfit four chips is set up wrongly: boxes, labels, masks,
+normalisation or decoding do not agree. Prints the scores and
 exits with 1 if the main one is below --least.
 """
 
