@@ -11,6 +11,8 @@ from geo_mm.errors import CatalogError, ConfigError
 
 _ROUNDING = 1e-6
 _TRIES = 8
+_ANCHORS = 1 << 24  # points of one class that are kept of all scenes: 256 MB
+_LEAST_ANCHORS = 512  # of each scene in any case
 
 
 class ValidChips:
@@ -131,6 +133,9 @@ class UniformSampling:
 class LabelSampling:
     """Draws chips around labels: a class, then one of its labels, then a chip.
 
+    Of many scenes with many labels, as label rasters have them, only some
+    labels are kept in memory; scenes count by all of theirs.
+
     Args:
         scenes: Usable chips.
         class_weights: Class name to relative frequency; None takes every
@@ -145,23 +150,33 @@ class LabelSampling:
         self, scenes: Sequence[ValidChips], class_weights: Mapping[str, float] | None
     ) -> None:
         by_class: dict[str, list] = {}
+        most = max(_ANCHORS // len(scenes), _LEAST_ANCHORS)
         for scene in scenes:
             points, labels = scene.anchors()
             classes = scene.chips.classes.names
             for label in np.unique(labels):
-                by_class.setdefault(classes[label], []).append((scene, points[labels == label]))
+                here = points[labels == label]
+                place = (scene, _some(here, most), len(here))
+                by_class.setdefault(classes[label], []).append(place)
         weights = _checked_weights(class_weights, by_class, scenes)
         self._shares = np.cumsum(list(weights.values())) / sum(weights.values())
         self._places = [by_class[name] for name in weights]
-        self._ends = [np.cumsum([len(points) for _, points in p]) for p in self._places]
+        self._ends = [np.cumsum([count for _, _, count in p]) for p in self._places]
 
     def draw(self, rng: np.random.Generator) -> int:
         chosen = np.searchsorted(self._shares[:-1], rng.random(), side='right')
         ends = self._ends[chosen]
         drawn = rng.integers(ends[-1])
         place = np.searchsorted(ends, drawn, side='right')
-        scene, points = self._places[chosen][place]
-        return scene.draw_around(points[drawn - ends[place]], rng)
+        scene, points, count = self._places[chosen][place]
+        return scene.draw_around(points[(drawn - ends[place]) * len(points) // count], rng)
+
+
+def _some(points: np.ndarray, most: int) -> np.ndarray:
+    """At most so many of the points, the same in every process."""
+    if len(points) <= most:
+        return points
+    return points[np.random.default_rng(0).choice(len(points), most, replace=False)]
 
 
 def _checked_weights(

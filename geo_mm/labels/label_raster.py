@@ -1,5 +1,6 @@
 """Label rasters: one class value per pixel, in a grid of their own."""
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -117,7 +118,7 @@ class LabelRaster:
         Returns:
             Pixel coordinates ``(N, 2)`` as (x, y), and class numbers ``(N,)``.
         """
-        step = max(1, max(self.grid.width, self.grid.height) // _MAX_SAMPLED)
+        step = max(1, math.ceil(max(self.grid.width, self.grid.height) / _MAX_SAMPLED))
         coarse = Grid(
             self.grid.transform @ type(self.grid.transform).scale(step),
             max(self.grid.width // step, 1),

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from geo_mm.catalog import Coverage
-from geo_mm.datasets import GridChipSampler, RandomChipSampler
+from geo_mm.datasets import GridChipSampler, RandomChipSampler, sampling_strategies
 from geo_mm.errors import CatalogError, ConfigError
 from tests.data.chips import build_dataset
 from tests.data.labels import box, write_labels
@@ -122,6 +122,25 @@ class TestRandomChipSampler:
         dataset = build_dataset('seg', [make_scene(tmp_path, labels=str(labels))])
         found = draws(dataset, 500, positive_share=1.0, class_weights=dict(building=1))
         assert all(w.col_end > 90 and w.row_off <= 60 < w.row_end for _, w in found)
+
+    def test_of_many_labels_only_some_stay_in_memory(self, tmp_path, monkeypatch):
+        """Scenes are drawn by the number of all their labels."""
+        monkeypatch.setattr(sampling_strategies, '_ANCHORS', 100)
+        monkeypatch.setattr(sampling_strategies, '_LEAST_ANCHORS', 20)
+        scenes = []
+        for name, rows in (('a', 60), ('b', 20)):
+            values = np.zeros((80, 100), 'uint8')
+            values[:rows] = 1
+            labels = str(write_raster(tmp_path / f'{name}_labels.tif', values))
+            scenes.append(make_scene(tmp_path, name, labels=labels))
+        dataset = build_dataset('seg', scenes)
+        options = dict(positive_share=1.0, class_weights=dict(building=1), min_valid=0)
+        sampler = RandomChipSampler(dataset, **options)
+        (places,) = sampler._labels._places
+        assert [len(points) for _, points, _ in places] == [50, 50]
+        found = draws(dataset, 2000, **options)
+        assert abs(np.mean([scene == 0 for scene, _ in found]) - 0.75) < 0.04
+        assert len({window.row_off for scene, window in found if scene == 0}) > 40
 
     def test_labels_outside_the_aoi_or_without_data_are_not_drawn_around(self, tmp_path):
         shapes = [box(10, 10, 14, 14), box(60, 60, 64, 64), box(100, 10, 104, 14)]
