@@ -18,7 +18,16 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 
 from mmengine.config import Config
-from mmengine.registry import MODELS, TASK_UTILS, TRANSFORMS, WEIGHT_INITIALIZERS, Registry
+from mmengine.registry import (
+    DATA_SAMPLERS,
+    FUNCTIONS,
+    METRICS,
+    MODELS,
+    TASK_UTILS,
+    TRANSFORMS,
+    WEIGHT_INITIALIZERS,
+    Registry,
+)
 
 from geo_mm.errors import ConfigError, GeoMMError
 
@@ -66,6 +75,9 @@ _REFUSED = frozenset(
     ]
 )
 _REFUSED_MODULES = ('huggingface', 'transformers', 'timm')
+_TESTED = ('default_scope', 'model', 'test_dataloader', 'test_evaluator', 'env_cfg', 'randomness')
+_DATASETS = frozenset(('geo_mm.GeoDetDataset', 'geo_mm.GeoSegDataset'))
+_WRAPPERS = frozenset(('ConcatDataset', 'RepeatDataset'))
 # Weights are loaded over these.
 _STARTS = frozenset(('init_cfg', 'pretrained'))
 # No paths, addresses or expressions; a dot only in numbers, as in regnetx_3.2gf.
@@ -86,7 +98,10 @@ def check(config: Config, checkpoint: str | os.PathLike) -> None:
         ConfigError: If it names what is not registered, a module to import, or
             a file or an address.
     """
-    bad = next(_bad_parts(config), None)
+    _refuse(next(_bad_parts(config), None), checkpoint)
+
+
+def _refuse(bad: str | None, checkpoint: str | os.PathLike) -> None:
     if bad is not None:
         raise ConfigError(
             f'{checkpoint}: the config in it could run a program: {bad}',
@@ -94,6 +109,23 @@ def check(config: Config, checkpoint: str | os.PathLike) -> None:
             'if you trust whoever made the file, add --trust-checkpoint (trust_checkpoint=True '
             'in Python), or give the config as a file of your own',
         )
+
+
+def for_testing(config: Config, checkpoint: str | os.PathLike) -> Config:
+    """What of a checked config a test run needs; hooks, writers and loops are MMEngine's own.
+
+    Args:
+        config: One that :func:`check` has let pass.
+        checkpoint: The file that it was in, for messages.
+
+    Raises:
+        ConfigError: If the data set is not one of this package, or the sampler
+            or a metric is not registered or names a file.
+    """
+    used = Config({key: config[key] for key in _TESTED if key in config})
+    used.test_cfg = {}
+    _refuse(next(_bad_test(used), None), checkpoint)
+    return used
 
 
 @contextlib.contextmanager
@@ -133,6 +165,29 @@ def _bad_parts(config: Config) -> Iterator[str]:
         yield from _bad_values(steps, 'pipeline', scope, (TRANSFORMS,))
     # Last, since a known library may have been imported by now.
     yield from _bad_imports(config.get('custom_imports'))
+
+
+def _bad_test(config: Config) -> Iterator[str]:
+    """Says what must not stand in the parts that only a test run builds."""
+    scope, loader = config.get('default_scope') or 'mmengine', config.get('test_dataloader') or {}
+    yield from _bad_values(config.get('env_cfg'), 'env_cfg', scope, ())
+    yield from _bad_values(config.get('test_evaluator'), 'test_evaluator', scope, (METRICS,))
+    for key, value in loader.items():
+        if key == 'dataset':
+            yield from _bad_datasets(value)
+        else:
+            parts = (DATA_SAMPLERS,) if 'sampler' in key else (FUNCTIONS,)
+            yield from _bad_values(value, f'test_dataloader.{key}', scope, parts)
+
+
+def _bad_datasets(value: object) -> Iterator[str]:
+    """Other data sets read whatever file they are told, pickles among them."""
+    for item in value if isinstance(value, list | tuple) else [value]:
+        kind = item.get('type') if isinstance(item, Mapping) else None
+        if kind in _WRAPPERS:
+            yield from _bad_datasets(item.get('dataset') or item.get('datasets'))
+        elif not (isinstance(kind, str) and kind in _DATASETS) or '_scope_' in item:
+            yield f'test_dataloader.dataset.type is {kind!r}'
 
 
 def _bad_imports(custom_imports: object) -> Iterator[str]:

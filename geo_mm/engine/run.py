@@ -1,5 +1,6 @@
 """Training and testing as commands do them: from a config or a checkpoint to its end."""
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from mmengine.runner import Runner
 
 from geo_mm.engine import launch
 from geo_mm.engine.checkpoints import check_weights, config_of, existing_checkpoint, read_checkpoint
+from geo_mm.engine.embedded_config import built_from_embedded, for_testing
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,8 @@ def test(
         OutputError: If the work dir cannot be written to.
     """
     options = options or TestOptions()
-    used = config_for(checkpoint, config, overrides, trust=options.trust_checkpoint)
+    trust = options.trust_checkpoint
+    used = config_for(checkpoint, config, overrides, trust=trust, testing=True)
     work_dir = options.work_dir
     if work_dir is None:
         remote = '://' in str(checkpoint)
@@ -122,7 +125,8 @@ def test(
     used.load_from = str(checkpoint)
     used.resume = False
     with launch.explained_config_errors():
-        runner = launch.build_runner(used, options.launcher, verbose=verbose)
+        with contextlib.nullcontext() if trust or config else built_from_embedded(checkpoint):
+            runner = launch.build_runner(used, options.launcher, verbose=verbose)
         check_weights(runner.model, checkpoint)
         runner.test()
     return runner
@@ -137,6 +141,7 @@ def config_for(
     overrides: Mapping[str, Any] | None = None,
     *,
     trust: bool = False,
+    testing: bool = False,
 ) -> Config:
     """The given config, or else the one in a checkpoint, with overrides applied.
 
@@ -145,6 +150,7 @@ def config_for(
         config: A config, or its file.
         overrides: Settings of the config to change, by dotted key.
         trust: Let the config in the checkpoint import and run anything.
+        testing: Whether a Runner will be built of it, not just the model.
 
     Raises:
         ConfigError: If there is none, or an override does not fit.
@@ -152,4 +158,6 @@ def config_for(
     if config is None:
         existing_checkpoint(os.fspath(checkpoint))
         config = config_of(read_checkpoint(checkpoint), checkpoint, trust)
+        if testing and not trust:
+            config = for_testing(config, checkpoint)
     return launch.load_config(config, overrides, name=str(checkpoint))

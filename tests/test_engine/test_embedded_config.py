@@ -10,6 +10,7 @@ from mmengine.config import Config
 
 from geo_mm.engine import embedded_config
 from geo_mm.engine.checkpoints import config_of
+from geo_mm.engine.run import config_for
 from geo_mm.errors import ConfigError
 from geo_mm.inference import TrainedModel
 from tests.data.chips import CONFIGS
@@ -146,6 +147,54 @@ def test_weights_to_start_from_are_left_out(files):
     assert TrainedModel(checkpoint, device='cpu').config.model.decode_head.init_cfg is None
 
 
+OURS = sorted(path for path in CONFIGS.rglob('*.py') if '_base_' not in path.parts)
+
+TEST_ATTACKS = {
+    'a hook': lambda config: config.update(custom_hooks=[RUN]),
+    'a visualizer': lambda config: config.update(visualizer=RUN),
+    'a loop': lambda config: config.update(test_cfg=RUN),
+}
+REFUSED_IN_TESTS = {
+    'a metric': lambda config: config.update(test_evaluator=RUN),
+    'a metric that writes': lambda config: config.update(
+        test_evaluator=dict(type='CocoMetric', outfile_prefix='../ran')
+    ),
+    'a sampler': set_to('test_dataloader', sampler=RUN),
+    'a function for workers': set_to('test_dataloader', worker_init_fn=RUN),
+    'a function for batches': set_to('test_dataloader', collate_fn=RUN),
+    'a data set': set_to('test_dataloader', 'dataset', type='subprocess.Popen'),
+    'a data set that reads pickles': set_to('test_dataloader', 'dataset', type='CocoDataset'),
+    'another scope': set_to('test_dataloader', 'dataset', _scope_='evil'),
+    'a wrapped data set': lambda config: config.test_dataloader.update(
+        dataset=dict(type='ConcatDataset', datasets=[dict(type='geo_mm.GeoSegDataset'), RUN])
+    ),
+}
+
+
+def test_a_test_run_of_a_checkpoint_alone_can_be_built(files):
+    used = config_for(files[1], testing=True)
+    assert used.model.type == 'EncoderDecoder'
+
+
+@pytest.mark.parametrize('attack', TEST_ATTACKS.values(), ids=TEST_ATTACKS)
+def test_what_runs_around_a_model_is_not_taken_from_the_checkpoint(files, attack):
+    used = config_for(with_config(files, attack), testing=True)
+    assert 'Popen' not in used.pretty_text
+
+
+@pytest.mark.parametrize('attack', REFUSED_IN_TESTS.values(), ids=REFUSED_IN_TESTS)
+def test_data_and_metrics_of_a_checkpoint_are_checked_too(files, attack):
+    checkpoint = with_config(files, attack)
+    with pytest.raises(ConfigError, match='--trust-checkpoint'):
+        config_for(checkpoint, testing=True)
+
+
+@pytest.mark.parametrize('path', OURS, ids=lambda path: path.stem)
+def test_our_own_configs_can_be_tested_from_a_checkpoint(path):
+    config = config_of({'meta': {'cfg': Config.fromfile(path).pretty_text}}, 'a.pth')
+    assert embedded_config.for_testing(config, 'a.pth').test_evaluator
+
+
 @pytest.mark.parametrize('text', ['x', 'model = [1]', 'model = dict()', 'a = ' + '[' * 500])
 def test_a_config_of_no_model(files, text):
     data = torch.load(files[1], weights_only=True)
@@ -153,9 +202,6 @@ def test_a_config_of_no_model(files, text):
     torch.save(data, files[1])
     with pytest.raises(ConfigError, match=r'model\.pth: the (config|model) in it'):
         TrainedModel(files[1], device='cpu')
-
-
-OURS = sorted(path for path in CONFIGS.rglob('*.py') if '_base_' not in path.parts)
 
 
 @pytest.mark.parametrize('path', OURS, ids=lambda path: path.stem)
