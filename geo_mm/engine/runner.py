@@ -238,11 +238,17 @@ def explained_chip_errors() -> Iterator[None]:
         path, library, line = frames[-1]
         raise ConfigError(
             f'{_class_at(path, int(line))} of {library} fails on these chips: '
-            f'{text.strip().splitlines()[-1]}',
+            f'{_last_message(text)}',
             'transforms that take the bands, the type and the size of the chips',
             'those that change colours or mix images mostly want three bands of 0 to 255 and '
             'chips of one size: leave it out, see Pipelines in docs/en/configs.md',
         ) from error
+
+
+def _last_message(traceback_text: str) -> str:
+    """The first line of the last exception, whose message may have several."""
+    lines = traceback_text.strip().splitlines()
+    return next((line for line in reversed(lines) if re.match(r'[\w.]+: ', line)), lines[-1])
 
 
 def _class_at(path: str, line: int) -> str:

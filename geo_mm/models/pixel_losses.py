@@ -118,8 +118,7 @@ class CrossEntropyLoss(FocalLoss):
 
     Args:
         class_weight: A factor for the pixels of each class, as
-            geo-mm class-weights prints; 0 for a class that
-            shall teach nothing.
+            geo-mm class-weights prints; 0 for a class that is not learnt.
         loss_weight: Factor of the whole.
         loss_name: In the log.
     """

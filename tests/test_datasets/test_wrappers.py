@@ -9,6 +9,7 @@ from mmengine.registry import DATASETS
 from torch.utils.data import Subset
 
 from geo_mm.datasets import GridChipSampler, RandomChipSampler, chip_datasets
+from geo_mm.engine.runner import explained_chip_errors
 from geo_mm.errors import ConfigError
 from tests.data.chips import DET_PIPELINE, build_dataset, build_loader, dataset_cfg, scope
 from tests.data.labels import box, write_labels
@@ -138,3 +139,33 @@ def test_mosaic_of_four_bands(tmp_path):
         dataset = DATASETS.build(mosaic_cfg([dict(image=str(image), labels=str(labels))]))
     with pytest.raises(ConfigError, match=r'(?s)Mosaic of chips with 4 bands.*choose three'):
         dataset[0]
+
+
+@pytest.mark.parametrize(
+    ('step', 'expected'),
+    [
+        (dict(type='MixUp', img_scale=(32, 32)), r'MixUp of mmdet fails .*ValueError: could not'),
+        (dict(type='YOLOXHSVRandomAug'), r'YOLOXHSVRandomAug of mmdet fails .*cv2\.error: OpenCV'),
+    ],
+)
+def test_what_cannot_mix_four_bands_is_named(tmp_path, step, expected):
+    image = write_raster(tmp_path / 'a.tif', noise((4, 64, 64)))
+    labels = write_labels(tmp_path / 'a.gpkg', [box(8, 8, 24, 24)])
+    config = mosaic_cfg([dict(image=str(image), labels=str(labels))])
+    config['pipeline'][0] = step
+    with scope('det'):
+        dataset = DATASETS.build(config)
+    with pytest.raises(ConfigError, match=expected), explained_chip_errors():
+        dataset[0]
+
+
+def test_copy_paste_of_four_bands(tmp_path):
+    """The masks of both chips are of one size."""
+    image = write_raster(tmp_path / 'a.tif', noise((4, 64, 64)))
+    labels = write_labels(tmp_path / 'a.gpkg', [box(8, 8, 24, 24), box(30, 30, 40, 40)])
+    steps = [MIX_STEPS[0], MIX_STEPS[1] | {'with_mask': True}]
+    config = mosaic_cfg([dict(image=str(image), labels=str(labels))], pipeline=steps)
+    config['pipeline'][0] = dict(type='CopyPaste')
+    with scope('det'):
+        dataset = DATASETS.build(config)
+    assert dataset[500]['inputs'].shape == (4, 32, 32)
