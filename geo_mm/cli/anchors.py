@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from geo_mm.cli.arguments import add_config, overrides
 
 if TYPE_CHECKING:
-    from geo_mm.engine.anchor_report import AnchorReport
+    from geo_mm.engine.config_data import AnchorReport
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> None:
     env.require()
     from rich.progress import track
 
-    from geo_mm.engine.anchor_report import fit_config_anchors
+    from geo_mm.engine.config_data import fit_config_anchors
     from geo_mm.engine.launch import load_config
 
     report = fit_config_anchors(

@@ -11,17 +11,16 @@ with contextlib.redirect_stdout(io.StringIO()):
     import mmseg.datasets  # noqa: F401
 
 from geo_mm.datasets.chip_space import ChipSpace
-from geo_mm.datasets.chips import ChipDataset, chip_datasets
-from geo_mm.datasets.class_frequencies import (
+from geo_mm.datasets.chips import ChipDataset, GeoDetDataset, GeoSegDataset, chip_datasets
+from geo_mm.datasets.label_statistics import (
     ClassFrequencies,
+    ObjectSizes,
     class_frequencies,
     object_counts,
+    object_sizes,
 )
-from geo_mm.datasets.det import GeoDetDataset
-from geo_mm.datasets.object_sizes import ObjectSizes, object_sizes
 from geo_mm.datasets.photometric import RandomBandDropout, RandomRadiometry
 from geo_mm.datasets.samplers import GridChipSampler, RandomChipSampler
-from geo_mm.datasets.seg import GeoSegDataset
 from geo_mm.datasets.transforms import (
     META_KEYS,
     LoadChip,

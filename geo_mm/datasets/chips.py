@@ -1,4 +1,4 @@
-"""What the datasets for objects and for pixels have in common: chips of scenes."""
+"""Datasets of chips of scenes, for objects and for classes of pixels."""
 
 import contextlib
 import difflib
@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmdet.datasets import BaseDetDataset
 from mmengine.dataset import ClassBalancedDataset
 from mmengine.dist import is_main_process
 from mmengine.fileio import list_from_file
 from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
+from mmseg.datasets import BaseSegDataset
 from torch.utils.data import Subset
 
 from geo_mm.catalog import (
@@ -24,12 +26,13 @@ from geo_mm.catalog import (
     open_labelled,
     read_catalog,
 )
-from geo_mm.classes import ClassSet
+from geo_mm.classes import IGNORE, ClassSet
 from geo_mm.datasets.chip_space import ChipSpace
 from geo_mm.errors import ConfigError
 from geo_mm.labels import LabelOptions
 from geo_mm.raster import Scene, Window
 from geo_mm.raster.sources import NoData
+from geo_mm.registry import DATASETS
 
 logger = logging.getLogger(__name__)
 
@@ -335,3 +338,54 @@ def chip_datasets(dataset: Any) -> list[tuple[int, ChipDataset]]:
         "balance classes with the sampler's positive_share and class_weights, or use the "
         'sampler DefaultSampler or InfiniteSampler with this dataset',
     )
+
+
+@DATASETS.register_module()
+class GeoSegDataset(ChipDataset, BaseSegDataset):
+    """Classes of pixels in chips of georeferenced scenes.
+
+    Takes the arguments of :class:`geo_mm.datasets.ChipDataset`. Labels are
+    vector layers, burnt in the order of the classes (later ones on top), or
+    label rasters. ``label_cfg.background`` names the class of pixels that no
+    feature covers.
+    """
+
+    library = 'mmseg'
+
+    def _check_classes(self, classes: Sequence[str]) -> None:
+        if len(classes) > IGNORE:
+            raise ConfigError(f'{len(classes)} classes', f'at most {IGNORE}')
+
+    def _background(self) -> str | None:
+        # The default is no class where all labels are rasters.
+        background = self.label_options.background
+        return background if background in self._metainfo['classes'] else None
+
+
+@DATASETS.register_module()
+class GeoDetDataset(ChipDataset, BaseDetDataset):
+    """Objects in chips of georeferenced scenes.
+
+    Takes the arguments of :class:`geo_mm.datasets.ChipDataset`. All classes in
+    ``metainfo`` are kinds of objects; there is no background class.
+    """
+
+    library = 'mmdet'
+
+    objects = True
+
+    def _check_classes(self, classes: Sequence[str]) -> None:
+        background = self.label_options.background
+        if background in classes:
+            raise ConfigError(
+                f'GeoDetDataset with a background class {background!r}',
+                'classes of objects only',
+                'remove it from metainfo.classes, and from num_classes of the model',
+            )
+
+    def get_cat_ids(self, idx: int) -> Sequence[int]:
+        """Classes of the objects in a chip, for ClassBalancedDataset."""
+        info = self.get_data_info(idx)
+        labels = info['labelled_scene'].labels
+        found = [] if labels is None else labels.objects(info['window']).labels
+        return [int(label) for label in found if label >= 0]

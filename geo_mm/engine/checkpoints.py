@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
 from mmengine.utils import import_modules_from_strings
 
-from geo_mm.engine import embedded_config, plain_config
+from geo_mm.engine import embedded_config
 from geo_mm.errors import ConfigError
 from geo_mm.models.checkpoint_file import read_checkpoint_file
 from geo_mm.models.weights import local_copy, mismatches
@@ -52,7 +52,7 @@ def read_checkpoint(path: str | os.PathLike) -> dict:
 def config_of(data: Mapping, checkpoint: str | os.PathLike, trust: bool = False) -> Config:
     """The config with which MMEngine wrote a checkpoint.
 
-    Its text is read as data and not run (:mod:`geo_mm.engine.plain_config`),
+    Its text is read as data and not run (:func:`geo_mm.engine.embedded_config.parse`),
     and it may name only what is registered (:mod:`geo_mm.engine.embedded_config`).
 
     Args:
@@ -91,7 +91,7 @@ def unchecked_config_of(data: Mapping, checkpoint: str | os.PathLike) -> Config:
             'give the config, too: geo-mm predict CONFIG CHECKPOINT ...',
         )
     try:
-        return Config(plain_config.parse(text))
+        return Config(embedded_config.parse(text))
     except (SyntaxError, ValueError, TypeError, KeyError, RecursionError, MemoryError) as error:
         raise _not_plain(checkpoint, error) from error
 

@@ -1,16 +1,31 @@
-"""The data that a config names: its datasets, loaders, and what they hold."""
+"""What a config says of its data: datasets, loaders, statistics, fitting anchors, pictures."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from itertools import islice
 
+import numpy as np
 from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 from mmengine.runner import Runner
+from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from geo_mm.datasets import ClassFrequencies, chip_datasets, class_frequencies, object_counts
-from geo_mm.engine.launch import explained_config_errors
+from geo_mm.datasets import (
+    ClassFrequencies,
+    ObjectSizes,
+    chip_datasets,
+    class_frequencies,
+    object_counts,
+    object_sizes,
+)
+from geo_mm.engine import input_spec_of
+from geo_mm.engine.launch import build_model, explained_config_errors
+from geo_mm.engine.runner import explained_chip_errors
 from geo_mm.errors import ConfigError
+from geo_mm.models import AnchorGrid, anchor_grid, fit_anchors
 from geo_mm.raster import BandStatistics, Scene, band_statistics
+from geo_mm.visualization import contact_sheet, draw_chip, with_legend
 
 
 def build_dataset(config: Config, split: str = 'train') -> Dataset:
@@ -79,3 +94,95 @@ def _loader_config(config: Config, split: str) -> dict:
             f'{config.filename or "the config"} has no {split}_dataloader', fix='choose --split'
         )
     return loader
+
+
+MOST = 2000
+"""Objects of a class that anchors are fitted to: more take longer and change little."""
+
+
+@dataclass(frozen=True)
+class AnchorReport:
+    """What :func:`fit_config_anchors` finds.
+
+    Attributes:
+        head: Key of the part of the model that has the anchors.
+        settings: Of its anchor generator: those that were fitted.
+        objects: The objects of the chips that were read.
+        good_iou: From which IoU the config takes an anchor for a positive.
+        before: The anchors of the config.
+        after: The fitted ones.
+    """
+
+    head: str
+    settings: dict
+    objects: ObjectSizes
+    good_iou: float
+    before: AnchorGrid
+    after: AnchorGrid
+
+
+def fit_config_anchors(config: Config, chips: int = 400, progress: Callable = iter) -> AnchorReport:
+    """Fit the anchors of a detector to the objects of its training chips.
+
+    Args:
+        config: Of a detector with anchors.
+        chips: How many chips are read, as training sees them.
+        progress: Wraps the chips as they are read, to show how far it is.
+
+    Raises:
+        ConfigError: If the model has no anchors.
+    """
+    head = _head_with_anchors(config.model)
+    objects = object_sizes(build_loader(config), chips, progress)
+    divisor = config.model.data_preprocessor.get('pad_size_divisor', 1)
+    objects = replace(objects, extents=np.ceil(objects.extents / divisor) * divisor)
+    generator = config.model[head].anchor_generator
+    some = objects.some(MOST, np.random.default_rng(0))
+    good = _good_iou(config.model.train_cfg)
+    settings = fit_anchors(generator, some.boxes, some.extents, some.weights, good)
+    after = anchor_grid({**generator, **settings})
+    return AnchorReport(head, settings, objects, good, anchor_grid(generator), after)
+
+
+def _head_with_anchors(model: dict) -> str:
+    """The part of a model that has an anchor generator."""
+    for head in ('rpn_head', 'bbox_head'):
+        if head in model and 'anchor_generator' in model[head]:
+            return head
+    raise ConfigError(f'{model["type"]} has no anchors', 'a detector with an anchor_generator')
+
+
+def _good_iou(train_cfg: dict) -> float:
+    """From which IoU the config takes an anchor for a positive; 0.5 if it does not say."""
+    return train_cfg.get('rpn', train_cfg)['assigner'].get('pos_iou_thr', 0.5)
+
+
+def browse_chips(
+    config: Config, split: str = 'train', number: int = 16, columns: int = 4
+) -> Image.Image:
+    """Draw chips with their labels and valid areas, in the order of the sampler.
+
+    Args:
+        config: Any config of chips.
+        split: ``'train'``, ``'val'`` or ``'test'``.
+        number: How many chips.
+        columns: Chips per row.
+
+    Returns:
+        The chips; ``info`` has their ``number`` and their ``size`` in pixels, (height, width).
+
+    Raises:
+        ConfigError: If the config has no such split, it cannot be built, or a
+            transform fails on the chips.
+    """
+    loader = build_loader(config, split)
+    with explained_config_errors():
+        spec = input_spec_of(loader.dataset, build_model(config))
+    images = []
+    with explained_chip_errors():
+        for index in islice(iter(loader.sampler), number):
+            item = loader.dataset[index]
+            images.append(draw_chip(item['inputs'].numpy(), item['data_samples'], spec))
+    sheet = with_legend(contact_sheet(images, columns), spec.classes)
+    sheet.info |= {'number': len(images), 'size': spec.chip_size}
+    return sheet

@@ -1,13 +1,16 @@
-"""What the config inside a model file may ask for.
+"""The config inside a model file: read as data, and what it may ask for.
 
 MMEngine calls whatever a config names: ``type='subprocess.Popen'`` is imported
 and built like a layer, and so are the operators of suppression, which mmcv
-evaluates as Python. Read as plain data, a config is still a program. One that
+evaluates as Python. Its text is a Python program, and what MMEngine writes
+(``Config.pretty_text``) is only assignments of plain data, so :func:`parse`
+reads it without running it. Read as data, it is still a program: one that
 comes inside a model file may therefore name only parts that are registered,
 and no files. Of the config only the model and the test pipeline are built, so
 these are checked; nothing is imported on its behalf.
 """
 
+import ast
 import contextlib
 import importlib
 import importlib.util
@@ -83,6 +86,50 @@ _STARTS = frozenset(('init_cfg', 'pretrained'))
 # No paths, addresses or expressions; a dot only in numbers, as in regnetx_3.2gf.
 _WORDS = re.compile(r'(?:[\w +,-]|(?<=\d)\.(?=\d))*')
 _FORMATS = frozenset(('pkl', 'pickle', 'npy', 'npz', 'json', 'yml', 'yaml', 'py', 'pth', 'pt'))
+
+
+def parse(text: str) -> dict:
+    """The values of a config, by name, from its text, which is not run.
+
+    Raises:
+        SyntaxError: If the text is no Python.
+        ValueError: If there is anything in it but assignments of plain data.
+    """
+    values = {}
+    for statement in ast.parse(text).body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                values[name] = _value(value)
+            case _:
+                raise ValueError(f'line {statement.lineno}: no assignment')
+    return values
+
+
+def _value(node: ast.expr) -> object:
+    match node:
+        case ast.Constant(value=value):
+            return value
+        case ast.List(elts=items):
+            return [_value(item) for item in items]
+        case ast.Tuple(elts=items):
+            return tuple(_value(item) for item in items)
+        case ast.Set(elts=items):
+            return {_value(item) for item in items}
+        case ast.Dict(keys=keys, values=values) if None not in keys:
+            return {_value(k): _value(v) for k, v in zip(keys, values, strict=True)}
+        case ast.Call(func=ast.Name(id='dict'), args=[], keywords=items) if all(
+            item.arg for item in items
+        ):
+            return {item.arg: _value(item.value) for item in items}
+        # For keys that are no names.
+        case ast.Call(func=ast.Name(id='dict'), args=[ast.Dict() as inner], keywords=[]):
+            return _value(inner)
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return -_value(operand)
+        # What repr() gives for the floats that have no literal.
+        case ast.Name(id='inf' | 'nan' as name):
+            return float(name)
+    raise ValueError(f'line {node.lineno}: {ast.unparse(node)[:60]!r} is no plain data')
 
 
 def check(config: Config, checkpoint: str | os.PathLike) -> None:

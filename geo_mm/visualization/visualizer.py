@@ -14,7 +14,7 @@ from geo_mm.classes import ClassSet
 from geo_mm.raster import Scene, Window
 from geo_mm.registry import VISUALIZERS
 from geo_mm.visualization.chips import contact_sheet, draw_labels, valid_pixels, with_legend
-from geo_mm.visualization.fonts import font_for
+from geo_mm.visualization.map_frame import font_for
 from geo_mm.visualization.rgb import to_rgb
 
 _TITLE = 18  # pixels above each picture

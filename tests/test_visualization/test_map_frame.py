@@ -7,8 +7,7 @@ from PIL import Image, ImageFont
 from rasterio.crs import CRS
 
 from geo_mm.raster import Grid
-from geo_mm.visualization.fonts import font_for, wrapped
-from geo_mm.visualization.map_frame import Entry, bar_length, framed, north
+from geo_mm.visualization.map_frame import Entry, bar_length, font_for, framed, north, wrapped
 
 
 def grid(transform, epsg=32617, size=100):

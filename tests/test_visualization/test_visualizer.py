@@ -26,7 +26,7 @@ def test_a_training_leaves_sheets_of_every_validation(tmp_path):
     config_path = write_seg_config(tmp_path)
     with fresh_mmengine():
         config = launch.load_config(config_path, {})
-        launch.set_work_dir(config, str(tmp_path / 'work'), str(config_path))
+        launch.set_work_dir(config, tmp_path / 'work')
         launch.build_runner(config).train()
     (folder,) = (tmp_path / 'work').glob(f'*/{SHEETS}')
     assert sorted(file.name for file in folder.iterdir()) == [f'val_{i}_2.png' for i in range(4)]
