@@ -11,7 +11,6 @@ from geo_mm.synthetic.buildings import Building
 from geo_mm.synthetic.cars import cars_on_street
 from geo_mm.synthetic.landuse import fill_block, park
 from geo_mm.synthetic.lots import Plan
-from geo_mm.synthetic.markings import mark_streets, open_stretches, weather_roads
 from geo_mm.synthetic.materials import GROUND
 from geo_mm.synthetic.paint import Layer
 from geo_mm.synthetic.streets import (
@@ -20,7 +19,10 @@ from geo_mm.synthetic.streets import (
     Street,
     build_district,
     cut_by_arterials,
+    mark_streets,
+    open_stretches,
     polygons_of,
+    weather_roads,
 )
 from geo_mm.synthetic.trees import Trees, grow
 from geo_mm.synthetic.water import WaterBody, place_lakes, place_river

@@ -12,7 +12,7 @@ import rasterio
 
 from geo_mm.errors import OutputError
 from geo_mm.synthetic import make_town
-from geo_mm.synthetic.make import splits
+from geo_mm.synthetic.scene import splits
 
 ROOT = Path(__file__).parents[2]
 
