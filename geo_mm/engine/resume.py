@@ -99,6 +99,9 @@ class SameRunHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         if not runner._resume or 'param_schedulers' not in checkpoint:
             return
+        done = checkpoint.get('meta', {}).get('iter', 0)
+        if done >= runner.max_iters:
+            runner.logger.info(f'the run is complete: all {done} iterations are done')
         then = list(_spans(checkpoint['param_schedulers']))
         now = list(_spans(_states(runner.param_schedulers)))
         if then != now:

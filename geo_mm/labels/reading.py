@@ -88,7 +88,7 @@ def _existing(source: str | PathLike, name: str) -> str:
     path = os.fspath(source)
     if is_missing(path):
         raise LabelError(
-            f'{name}: label file not found ({Path(path).absolute()})',
+            f'{name}: no such file ({Path(path).absolute()})',
             'an existing vector file',
             'check the path; relative paths start at the current folder or at the catalog',
         )

@@ -11,8 +11,10 @@ def test_a_finished_run_is_not_made_longer_by_resuming(tmp_path, capsys):
     cosine = "param_scheduler = [dict(type='CosineAnnealingLR', by_epoch=False)]"
     config, work = write_seg_config(tmp_path, cosine), tmp_path / 'work'
     run_tool('train.py', config, '--work-dir', work)
-    run_tool('train.py', config, '--work-dir', work, '--resume')  # is complete; nothing to do
     capsys.readouterr()
+    run_tool('train.py', config, '--work-dir', work, '--resume')
+    told = capsys.readouterr()
+    assert 'the run is complete: all 2 iterations are done' in told.out + told.err
     with pytest.raises(SystemExit) as ended:
         run_tool(
             'train.py', config, '--work-dir', work, '--resume',

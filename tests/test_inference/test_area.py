@@ -46,8 +46,9 @@ def test_window_that_ends_where_it_begins(tmp_path):
 
 def test_an_aoi_that_cannot_be_used_is_called_one(tmp_path):
     scene = Scene.open(write_raster(tmp_path / 's.tif', noise((1, 60, 80))))
-    with pytest.raises(LabelError, match=r'the AOI cannot be used: (.|\n)*nowhere.gpkg'):
+    with pytest.raises(LabelError, match=r'the AOI cannot be used: (.|\n)*nowhere.gpkg') as error:
         opened(scene, aoi=tmp_path / 'nowhere.gpkg')
+    assert 'label' not in str(error.value)
 
 
 def test_gsd_of_a_scene_that_does_not_say(tmp_path):

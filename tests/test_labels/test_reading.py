@@ -148,7 +148,7 @@ def test_several_layers_must_be_chosen_from(tmp_path):
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(LabelError, match=r'nowhere\.gpkg: label file not found \(/'):
+    with pytest.raises(LabelError, match=r'nowhere\.gpkg: no such file \(/'):
         read_layer(tmp_path / 'nowhere.gpkg')
 
 
