@@ -16,7 +16,7 @@ from geo_mm.errors import LabelError
 from geo_mm.labels.classification import IGNORED_NAME, attribute_text
 from geo_mm.labels.layer import extent_text, overlap
 from geo_mm.labels.placing import counts_down, mirrored, squares
-from geo_mm.labels.reading import layer_name, read_layer
+from geo_mm.labels.reading import layer_name, made_valid, read_layer
 from geo_mm.raster import Grid
 from geo_mm.raster.projection import ground_areas, moved, proj_crs, same
 
@@ -207,9 +207,7 @@ def in_crs(geometries: np.ndarray, source: object, target: object) -> np.ndarray
             f'{lost.sum()} of {len(lost)} objects in {source.name} have no place in {target.name}',
             'ground truth and prediction in CRSs that hold for the same ground',
         )
-    broken = ~shapely.is_valid(there)
-    there[broken] = shapely.make_valid(there[broken], method='structure', keep_collapsed=False)
-    return there
+    return made_valid(there)[0]
 
 
 def no_common_area(names, bounds, crs: object, hint: str) -> LabelError:

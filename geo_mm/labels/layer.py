@@ -30,7 +30,7 @@ from geo_mm.labels.placing import (
     near_boxes,
     place,
 )
-from geo_mm.labels.reading import layer_name, read_layer, single_parts
+from geo_mm.labels.reading import layer_name, made_valid, read_layer, single_parts
 from geo_mm.labels.scene_labels import SceneLabels
 from geo_mm.raster.grid import Grid
 from geo_mm.raster.projection import bounds_in, proj_crs
@@ -343,13 +343,9 @@ def _stamp(source: str | PathLike) -> tuple | None:
 def _valid_polygons(shapes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Polygons of the shapes; reprojecting can make a very thin one invalid."""
     parts, owner = shapes, np.arange(len(shapes))
-    broken = ~shapely.is_valid(shapes)
+    fixed, broken = made_valid(shapes)
     if broken.any():
-        shapes = shapes.copy()
-        shapes[broken] = shapely.make_valid(
-            shapes[broken], method='structure', keep_collapsed=False
-        )
-        parts, owner = single_parts(shapes)
+        parts, owner = single_parts(fixed)
     areal = shapely.area(parts) > 0
     return parts[areal], owner[areal]
 

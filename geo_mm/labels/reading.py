@@ -236,14 +236,21 @@ def _repair(geometries: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
         The parts, for each the row it comes from, and the rows repaired.
     """
     rows = np.flatnonzero(_usable(geometries))
-    broken = ~shapely.is_valid(geometries[rows])
-    repaired = rows[broken]
-    fixed = geometries[rows]
-    # 'structure' reads a ring as the outline of an area (what a digitiser
-    # meant), and never turns part of a polygon into a line.
-    fixed[broken] = shapely.make_valid(fixed[broken], method='structure', keep_collapsed=False)
+    fixed, broken = made_valid(geometries[rows])
     parts, owner = single_parts(fixed)
-    return parts, rows[owner], repaired
+    return parts, rows[owner], rows[broken]
+
+
+def made_valid(geometries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The geometries made valid, and which of them were not.
+
+    A ring is read as the outline of an area (what a digitiser meant), and no
+    part of a polygon becomes a line.
+    """
+    broken = ~shapely.is_valid(geometries)
+    fixed = geometries.copy()
+    fixed[broken] = shapely.make_valid(fixed[broken], method='structure', keep_collapsed=False)
+    return fixed, broken
 
 
 def single_parts(geometries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
