@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmdet.datasets import BaseDetDataset
 from mmengine.dataset import ClassBalancedDataset
@@ -50,7 +50,13 @@ _NOT_FOR_CHIPS = {
 }
 
 
-class ChipDataset:
+if TYPE_CHECKING:  # what the mixin stands beside
+    from mmengine.dataset import BaseDataset as _Base
+else:
+    _Base = object
+
+
+class ChipDataset(_Base):
     """Mixin for :class:`mmengine.dataset.BaseDataset`: items are chips of scenes.
 
     ``dataset[i]`` cuts chip ``i`` of the dataset's :class:`ChipSpace`, without

@@ -86,8 +86,8 @@ def object_counts(dataset: object) -> dict[str, int]:
         )
     names = parts[0].classes.names
     counts = np.zeros(len(names), np.int64)
-    for labelled in (item for chips in parts for item in chips.labelled if item.labels):
-        numbers = labelled.labels.points()[1]
+    for labels in (item.labels for chips in parts for item in chips.labelled if item.labels):
+        numbers = labels.points()[1]
         counts += np.bincount(numbers[numbers >= 0], minlength=len(names))
     return dict(zip(names, counts.tolist(), strict=True))
 

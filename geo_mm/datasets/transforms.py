@@ -17,7 +17,7 @@ from pycocotools import mask as coco_mask
 
 from geo_mm.classes import IGNORE
 from geo_mm.errors import ConfigError
-from geo_mm.labels import ClippedObjects, Labels
+from geo_mm.labels import ClippedObjects, Labels, SceneLabels
 from geo_mm.registry import TRANSFORMS
 
 META_KEYS = (
@@ -155,7 +155,7 @@ class LoadChipObjects(BaseTransform):
             results['gt_masks'] = BitmapMasks(masks, *valid.shape)
         results['gt_seg_map'] = np.where(valid, 0, IGNORE).astype(np.uint8)
         results['instances'] = _instances(boxes, targets, ignored, masks)
-        if self.with_outlines:
+        if self.with_outlines and isinstance(labels, SceneLabels):
             fids = labels.fids[clipped.indices].tolist()
             outlines = shapely.to_wkb(clipped.outlines).tolist()
             crowds = (clipped.labels < 0).tolist()

@@ -69,6 +69,17 @@ class Detections:
         own = {name: getattr(self, name) for name in _OWN}
         return {name: values for name, values in own.items() if values is not None} | self.data
 
+    def needed(self, name: str) -> np.ndarray:
+        """``confidences``, ``outlines`` or ``tiles``, where they must be there.
+
+        Raises:
+            ValueError: If they are not.
+        """
+        values = getattr(self, name)
+        if values is None:
+            raise ValueError(f'the detections have no {name}')
+        return values
+
     @classmethod
     def from_outlines(
         cls, outlines: Sequence[shapely.Geometry] | np.ndarray, class_ids, confidences=None, **more
@@ -113,7 +124,7 @@ class Detections:
 
     def by_confidence(self) -> 'Detections':
         """The most confident first; equal ones keep their order."""
-        return self[np.argsort(-self.confidences, kind='stable')]
+        return self[np.argsort(-self.needed('confidences'), kind='stable')]
 
     @cached_property
     def shapes(self) -> np.ndarray:
@@ -152,13 +163,14 @@ class Detections:
             georeferenced), what is in ``data``, and the outline.
         """
         on_map = replace(self, outlines=_of_one_type(self.shapes)).to_map(grid.vector_transform)
+        outlines = on_map.shapes
         crs = grid.crs.to_wkt() if grid.crs else None
         names = np.array(classes.names, dtype=object)
         table = {'class': names[self.class_ids], 'class_id': self.class_ids}
         if self.confidences is not None:
             table['score'] = self.confidences.round(4)
-        table |= {'area_m2': ground_areas(on_map.outlines, crs).round(2), **self.data}
-        return gpd.GeoDataFrame(table, geometry=on_map.outlines, crs=crs)
+        table |= {'area_m2': ground_areas(outlines, crs).round(2), **self.data}
+        return gpd.GeoDataFrame(table, geometry=outlines, crs=crs)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Plain arrays for a ``.npz`` file: the outlines as WKB end to end, and their lengths."""

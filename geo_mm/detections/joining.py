@@ -73,7 +73,7 @@ def join_tiles(detections: Detections, windows: np.ndarray, cores: np.ndarray) -
         The objects. Tile and data of each are those of the detection that it
         is, or of the largest that it is joined from.
     """
-    group, fragment = _grouped(detections, windows[detections.tiles])
+    group, fragment = _grouped(detections, windows[detections.needed('tiles')])
     order = np.argsort(group, kind='stable')
     order = order[~fragment[order]]
     return _objects(detections[order], group[order], windows, cores)
@@ -84,21 +84,22 @@ def _objects(parts: Detections, group, windows, cores) -> Detections:
     first = np.diff(group, prepend=-1) > 0
     starts, group = np.flatnonzero(first), np.cumsum(first) - 1
     hulls = _hulls(parts.boxes, starts)
+    tiles = parts.needed('tiles')
     centres = (hulls[:, :2] + hulls[:, 2:]) / 2
-    chosen, whole = _chosen(hulls, centres, windows[parts.tiles], parts.areas, starts, group)
-    kept = _claimed(parts, centres, cores[parts.tiles], starts)
+    chosen, whole = _chosen(hulls, centres, windows[tiles], parts.areas, starts, group)
+    kept = _claimed(parts, centres, cores[tiles], starts)
     weights = np.add.reduceat(parts.areas, starts)
-    means = np.add.reduceat(parts.areas * parts.confidences, starts) / weights
+    means = np.add.reduceat(parts.areas * parts.needed('confidences'), starts) / weights
     objects = parts[chosen]
     outlines = objects.outlines
     if outlines is not None:
         ends = np.append(starts[1:], len(group))
         for number in np.flatnonzero(kept & ~whole & (ends - starts > 1)):
-            union = shapely.union_all(parts.outlines[starts[number] : ends[number]])
+            union = shapely.union_all(parts.shapes[starts[number] : ends[number]])
             # Corners that are left on straight edges where parts met.
             outlines[number] = shapely.simplify(union, 0)
     boxes = np.where(whole[:, None], objects.boxes, hulls)
-    confidences = np.where(whole, objects.confidences, means)
+    confidences = np.where(whole, objects.needed('confidences'), means)
     return replace(objects, boxes=boxes, confidences=confidences, outlines=outlines)[kept]
 
 
@@ -117,7 +118,7 @@ def _claimed(parts: Detections, centres, cores, starts) -> np.ndarray:
     """Which groups tiles are responsible for."""
     low, high = cores[starts, :2], cores[starts, 2:]
     central = ((centres >= low) & (centres < high)).all(axis=1)
-    tiles = parts.tiles
+    tiles = parts.needed('tiles')
     several = np.minimum.reduceat(tiles, starts) < np.maximum.reduceat(tiles, starts)
     reaches = intersections(parts.boxes, cores) > 0
     return central | (several & np.logical_or.reduceat(reaches, starts))
@@ -143,7 +144,8 @@ def _grouped(detections: Detections, seen: np.ndarray) -> tuple[np.ndarray, np.n
     count = len(detections)
     graph = coo_array((np.ones(len(links.one)), links[:2]), (count, count))
     group = connected_components(graph, directed=False)[1]
-    return _told_apart(group, links, detections.tiles, _cut(detections.boxes, seen)), fragment
+    tiles, cut = detections.needed('tiles'), _cut(detections.boxes, seen)
+    return _told_apart(group, links, tiles, cut), fragment
 
 
 def _linked(detections: Detections, seen: np.ndarray) -> tuple[Links, np.ndarray]:
@@ -151,7 +153,7 @@ def _linked(detections: Detections, seen: np.ndarray) -> tuple[Links, np.ndarray
     one, other, shared, agree = _compared(detections, seen)
     # Both ways: a pair and its reverse stand half the array apart.
     one, other, half = np.concatenate([one, other]), np.concatenate([other, one]), len(one)
-    best = _best(one, detections.tiles[other], np.tile(agree, 2))
+    best = _best(one, detections.needed('tiles')[other], np.tile(agree, 2))
     linked = best[:half] & best[half:] & (agree >= AGREE)
     links = Links(one[:half][linked], other[:half][linked], agree[linked])
     within = best & (np.tile(shared, 2) >= WITHIN * detections.areas[one])
@@ -210,7 +212,7 @@ def _compared(detections: Detections, seen: np.ndarray) -> tuple[np.ndarray, ...
         One detection, the other, the area they share, and their intersection
         over union in what both tiles see.
     """
-    outlines, tiles = detections.outlines, detections.tiles
+    outlines, tiles = detections.outlines, detections.needed('tiles')
     found = [(*np.empty((2, 0), np.int32), *np.empty((2, 0)))]
     for a, b, shared in BoxPairs(detections.boxes, detections.class_ids).among():
         apart = tiles[a] != tiles[b]
@@ -245,13 +247,14 @@ def _common(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 def _beyond(boxes: np.ndarray, windows: np.ndarray) -> np.ndarray:
     """Whether boxes go on beyond windows."""
-    return (boxes[:, :2] < windows[:, :2]).any(axis=1) | (boxes[:, 2:] > windows[:, 2:]).any(axis=1)
+    low = np.any(boxes[:, :2] < windows[:, :2], axis=1)
+    return low | np.any(boxes[:, 2:] > windows[:, 2:], axis=1)
 
 
 def _cut(boxes: np.ndarray, windows: np.ndarray) -> np.ndarray:
     """Whether boxes reach so near to the edge of windows that they may be cut there."""
     near = (boxes[:, :2] < windows[:, :2] + EDGE) | (boxes[:, 2:] > windows[:, 2:] - EDGE)
-    return near.any(axis=1)
+    return np.any(near, axis=1)
 
 
 def _largest(values: np.ndarray, starts: np.ndarray, group: np.ndarray) -> np.ndarray:

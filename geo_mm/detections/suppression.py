@@ -130,7 +130,7 @@ def soft_nms(
         The kept ones with their new confidences, by which they fall.
     """
     ranked = detections[_falling(detections)]
-    now = ranked.confidences.copy()
+    now = ranked.needed('confidences').copy()
     better, worse, factor = _fading(ranked, sigma, iou)
     open_ = now >= least
     kept = np.zeros(len(now), dtype=bool)
@@ -164,7 +164,7 @@ def _united(outlines: np.ndarray, owner: np.ndarray) -> np.ndarray:
 
 def _falling(detections: Detections) -> np.ndarray:
     """Order by falling confidence, then area, then coordinates and class."""
-    confidences, areas = detections.confidences, detections.areas
+    confidences, areas = detections.needed('confidences'), detections.areas
     order = np.argsort(-confidences)
     # Sorting by many keys is slow. Few confidences are equal, and fewer areas with them.
     tied = _repeated(confidences[order])

@@ -140,7 +140,8 @@ def _map_layer(layer: ProjectLayer, number: int, grid: Grid, home: str | os.Path
     SubElement(found, 'provider', encoding='UTF-8').text = 'ogr' if layer.is_vector else 'gdal'
     if layer.style is not None:
         style = ElementTree.fromstring(layer.style)
-        found.attrib |= {key: style.get(key) for key in ('labelsEnabled',) if style.get(key)}
+        if labels_enabled := style.get('labelsEnabled'):
+            found.set('labelsEnabled', labels_enabled)
         polygons = {'renderer-v2', 'labeling', 'mapTip', 'layerGeometryType'}
         for child in style:
             # A style of ours has the parts for rasters and for polygons.

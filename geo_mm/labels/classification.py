@@ -4,6 +4,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -143,9 +144,10 @@ def classify(
             f'{IGNORED_NAME!r} excludes their area',
         )
     number_of = {**numbers, IGNORED_NAME: -1}
-    kept = np.array([targets[value] is not None for value in values], bool)[row]
-    found = np.array([number_of.get(targets[value], -1) for value in values], np.int64)[row]
-    return gdf[kept].reset_index(drop=True), found[kept]
+    chosen = [targets[value] for value in values]
+    kept = np.array([name is not None for name in chosen], bool)[row]
+    found = np.array([-1 if name is None else number_of.get(name, -1) for name in chosen], np.int64)
+    return gdf[kept].reset_index(drop=True), found[row][kept]
 
 
 def attribute_values(column: pd.Series) -> tuple[np.ndarray, list[str]]:
@@ -161,7 +163,7 @@ def attribute_values(column: pd.Series) -> tuple[np.ndarray, list[str]]:
     return np.array([position[text] for text in texts], np.int64)[rows], values
 
 
-def attribute_text(value: object) -> str:
+def attribute_text(value: Any) -> str:
     """An attribute value as the text that class names are compared with."""
     if pd.isna(value):
         return NULL

@@ -62,7 +62,7 @@ class LabelRaster:
         """
         values = _class_numbers(path, classes, class_map)
         raster = _opened(path, grid)
-        if values.get(raster.nodata, IGNORE) != IGNORE:
+        if any(value == raster.nodata and number != IGNORE for value, number in values.items()):
             raise LabelError(
                 f'{path}: the value {raster.nodata:g} has a class, and the file declares it as '
                 'nodata, which is ignored',
@@ -151,8 +151,8 @@ def _class_numbers(
     path: str | os.PathLike, classes: Sequence[str], class_map: Mapping[int, str | None] | None
 ) -> dict[int, int]:
     """Class number of each value in the file."""
-    indices = {name: index for index, name in enumerate(classes)}
-    indices.update({None: IGNORE, 'ignore': IGNORE})
+    indices: dict[str | None, int] = {name: index for index, name in enumerate(classes)}
+    indices |= {None: IGNORE, 'ignore': IGNORE}
     if class_map is None:
         return {index: index for index in range(len(classes))}
     values = {}
@@ -197,9 +197,8 @@ def _found_values(raster: Scene, window: Window) -> dict[int, float]:
 
 def _under(labels: Grid, grid: Grid) -> Window:
     """The pixels of ``labels`` under the box around ``grid``; all if that cannot be told."""
-    bounds = grid.bounds
-    if labels.crs is not None and not same(labels.crs, grid.crs):
-        bounds = bounds_in(bounds, grid.crs, labels.crs)
+    straight = labels.crs is None or same(labels.crs, grid.crs)
+    bounds = grid.bounds if straight else bounds_in(grid.bounds, grid.crs, labels.crs)
     if bounds is None or bounds[0] > bounds[2]:
         return labels.window
     return labels.window_of(bounds).intersection(labels.window)

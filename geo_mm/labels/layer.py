@@ -8,7 +8,6 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from os import PathLike
-from typing import NamedTuple
 
 import geopandas as gpd
 import numpy as np
@@ -171,7 +170,9 @@ class LabelLayer:
         placed, chosen = place(
             layer.geometries, layer.tree, self.crs, grid, self._margin(grid, scene)
         )
-        shapes = as_polygons(placed, grid, self.options.point_size, self.options.line_width)
+        shapes = as_polygons(
+            placed, grid, self.options.point_size or 0.0, self.options.line_width or 0.0
+        )
         polygons, owner = _valid_polygons(shapes)
         inside = shapely.intersects(polygons, inside_box(grid.width, grid.height))
         polygons, chosen = polygons[inside], chosen[owner[inside]]
@@ -215,21 +216,22 @@ class LabelLayer:
         return replace(self, geometries=geometries, extent=extent)
 
     def _check_crs(self, grid: Grid, scene: str) -> None:
-        if not self.extent.count or (self.crs is None) == (grid.crs is None):
+        if not self.extent.count:
             return
         what = 'an area of interest' if self.is_area else 'a label layer'
-        if self.crs is None:
+        if self.crs is None and grid.crs is not None:
             raise LabelError(
                 f'{self.source}: has no CRS, so it cannot be placed on {scene}',
                 f'{what} with a CRS, as the scene has ({grid.crs.to_string()})',
                 'set its CRS in a GIS (a Shapefile needs its .prj beside it)',
             )
-        raise LabelError(
-            f'{scene} has no CRS, but {self.source} has one ({self.crs.name})',
-            f'both with a CRS, or {what} without one in pixel coordinates',
-            f'georeference the image, or save {self.source} without a CRS (not as GeoJSON, '
-            'which is always WGS 84)',
-        )
+        if self.crs is not None and grid.crs is None:
+            raise LabelError(
+                f'{scene} has no CRS, but {self.source} has one ({self.crs.name})',
+                f'both with a CRS, or {what} without one in pixel coordinates',
+                f'georeference the image, or save {self.source} without a CRS (not as GeoJSON, '
+                'which is always WGS 84)',
+            )
 
     def _check_touch(self, grid: Grid, whole: Grid, scene: str) -> None:
         """Raises LabelError if a scene that no feature touches is the wrong one."""
@@ -253,7 +255,8 @@ class LabelLayer:
         hint = f'check that {what} and image belong together and that both CRSs are right'
         if self.crs is not None:
             place_of_scene = bounds_in(grid.bounds, grid.crs)
-            swapped = bounds_in(bounds[[1, 0, 3, 2]], self.crs)
+            min_x, min_y, max_x, max_y = bounds
+            swapped = bounds_in((min_y, min_x, max_y, max_x), self.crs)
             if place_of_scene and swapped and overlap(place_of_scene, swapped):
                 hint = f'x and y of the {what} look swapped: exchange them (QGIS: Swap X and Y)'
         return LabelError(
@@ -265,7 +268,8 @@ class LabelLayer:
         )
 
 
-class Extent(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Extent:
     """How many features a source has, and their bounds."""
 
     count: int
@@ -299,14 +303,21 @@ def _opened(
             _layers.popitem(last=False)
     if isinstance(found, LabelLayer):
         return found
-    crs = pyogrio.read_info(source, layer=layer)['crs']
-    pad = max(options.point_size or 0, options.line_width or 0) / min(near.gsd or (1,))
-    boxes = near_boxes(crs and proj_crs(crs), near, margin=pad)
-    bbox = tuple(shapely.bounds(boxes)[0]) if boxes is not None and len(boxes) == 1 else None
+    bbox = None if options is None or near is None else _bounds_near(source, options, near)
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', message='.*the label layer has no features')
         part = made(read_layer(source, layer=layer, where=where, bbox=bbox))
     return replace(part, extent=found)
+
+
+def _bounds_near(
+    source: str | PathLike, options: LabelOptions, near: Grid
+) -> tuple[float, float, float, float] | None:
+    """The box in a layer's CRS that holds what is near a grid; None if it is not one box."""
+    crs = pyogrio.read_info(source, layer=options.layer)['crs']
+    pad = max(options.point_size or 0, options.line_width or 0) / min(near.gsd or (1,))
+    boxes = near_boxes(crs and proj_crs(crs), near, margin=pad)
+    return boxes[0].bounds if boxes is not None and len(boxes) == 1 else None
 
 
 @without_side_files()

@@ -83,6 +83,6 @@ def open_labels(
         )
     found = ClassSet(tuple(classes), background=known)
     numbers = {found.names[number]: number for number in found.foreground}
-    background = IGNORE if known is None else found.background_index
+    background = IGNORE if found.background_index is None else found.background_index
     layer = LabelLayer.read(source, numbers, options, near=grid)
     return layer.onto(grid, scene=scene, whole=whole, background=background)

@@ -107,15 +107,13 @@ def _home(crs: object, grid: Grid, margin: float) -> np.ndarray | None:
 
 
 def _boxes(crs: object, grid: Grid) -> np.ndarray | None:
-    bounds = grid.bounds
-    if crs is not None and not same(crs, grid.crs):
-        bounds = bounds_in(bounds, grid.crs, crs)
+    straight = crs is None or same(crs, grid.crs)
+    bounds = grid.bounds if straight else bounds_in(grid.bounds, grid.crs, crs)
     if bounds is None or not np.isfinite(bounds).all():
         return None
     west, south, east, north = bounds
-    if west > east:
-        return shapely.box([west, -180], south, [180, east], north)
-    return shapely.box([west], south, [east], north)
+    spans = [(west, 180), (-180, east)] if west > east else [(west, east)]
+    return np.array([shapely.box(low, south, high, north) for low, high in spans], dtype=object)
 
 
 def counts_down(geometries: np.ndarray) -> bool:
@@ -159,7 +157,7 @@ def squares(points: np.ndarray, grid: Grid, side: float) -> np.ndarray:
         here = _to_map(points, grid)
         ends = [_to_map(points + step, grid) for step in np.diag(steps)]
         metres = np.column_stack([ground_distances(here, end, grid.crs) for end in ends]) / steps
-        lost = np.isnan(metres).any(axis=1)
+        lost = np.any(np.isnan(metres), axis=1)
         if lost.any():
             x, y = here[lost][0]
             raise LabelError(
@@ -174,7 +172,7 @@ def squares(points: np.ndarray, grid: Grid, side: float) -> np.ndarray:
 
 
 def as_polygons(
-    geometries: np.ndarray, grid: Grid, point_size: float | None, line_width: float | None
+    geometries: np.ndarray, grid: Grid, point_size: float, line_width: float
 ) -> np.ndarray:
     """Points as squares and lines as strips, in pixel coordinates.
 
@@ -190,7 +188,7 @@ def as_polygons(
     if points.any():
         shapes[points] = squares(shapely.get_coordinates(shapes[points]), grid, point_size)
     if lines.any():
-        scale = grid.gsd
+        scale = np.array(grid.gsd)
         metres = shapely.transform(shapes[lines], lambda xy: xy * scale)
         strips = shapely.buffer(metres, line_width / 2, cap_style='flat')
         shapes[lines] = shapely.transform(strips, lambda xy: xy / scale)
@@ -211,7 +209,8 @@ def _check_related(crs: pyproj.CRS | None, grid: Grid) -> None:
 
 
 def _to_map(points: np.ndarray, grid: Grid) -> np.ndarray:
-    return np.column_stack(grid.transform @ (points[:, 0], points[:, 1]))
+    x, y = grid.transform @ (points[:, 0], points[:, 1])  # type: ignore[operator]  # Affine takes arrays, too
+    return np.column_stack([x, y])
 
 
 def _near(tree: STRtree, boxes: np.ndarray | None, count: int) -> np.ndarray:
@@ -273,9 +272,8 @@ def _largest_bend(xy: np.ndarray, length: float, to_pixels: Callable) -> float:
     middles = np.array(np.meshgrid(*steps.T)).reshape(2, -1).T
     angles = np.arange(4) * np.pi / 4
     halves = np.column_stack([np.cos(angles), np.sin(angles)]) * length / 2
-    bends = _bends(
-        *((middles[:, None] + part).reshape(-1, 2) for part in (-halves, halves)), to_pixels
-    )
+    start, end = ((middles[:, None] + part).reshape(-1, 2) for part in (-halves, halves))
+    bends = _bends(start, end, to_pixels)
     return bends.max() if np.isfinite(bends).all() else np.inf
 
 

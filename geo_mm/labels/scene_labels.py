@@ -118,7 +118,7 @@ class SceneLabels:
         crossing = np.flatnonzero((bounds < low + low).any(1) | (bounds > high + high).any(1))
 
         geometries = self.geometries[indices]
-        visible = np.ones(len(indices))
+        visible: np.ndarray = np.ones(len(indices))
         if len(crossing):
             box = shapely.box(*low, *high)
             geometries[crossing] = _polygons_only(shapely.intersection(geometries[crossing], box))

@@ -110,13 +110,14 @@ def mask_to_polygon(
     col_off, row_off = (origin.col_off, origin.row_off) if origin else (0, 0)
     corner = Affine.translation(int(left) + col_off, int(top) + row_off)
     outlines = shapes(part.astype(np.uint8), mask=part, connectivity=4, transform=corner)
-    polygons = [shapely.geometry.shape(outline) for outline, _ in outlines]
+    rings = [outline['coordinates'] for outline, _ in outlines]
+    polygons = [shapely.Polygon(shell, holes) for shell, *holes in rings]
     return polygons[0] if len(polygons) == 1 else shapely.MultiPolygon(polygons)
 
 
 def _to_map(outlines: np.ndarray, transform: Affine) -> np.ndarray:
     def to_map(xy: np.ndarray) -> np.ndarray:
-        x, y = transform @ (xy[:, 0], xy[:, 1])
+        x, y = transform @ (xy[:, 0], xy[:, 1])  # type: ignore[operator]  # Affine takes arrays, too
         return np.column_stack([x, y])
 
     return shapely.transform(outlines, to_map)

@@ -105,7 +105,7 @@ def _directions(polygon: shapely.Polygon, rings: list[_Ring]) -> list[float]:
     length = np.hypot(*edges.T)
     fourfold = 4 * np.arctan2(edges[:, 1], edges[:, 0])
     mean = math.atan2(length @ np.sin(fourfold), length @ np.cos(fourfold)) / 4
-    (x0, y0), (x1, y1) = shapely.oriented_envelope(polygon).exterior.coords[:2]
+    (x0, y0), (x1, y1) = shapely.get_coordinates(shapely.oriented_envelope(polygon))[:2]
     return [mean, math.atan2(y1 - y0, x1 - x0)]
 
 

@@ -259,11 +259,10 @@ def _united(values: np.ndarray, sums: np.ndarray, parts: list[list], min_pixels:
     """Regions from their pieces, from the uppermost lower end to the lowest."""
     polygons = np.empty(len(parts), object)
     for index, pieces in enumerate(parts):
-        if len(pieces) == 1:
-            polygons[index] = pieces[0]
-        else:
-            # Where the raster was cut, straight edges have a vertex too many.
-            polygons[index] = shapely.simplify(_canonical(shapely.union_all(pieces)), 0)
+        polygons[index] = pieces[0] if len(pieces) == 1 else shapely.union_all(pieces)
+    joined = np.array([len(pieces) > 1 for pieces in parts], bool)
+    # Where the raster was cut, straight edges have a vertex too many.
+    polygons[joined] = shapely.simplify(_canonical(polygons[joined]), 0)
     regions = Regions.of(values, polygons, sums)
     regions = regions[regions.pixels >= min_pixels]
     polygons = _canonical(regions.polygons)

@@ -31,11 +31,11 @@ def font_for(text: str, size: int, *, bold: bool = False) -> ImageFont.FreeTypeF
         size: Height of the letters, in pixels.
         bold: Whether to make it bold, where the font can.
     """
-    face = Path(matplotlib.get_data_path(), 'fonts', 'ttf', _FACES[bold])
+    face = str(Path(matplotlib.get_data_path(), 'fonts', 'ttf', _FACES[bold]))
     wanted = {ord(letter) for letter in text if not letter.isspace()}
-    if not wanted <= _letters(str(face), 0):
+    if not wanted <= _letters(face, 0):
         face = next((path for path in _system_fonts() if wanted <= _letters(path, 0)), face)
-    return ImageFont.truetype(str(face), size)
+    return ImageFont.truetype(face, size)
 
 
 def wrapped(text: str, font: ImageFont.FreeTypeFont, width: float) -> list[str]:

@@ -16,12 +16,12 @@ def display_bands(names: Sequence[str]) -> tuple[int, int, int]:
     lowered = [name.lower() for name in names]
     if len(names) <= 4 and lowered == [f'b{number}' for number in range(1, len(names) + 1)]:
         lowered = []  # bands without names, not those of a satellite
-    found = [
+    red, green, blue = (
         next((i for i, name in enumerate(lowered) if name in synonyms), None)
         for synonyms in _SYNONYMS
-    ]
-    if None not in found:
-        return tuple(found)
+    )
+    if red is not None and green is not None and blue is not None:
+        return red, green, blue
     return (0, 1, 2) if len(names) >= 3 else (0, 0, 0)
 
 

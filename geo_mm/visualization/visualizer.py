@@ -89,6 +89,8 @@ class GeoLocalVisualizer(Visualizer):
     ) -> np.ndarray:
         """The sheet, ``(h, w, 3)`` uint8 RGB; arguments as of :meth:`add_datasample`."""
         if sample is None:
+            if image is None:
+                raise ValueError('there is neither an image nor a sample to draw')
             return self._picture(image, None)
         picture = self._picture(_chip_of(sample, image), sample)
         classes = ClassSet.from_metainfo(self.dataset_meta, self.dataset_meta.get('background'))
