@@ -154,7 +154,7 @@ class ScoredPart:
 
     @property
     def _shares(self) -> str:
-        return f'({", ".join(f"{share:g}" for share in self.area)})'
+        return f'({", ".join(f"{share:g}" for share in self.area or ())})'
 
 
 @dataclass(frozen=True, eq=False)

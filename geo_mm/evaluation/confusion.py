@@ -122,11 +122,12 @@ class Confusion:
     @property
     def kappa(self) -> float | None:
         used = (self.true > 0) | (self.predicted > 0)
-        if used.sum() < 2:
+        accuracy = self.accuracy
+        if accuracy is None or used.sum() < 2:
             return None
         # Products of pixel counts of large scenes do not fit int64.
         chance = float((self.true / self.total) @ (self.predicted / self.total))
-        return (self.accuracy - chance) / (1 - chance)
+        return (accuracy - chance) / (1 - chance)
 
     @property
     def scores(self) -> PixelScores:

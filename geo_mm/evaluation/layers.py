@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import geopandas as gpd
 import numpy as np
@@ -20,7 +21,7 @@ from geo_mm.labels.reading import layer_name, made_valid, read_layer
 from geo_mm.raster import Grid
 from geo_mm.raster.projection import ground_areas, moved, proj_crs, same
 
-Source = str | os.PathLike | gpd.GeoDataFrame
+Source: TypeAlias = str | os.PathLike | gpd.GeoDataFrame
 
 ONE_CLASS = 'object'
 
@@ -127,8 +128,8 @@ def brought_together(pred: ObjectLayer, truth: ObjectLayer) -> ObjectLayer:
     if not len(pred) or not len(truth):
         return truth
     check_both_crs(pred.name, pred.crs, truth.name, truth.crs)
-    outlines = brought_to(truth.objects.outlines, truth.crs, pred.objects.outlines, pred.crs)
-    if outlines is not truth.objects.outlines:
+    outlines = brought_to(truth.objects.shapes, truth.crs, pred.objects.shapes, pred.crs)
+    if outlines is not truth.objects.shapes:
         objects = replace(truth.objects, outlines=outlines, boxes=shapely.bounds(outlines))
         truth = replace(truth, objects=objects, crs=pred.crs)
     ours, theirs = (shapely.total_bounds(layer.objects.outlines) for layer in (pred, truth))
@@ -201,7 +202,7 @@ def in_crs(geometries: np.ndarray, source: object, target: object) -> np.ndarray
         there = shapely.transform(geometries, lambda xy: moved(xy, source, target))
     except ProjError as error:
         raise LabelError(f'no transformation leads from {source.name} to {target.name}') from error
-    lost = ~np.isfinite(shapely.bounds(there)).all(axis=-1)
+    lost = ~np.all(np.isfinite(shapely.bounds(there)), axis=-1)
     if lost.any():
         raise LabelError(
             f'{lost.sum()} of {len(lost)} objects in {source.name} have no place in {target.name}',
@@ -234,14 +235,14 @@ def _areal(
             'polygons',
             'leave them out, or buffer them in a GIS',
         )
-    if points.any() and point_size is None:
-        raise LabelError(
-            f'{name}: {points.sum()} of {len(gdf)} features are points, which have no area',
-            'polygons',
-            'give the side of the squares that stand for them, in metres: point_size '
-            '(--point-size)',
-        )
     if points.any():
+        if point_size is None:
+            raise LabelError(
+                f'{name}: {points.sum()} of {len(gdf)} features are points, which have no area',
+                'polygons',
+                'give the side of the squares that stand for them, in metres: point_size '
+                '(--point-size)',
+            )
         geometries[points] = _squares(geometries[points], gdf.crs, point_size, pixels)
     return geometries
 
@@ -252,8 +253,12 @@ def _squares(points: np.ndarray, crs: object, side: float, pixels: Grid | None) 
     transform = pixels.transform
     x, y = shapely.get_coordinates(in_crs(points, crs, pixels.crs)).T
     drawn = squares(np.column_stack(~transform @ (x, y)), pixels, side)
-    on_map = shapely.transform(drawn, lambda xy: np.column_stack(transform @ (xy[:, 0], xy[:, 1])))
-    return in_crs(on_map, pixels.crs, crs)
+
+    def to_map(xy: np.ndarray) -> np.ndarray:
+        x, y = transform @ (xy[:, 0], xy[:, 1])  # type: ignore[operator]  # Affine takes arrays, too
+        return np.column_stack([x, y])
+
+    return in_crs(shapely.transform(drawn, to_map), pixels.crs, crs)
 
 
 def _whole_features(parts: np.ndarray, fids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -146,7 +146,8 @@ def overlapping_pairs(pred: Detections, truth: Detections, least: float) -> Pair
     class_ids = np.concatenate([pred.class_ids, truth.class_ids])
     is_pred = np.arange(len(boxes)) < count
     pred_boxes, truth_boxes = _are_boxes(pred), _are_boxes(truth)
-    found = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))]
+    empty = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
+    found: list[tuple[np.ndarray, ...]] = [empty]
     for one, other, shared in BoxPairs(boxes, class_ids).between(is_pred, ~is_pred):
         p, t = one.astype(np.int64), other.astype(np.int64) - count
         # No outline shares more than its bounding box does, or than its own area.
@@ -154,7 +155,7 @@ def overlapping_pairs(pred: Detections, truth: Detections, least: float) -> Pair
         possible = _ratio(pred, truth, p, t, shared) >= least * (1 - 1e-9)
         p, t, shared = p[possible], t[possible], shared[possible]
         drawn = ~(pred_boxes[p] & truth_boxes[t])
-        both = shapely.intersection(pred.outlines[p[drawn]], truth.outlines[t[drawn]])
+        both = shapely.intersection(pred.shapes[p[drawn]], truth.shapes[t[drawn]])
         shared[drawn] = shapely.area(both)
         iou = _ratio(pred, truth, p, t, shared)
         reached = iou >= least

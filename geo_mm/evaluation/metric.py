@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import shapely
@@ -109,19 +109,20 @@ class MapMetric(BaseMetric):
             transform = tuple(float(f'{value:.12g}') for value in tuple(pixels)[:6])
             size = tuple(sample['scene_size'])
             scene = (sample['scene_id'], sample['crs'], transform, size)
+            place = (window.col_off, window.row_off, window.width, window.height)
             if 'pred_sem_seg' in sample:
                 pred, truth = (
                     _array(sample[key]['data'])[0].astype(np.uint8)
                     for key in ('pred_sem_seg', 'gt_sem_seg')
                 )
-                chip = Chip(scene, tuple(window), pred, truth, None)
+                chip = Chip(scene, place, pred, truth, None)
             else:
                 valid = _array(sample['gt_sem_seg']['sem_seg'])[0] == 0
                 found = _found(sample['pred_instances'], window, valid, size)
                 true = _true(sample['instances'])
                 packed = np.packbits(valid, axis=1)
                 arrays = found.to_arrays(), true.to_arrays()
-                chip = Chip(scene, tuple(window), *arrays, packed)
+                chip = Chip(scene, place, *arrays, packed)
             self.results.append(chip)
 
     def compute_metrics(self, results: Sequence[Chip]) -> dict[str, float]:
@@ -156,7 +157,7 @@ class MapMetric(BaseMetric):
         objects = joined[joined.data['on_data']]
         pred = suppress(objects, self.suppress, iou=self.suppress_iou, score=0.001)
         # As layers hold them: what is equal there is equal here.
-        pred = replace(pred, confidences=pred.confidences.round(4))
+        pred = replace(pred, confidences=pred.needed('confidences').round(4))
         truth = _whole(Detections.concatenate([Detections.from_arrays(c.truth) for c in chips]))
         sides = []
         for objects in (pred, truth):
@@ -166,7 +167,7 @@ class MapMetric(BaseMetric):
                 on_map = replace(on_map, outlines=shapely.box(*on_map.boxes.T))
             data = objects.data | {
                 'inside': _has_data(middles, chips),
-                'area_m2': areas_of(on_map.outlines, crs),
+                'area_m2': areas_of(on_map.shapes, crs),
             }
             sides.append(replace(on_map, data=data))
         return match_scene(*_with_crowds(*sides), thresholds, [SizeRange()])[0]
@@ -205,7 +206,7 @@ def _found(instances: Mapping, window: Window, valid: np.ndarray, size) -> Detec
         boxes = np.clip(boxes + np.tile(corner, 2), np.tile(low, 2), np.tile(high, 2))
         data = {'on_data': valid[rows, cols]}
         found = Detections(np.nan_to_num(boxes), class_ids, confidences, data=data)
-    return found[(found.boxes[:, :2] < found.boxes[:, 2:]).all(axis=1)]
+    return found[np.all(found.boxes[:, :2] < found.boxes[:, 2:], axis=1)]
 
 
 def _true(instances: Sequence[Mapping]) -> Detections:
@@ -221,10 +222,11 @@ def _true(instances: Sequence[Mapping]) -> Detections:
 def _whole(parts: Detections) -> Detections:
     """Each feature once, its parts united."""
     _, first, feature = np.unique(parts.data['fid'], return_index=True, return_inverse=True)
+    outlines = parts.shapes
     united = []
     for number in range(len(first)):
-        outlines = np.unique(shapely.to_wkb(parts.outlines[feature == number]))
-        united.append(shapely.union_all(shapely.from_wkb(outlines)))
+        different = np.unique(shapely.to_wkb(outlines[feature == number]))
+        united.append(shapely.union_all(shapely.from_wkb(different)))
     chosen = parts[first]
     return Detections.from_outlines(united, chosen.class_ids, data=chosen.data)
 
@@ -263,7 +265,8 @@ def _has_data(points: np.ndarray, chips: Sequence[Chip]) -> np.ndarray:
         col, row, width, height = chip.window
         x, y = np.floor(points - (col, row)).astype(int).T
         here = np.flatnonzero((x >= 0) & (y >= 0) & (x < width) & (y < height))
-        valid = np.unpackbits(chip.valid, axis=1, count=width).astype(bool)
+        packed = cast(np.ndarray, chip.valid)  # all chips of objects have it
+        valid = np.unpackbits(packed, axis=1, count=width).astype(bool)
         found[here] |= valid[y[here], x[here]]
     return found
 

@@ -206,11 +206,11 @@ def evaluate_objects(
         whole = matches[0][-1]
         scores = score_objects([whole], classes, min_score=settings.min_score)
         features = _features(whole, classes, pred.crs, settings.min_score)
-        names, record = source_names(*source[1:]), Record.of(source[1])
-        scenes.append(ObjectScene(name, names, pred.crs, scores, areas, features, record))
+        sources, record = source_names(*source[1:]), Record.of(source[1])
+        scenes.append(ObjectScene(name, sources, pred.crs, scores, areas, features, record))
     totals = [score_objects(each, classes, min_score=settings.min_score) for each in matches]
-    sides = [side for scene in matches[0] for side in (scene.pred, scene.truth)]
-    if not any(side.data['inside'].any() for side in sides):
+    layers = [layer for scene in matches[0] for layer in (scene.pred, scene.truth)]
+    if not any(layer.data['inside'].any() for layer in layers):
         if scored.is_limited and any(len(layer) for _, _, *pair in tables for layer in pair):
             raise LabelError(
                 f'no object, predicted or true, counts by its centroid. {scored.sentence()}',
@@ -221,8 +221,8 @@ def evaluate_objects(
     sizes = tuple(zip(ranges[1:], totals[1:], strict=True))
     records = [scene.record for scene in scenes if scene.record]
     coloured = in_colours(classes, [dict(zip(*_palette(each), strict=True)) for each in records])
-    notes = tuple(dict.fromkeys(notes))
-    return ObjectEvaluation(settings, scored, coloured, totals[0], sizes, tuple(scenes), notes)
+    told = tuple(dict.fromkeys(notes))
+    return ObjectEvaluation(settings, scored, coloured, totals[0], sizes, tuple(scenes), told)
 
 
 def _palette(record: Record) -> tuple[tuple, tuple]:
@@ -314,7 +314,7 @@ def _counted(layer: ObjectLayer, classes: tuple[str, ...], areas: Sequence[Area]
     objects = layer.of_classes(classes)
     inside = np.ones(len(objects), bool)
     for area in areas:
-        inside &= area.holds(objects.outlines, layer.crs)
+        inside &= area.holds(objects.shapes, layer.crs)
     return replace(objects, data=objects.data | {'inside': inside})
 
 

@@ -197,8 +197,8 @@ class _Scene:
         self.ignore[[IGNORE, *(value for value in settings.ignore if 0 <= value < IGNORE)]] = True
         self.colours = raster_colours(pred)
         # Where both carry names, these decide, so the numbers may differ; else those of one hold.
-        self.pred_names = dict(settings.class_names or raster_names(pred))
-        self.truth_names = self.pred_names
+        self.pred_names: Mapping[int, str] = dict(settings.class_names or raster_names(pred))
+        self.truth_names: Mapping[int, str] = self.pred_names
         if is_read:
             self.truth = truth
         elif is_raster(truth):
@@ -276,4 +276,4 @@ def _ordered(scenes: Sequence[_Scene]) -> tuple[str, ...]:
         for true, pred in zip(*np.nonzero(scene.counts), strict=True):
             places.setdefault(_name(scene.pred_names, pred), int(pred))
             places.setdefault(_name(scene.truth_names, true), int(true))
-    return tuple(sorted(places, key=places.get))
+    return tuple(sorted(places, key=places.__getitem__))

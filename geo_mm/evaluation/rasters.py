@@ -171,8 +171,11 @@ def nothing_in_common(truth: NamedLabels, scene: Scene, sources: tuple[str, str]
     if isinstance(truth.labels, RasterTruth):
         ours, raster = scene.grid.bounds, Scene.open(truth.labels.path).grid
         theirs = bounds_in(raster.bounds, raster.crs, scene.crs) if raster.crs else raster.bounds
-        apart = theirs is None or theirs[0] >= ours[2] or theirs[2] <= ours[0]
-        if apart or theirs[1] >= ours[3] or theirs[3] <= ours[1]:
+        if (
+            theirs is None
+            or (theirs[0] >= ours[2] or theirs[2] <= ours[0])
+            or (theirs[1] >= ours[3] or theirs[3] <= ours[1])
+        ):
             hint = 'check that both belong to the same scene'
             return no_common_area(sources, (ours, theirs), scene.crs, hint)
     return LabelError(

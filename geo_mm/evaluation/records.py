@@ -118,10 +118,11 @@ def source_names(pred: object, truth: object) -> tuple[str, str]:
     """Short names of prediction and ground truth, with their folders where they are alike."""
     paths = [Path(item) if isinstance(item, str | os.PathLike) else None for item in (pred, truth)]
     short, longer = (
-        tuple('GeoDataFrame' if path is None else '/'.join(path.parts[-count:]) for path in paths)
+        ['GeoDataFrame' if path is None else '/'.join(path.parts[-count:]) for path in paths]
         for count in (1, 2)
     )
-    return longer if short[0] == short[1] else short
+    ours, theirs = longer if short[0] == short[1] else short
+    return ours, theirs
 
 
 def parse_class_names(texts: Sequence[str]) -> dict[int, str]:
@@ -193,7 +194,7 @@ def _from_table(table: ElementTree.Element | None) -> dict[int, str]:
     if table is None:
         return {}
     # Field usages of GDAL's GDALRATFieldUsage: 2 name, 5 single value.
-    columns = {}
+    columns: dict[str | None, int] = {}
     for field in table.findall('FieldDefn'):
         columns.setdefault(field.findtext('Usage'), int(field.get('index', 0)))
     if '2' not in columns or '5' not in columns:

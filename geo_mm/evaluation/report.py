@@ -110,12 +110,14 @@ def page(
         title: Heading.
         images: As for :func:`write_report`.
     """
-    of_objects = isinstance(result, ObjectEvaluation)
-    tables = object_tables(result) if of_objects else pixel_tables(result)
+    if isinstance(result, ObjectEvaluation):
+        tables, maps = object_tables(result), _object_maps(result, images or {})
+    else:
+        tables, maps = pixel_tables(result), _pixel_maps(result)
     parts = [f'<h1>{_text(title)}</h1>']
     parts += [f'<p>{_text(line)}</p>' for line in settings_lines(result)]
     parts += [_table(table, result.class_set) for table in tables]
-    parts += _object_maps(result, images or {}) if of_objects else _pixel_maps(result)
+    parts += maps
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'

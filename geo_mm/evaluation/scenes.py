@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import geopandas as gpd
 import numpy as np
@@ -16,7 +17,7 @@ from geo_mm.evaluation.area import ScoredPart
 from geo_mm.evaluation.objects import ObjectEvaluation, ObjectSettings, evaluate_objects
 from geo_mm.evaluation.pixels import PixelEvaluation, evaluate_pixels
 from geo_mm.evaluation.rasters import NamedLabels
-from geo_mm.labels import LabelOptions
+from geo_mm.labels import LabelOptions, Labels, SceneLabels
 from geo_mm.labels.classification import IGNORED_NAME
 from geo_mm.labels.reading import layer_name
 from geo_mm.paths import absolute, is_missing, is_pattern
@@ -116,7 +117,8 @@ def evaluate_catalog(
 def _pixels(scene: CatalogScene, prediction: str | os.PathLike) -> NamedLabels:
     """The labels in the pixels of the prediction."""
     entry = replace(_whole(scene), image=os.fspath(prediction))
-    labels = open_labelled(entry, scene.classes, SceneOptions(), scene.options).labels
+    opened = open_labelled(entry, scene.classes, SceneOptions(), scene.options)
+    labels = cast(Labels, opened.labels)  # all entries have some, see evaluate_catalog
     return NamedLabels(labels, layer_name(scene.entry.labels))
 
 
@@ -125,7 +127,8 @@ def _objects(scene: CatalogScene) -> gpd.GeoDataFrame:
     opened = open_labelled(
         _whole(scene), scene.classes, SceneOptions(), scene.options, objects=True
     )
-    labels, grid = opened.labels, opened.scene.grid
+    labels = cast(SceneLabels, opened.labels)  # no raster, which has no objects
+    grid = opened.scene.grid
     names = np.array([*scene.classes, IGNORED_NAME], dtype=object)[labels.labels]  # -1: the last
     outlines = shapely.transform(
         labels.geometries, lambda xy: np.column_stack(grid.vector_transform @ tuple(xy.T))

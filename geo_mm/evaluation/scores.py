@@ -155,9 +155,9 @@ class ClassScores:
         curve = self.curve
         return {
             **self.counts.to_dict(),
-            'ap': curve and curve.ap,
-            'best_f1': curve and curve.best_f1,
-            'best_score': curve and curve.best_score,
+            'ap': None if curve is None else curve.ap,
+            'best_f1': None if curve is None else curve.best_f1,
+            'best_score': None if curve is None else curve.best_score,
             'ap_50_95': self.ap_coco,
             'ar_50_95': self.ar_coco,
         }
@@ -255,7 +255,7 @@ def _curves(scenes: Sequence[SceneMatches], label: int) -> list[Curve | None]:
         for scene in scenes:
             counted = np.flatnonzero(scene.counted[row] & (scene.pred.class_ids == label))
             # Equal scores in the order in which they were matched.
-            scores.append(scene.pred.confidences[counted])
+            scores.append(scene.pred.needed('confidences')[counted])
             right.append(scene.matched[row][counted] >= 0)
         curves.append(precision_recall_curve(np.concatenate(scores), np.concatenate(right), truth))
     return curves

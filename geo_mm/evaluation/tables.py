@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from rich import box
@@ -166,10 +167,10 @@ def settings_lines(result: ObjectEvaluation | PixelEvaluation) -> Sequence[str]:
 def show(result: ObjectEvaluation | PixelEvaluation) -> None:
     """Prints the tables, and how the numbers are meant."""
     # Names of classes and files may hold [brackets] and :colons:.
-    plain = {'markup': False, 'emoji': False, 'highlight': False}
+    plain: dict[str, Any] = {'markup': False, 'emoji': False, 'highlight': False}
     console = Console(**plain)
-    tables = pixel_tables if isinstance(result, PixelEvaluation) else object_tables
-    for table in tables(result):
+    tables = pixel_tables(result) if isinstance(result, PixelEvaluation) else object_tables(result)
+    for table in tables:
         shown = RichTable(title=table.title, title_justify='left', box=box.SIMPLE_HEAD)
         for index, column in enumerate(table.columns):
             shown.add_column(column, justify='right' if index else 'left', no_wrap=True)
@@ -206,7 +207,7 @@ def _areas(rows: Iterable[Mapping]) -> Columns:
     """Columns of areas, all in the unit that suits the largest."""
     keys = {'true area': 'truth_area', 'pred. area': 'predicted_area'}
     largest = max((row.get(key) or 0 for row in rows for key in keys.values()), default=0)
-    unit, size, digits = 'm²', 1, 1
+    unit, size, digits = 'm²', 1.0, 1
     if largest >= 1e4:
         unit, size, digits = ('ha', 1e4, 2) if largest < 1e8 else ('km²', 1e6, 2)
     return {
