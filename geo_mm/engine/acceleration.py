@@ -41,7 +41,7 @@ def use_channels_last(model: torch.nn.Module) -> bool:
     """
     if any(type(module).__module__.startswith('mmcv.ops') for module in model.modules()):
         return False
-    model.to(memory_format=torch.channels_last)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch leaves it out
     return True
 
 

@@ -44,7 +44,7 @@ def read_checkpoint(path: str | os.PathLike) -> dict:
     named = isinstance(weights, Mapping) and all(
         isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in weights.items()
     )
-    if not named:
+    if not (isinstance(data, dict) and named):
         raise ConfigError(f'{path}: no weights in it', 'a checkpoint written by geo-mm train')
     return data
 

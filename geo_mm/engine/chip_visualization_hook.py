@@ -56,10 +56,11 @@ class ChipVisualizationHook(Hook):
         self,
         runner: Runner,
         stage: str,
-        data_batch: Mapping,
-        outputs: Sequence[BaseDataElement],
+        data_batch: Mapping | None,
+        outputs: Sequence[BaseDataElement] | None,
     ) -> None:
-        for inputs, sample in zip(data_batch['inputs'], outputs, strict=True):
+        chips = data_batch['inputs'] if data_batch else ()
+        for inputs, sample in zip(chips, outputs or (), strict=True):
             if self._drawn >= self.num_chips:
                 return
             runner.visualizer.add_datasample(

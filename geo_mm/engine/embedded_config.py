@@ -19,6 +19,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
+from typing import Any, cast
 
 from mmengine.config import Config
 from mmengine.registry import (
@@ -105,7 +106,7 @@ def parse(text: str) -> dict:
     return values
 
 
-def _value(node: ast.expr) -> object:
+def _value(node: ast.expr) -> Any:
     match node:
         case ast.Constant(value=value):
             return value
@@ -116,7 +117,7 @@ def _value(node: ast.expr) -> object:
         case ast.Set(elts=items):
             return {_value(item) for item in items}
         case ast.Dict(keys=keys, values=values) if None not in keys:
-            return {_value(k): _value(v) for k, v in zip(keys, values, strict=True)}
+            return {_value(k): _value(v) for k, v in zip(keys, values, strict=True) if k}
         case ast.Call(func=ast.Name(id='dict'), args=[], keywords=items) if all(
             item.arg for item in items
         ):
@@ -185,7 +186,7 @@ def built_from_embedded(checkpoint: str | os.PathLike) -> Iterator[None]:
     Raises:
         ConfigError: If what is there cannot be built.
     """
-    module = importlib.import_module('mmengine.registry.registry')
+    module: Any = importlib.import_module('mmengine.registry.registry')
     imported = module.get_object_from_string
     module.get_object_from_string = lambda name: None
     try:
@@ -227,7 +228,7 @@ def _bad_test(config: Config) -> Iterator[str]:
             yield from _bad_values(value, f'test_dataloader.{key}', scope, parts)
 
 
-def _bad_datasets(value: object) -> Iterator[str]:
+def _bad_datasets(value: Any) -> Iterator[str]:
     """Other data sets read whatever file they are told, pickles among them."""
     for item in value if isinstance(value, list | tuple) else [value]:
         kind = item.get('type') if isinstance(item, Mapping) else None
@@ -266,7 +267,7 @@ def _bad_values(
     """Says what must not stand in a part of a config, and drops weights to start from."""
     if isinstance(value, Mapping):
         for key in value.keys() & _STARTS:
-            value[key] = None
+            cast(dict, value)[key] = None  # every mapping in a config is one
         scope = value.get('_scope_', scope)
         if not _is_scope(scope):
             yield f'{where}._scope_ is {scope!r}'
@@ -285,7 +286,7 @@ def _bad_values(
 
 
 def _is_word(value: str | bytes) -> bool:
-    return isinstance(value, str) and _WORDS.fullmatch(value) and value not in _FORMATS
+    return isinstance(value, str) and bool(_WORDS.fullmatch(value)) and value not in _FORMATS
 
 
 def _is_scope(scope: object) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,7 +49,7 @@ def _write(runner: Runner, spec: InputSpec) -> None:
     Path(runner.work_dir, 'input_spec.json').write_text(spec.to_json() + '\n')
 
 
-def input_spec_of(dataset: object, model: object) -> InputSpec:
+def input_spec_of(dataset: object, model: Any) -> InputSpec:
     """The spec of a model trained on ``dataset``.
 
     Args:

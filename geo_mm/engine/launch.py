@@ -13,6 +13,7 @@ import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -267,7 +268,7 @@ def _join_cpu_ranks(config: Config, launcher: str) -> None:
     }
 
 
-def join_gloo(**kwargs: object) -> None:
+def join_gloo(**kwargs: Any) -> None:
     """Connects the processes that torchrun has started, until this one ends.
 
     Args:
@@ -293,7 +294,7 @@ def _check_epochs(config: Config) -> None:
     sampler = loader.get('sampler') or {}
     if by_epoch and (sampler.get('infinite') or sampler.get('type') == 'InfiniteSampler'):
         raise ConfigError(
-            f'train_cfg trains by epochs, and the epochs of {sampler.type} have no end',
+            f'train_cfg trains by epochs, and the epochs of {sampler.get("type")} have no end',
             'epochs with an end',
             'set infinite=False and num_chips in train_dataloader.sampler, or train by '
             "iterations: train_cfg=dict(type='IterBasedTrainLoop', max_iters=...)",

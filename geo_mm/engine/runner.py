@@ -254,7 +254,7 @@ def _last_message(traceback_text: str) -> str:
 def _class_at(path: str, line: int) -> str:
     """The class whose code a line is in, else the file's name."""
     for node in ast.parse(Path(path).read_text('utf-8')).body:
-        if isinstance(node, ast.ClassDef) and node.lineno <= line <= node.end_lineno:
+        if isinstance(node, ast.ClassDef) and node.lineno <= line <= (node.end_lineno or 0):
             return node.name
     return Path(path).stem
 
@@ -272,8 +272,10 @@ def _start_worker(own: Callable | None, worker_id: int) -> None:
 
 
 def _end_with_run() -> None:
-    multiprocessing.parent_process().join()
-    os._exit(1)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def end_with_parent() -> None:

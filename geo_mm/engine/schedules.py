@@ -126,10 +126,11 @@ class EarlyStoppingHook(Hook):
             self.waited = checkpoint['early_stopping']['waited']
 
     def after_val_epoch(self, runner: Runner, metrics: Mapping | None = None) -> None:
-        if self.monitor not in (metrics or {}):
+        metrics = metrics or {}
+        if self.monitor not in metrics:
             raise ConfigError(
                 f'EarlyStoppingHook with monitor={self.monitor!r}, which validation does not give',
-                f'one of {", ".join(map(repr, metrics or {})) or "its scores, of which are none"}',
+                f'one of {", ".join(map(repr, metrics)) or "its scores, of which are none"}',
             )
         score = float(metrics[self.monitor])
         if self._is_better(score):

@@ -82,9 +82,13 @@ def _parts(module: nn.Module) -> Iterator[tuple[str, list[nn.Module]]]:
         if not isinstance(child, nn.ModuleList):
             yield from _parts(child)
             return
-    lists = {name: child for name, child in children.items() if _is_list(name, child)}
+    lists: dict[str, nn.ModuleList | nn.Sequential] = {
+        name: child
+        for name, child in children.items()
+        if isinstance(child, nn.ModuleList | nn.Sequential) and _is_list(name, child)
+    }
     start = next(iter(children), None)
-    if isinstance(children.get(start), nn.Sequential):
+    if start is not None and isinstance(children[start], nn.Sequential):
         lists.pop(start, None)  # layers on the image
     if direct:
         first = [] if start in lists or start is None else [children.pop(start)]
@@ -93,19 +97,21 @@ def _parts(module: nn.Module) -> Iterator[tuple[str, list[nn.Module]]]:
         if name not in lists:
             yield name, [child]
             continue
-        together = [key for key, other in lists.items() if len(other) == len(child)]
+        together = [key for key, other in lists.items() if len(other) == len(lists[name])]
         if name == together[0]:
             yield from _side_by_side({key: lists[key] for key in together})
 
 
-def _is_list(name: str, child: nn.Module) -> bool:
+def _is_list(name: str, child: nn.ModuleList | nn.Sequential) -> bool:
     """Whether a child lists stages; those that bear a number are a stage themselves."""
-    if name[-1].isdigit() or not isinstance(child, nn.ModuleList | nn.Sequential):
+    if name[-1].isdigit():
         return False
     return isinstance(child, nn.ModuleList) or len({type(item) for item in child}) == 1
 
 
-def _side_by_side(lists: dict[str, nn.Sequential]) -> Iterator[tuple[str, list[nn.Module]]]:
+def _side_by_side(
+    lists: dict[str, nn.ModuleList | nn.Sequential],
+) -> Iterator[tuple[str, list[nn.Module]]]:
     """Items of lists of equal length by index; the first of the first is the stem."""
     name = max(lists, key=lambda key: sum(p.numel() for p in lists[key].parameters()))
     for index, (first, *others) in enumerate(zip(*lists.values(), strict=True)):

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from mmengine.hooks import Hook
@@ -69,7 +70,7 @@ class TransferHook(Hook):
         self.by_epoch = by_epoch
         self.norm_eval = norm_eval
         self._loaded = False
-        self._learning: int | None = None
+        self._learning = -1  # not yet known
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         self._loaded = True
@@ -126,7 +127,7 @@ class TransferHook(Hook):
         return steps
 
     def _check(self, model: nn.Module) -> None:
-        backbone = model.backbone
+        backbone: Any = model.backbone
         if getattr(backbone, 'frozen_stages', -1) >= 0:
             raise ConfigError(
                 f'TransferHook, and {type(backbone).__name__} with '

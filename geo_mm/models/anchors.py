@@ -15,6 +15,7 @@ only in the latter.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from mmengine.registry import TASK_UTILS as ROOT_TASK_UTILS
@@ -163,7 +164,7 @@ def _settings(generator: Mapping) -> dict:
     )
 
 
-def _numbers(value: object) -> Iterator[float]:
+def _numbers(value: Any) -> Iterator[float]:
     """The numbers in nested dicts, lists and tuples."""
     if isinstance(value, Mapping):
         value = list(value.values())
@@ -174,7 +175,7 @@ def _numbers(value: object) -> Iterator[float]:
         yield float(value)
 
 
-def _filled(value: object, numbers: Iterator[float]) -> object:
+def _filled(value: Any, numbers: Iterator[float]) -> Any:
     """The same nesting with other numbers."""
     if isinstance(value, Mapping):
         return {key: _filled(item, numbers) for key, item in value.items()}

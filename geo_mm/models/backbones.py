@@ -6,6 +6,7 @@ them as skips, PointRend looks up its points there.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from mmcv.cnn import VGG, ConvModule
@@ -142,13 +143,10 @@ def resize_vgg(layers: nn.Sequential, in_channels: int, base_channels: int) -> N
         if isinstance(layer, nn.Conv2d):
             out_channels = layer.out_channels * base_channels // _FULL_WIDTH
             if (in_channels, out_channels) != (layer.in_channels, layer.out_channels):
-                layers[index] = nn.Conv2d(
-                    in_channels,
-                    out_channels,
-                    layer.kernel_size,
-                    padding=layer.padding,
-                    dilation=layer.dilation,
-                )
+                how: dict[str, Any] = {
+                    key: getattr(layer, key) for key in ('kernel_size', 'padding', 'dilation')
+                }
+                layers[index] = nn.Conv2d(in_channels, out_channels, **how)
             in_channels = out_channels
         elif isinstance(layer, nn.BatchNorm2d) and layer.num_features != in_channels:
             layers[index] = nn.BatchNorm2d(in_channels)

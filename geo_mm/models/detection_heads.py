@@ -5,6 +5,7 @@ left of an object.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from mmdet.models import CascadeRoIHead as MMDetCascadeRoIHead
@@ -182,7 +183,13 @@ class YOLOV3Head(MMDetYOLOV3Head):
         return super()._bbox_post_process(results, *args, img_meta=img_meta, **kwargs)
 
 
-class _OneNumberOfClasses:
+if TYPE_CHECKING:  # what the mixin stands beside
+    from mmdet.models import BaseRoIHead as _Base
+else:
+    _Base = object
+
+
+class _OneNumberOfClasses(_Base):
     """Mixin: heads for masks have as many classes as those for boxes, if they do not say."""
 
     def init_mask_head(self, mask_roi_extractor: Mapping, mask_head: Mapping) -> None:

@@ -1,6 +1,7 @@
 """Data preprocessors for any number of bands, and what they do to whole batches."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from mmdet.models import DetDataPreprocessor
@@ -12,8 +13,13 @@ from torch import Tensor
 from geo_mm.errors import ConfigError
 from geo_mm.registry import MODELS
 
+if TYPE_CHECKING:  # what the mixin stands beside
+    from mmengine.model import ImgDataPreprocessor as _Base
+else:
+    _Base = object
 
-class _BandNormalisation:
+
+class _BandNormalisation(_Base):
     """Mixin that lets the libraries' preprocessors normalise any number of bands.
 
     Theirs take 1 or 3 means, and swapping red and blue keeps three of four

@@ -145,7 +145,7 @@ def fit_bands(model: ConfigDict) -> None:
 def _has_argument(backbone: type) -> bool:
     """Whether a class, or one that it passes arguments on to, takes ``in_channels``."""
     return any(
-        'in_channels' in inspect.signature(owner.__init__).parameters
+        'in_channels' in inspect.signature(vars(owner)['__init__']).parameters
         for owner in backbone.__mro__
         if '__init__' in vars(owner)
     )
@@ -156,7 +156,7 @@ def _initialises_itself(backbone: type) -> bool:
     return own is not None and own is not BaseModule.init_weights
 
 
-def _obey_init_cfg(backbone: nn.Module) -> None:
+def _obey_init_cfg(backbone: BaseModule) -> None:
     """Lets ``init_weights`` do its own, and then what ``init_cfg`` says of inflated weights."""
     given = backbone.init_cfg
     every = [given] if isinstance(given, Mapping) else list(given or ())
