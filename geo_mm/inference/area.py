@@ -195,7 +195,9 @@ def _pixel_window(scene: Scene, bounds: tuple[float, float, float, float]) -> Wi
             f'{scene.sources[0]}: the window {bounds} is empty',
             'x_min, y_min, x_max, y_max, the smaller numbers first',
         )
-    window = scene.grid.window_of(bounds).intersection(scene.grid.window)
+    if scene.grid.is_picture and y_max <= 0:  # as QGIS shows the rows of a picture
+        y_min, y_max = -y_max, -y_min
+    window = scene.grid.window_of((x_min, y_min, x_max, y_max)).intersection(scene.grid.window)
     if not window.area:
         raise SceneError(
             f'{scene.sources[0]}: the window {bounds} touches none of its pixels',

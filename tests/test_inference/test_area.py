@@ -44,6 +44,13 @@ def test_window_that_ends_where_it_begins(tmp_path):
         opened(scene, window=(x + 9, y, x, y + 9))
 
 
+def test_window_of_a_picture_as_qgis_shows_it(tmp_path):
+    """QGIS draws a picture downwards from y = 0."""
+    scene = Scene.open(write_raster(tmp_path / 's.tif', noise((1, 60, 80)), None, None))
+    expected = opened(scene, window=(10, 20, 30, 50)).native.grid
+    assert opened(scene, window=(10, -50, 30, -20)).native.grid == expected
+
+
 def test_an_aoi_that_cannot_be_used_is_called_one(tmp_path):
     scene = Scene.open(write_raster(tmp_path / 's.tif', noise((1, 60, 80))))
     with pytest.raises(LabelError, match=r'the AOI cannot be used: (.|\n)*nowhere.gpkg') as error:

@@ -4,6 +4,7 @@ import sys
 import tempfile
 import warnings
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import geopandas as gpd
 import numpy as np
@@ -250,6 +251,9 @@ def test_confidence_and_probabilities(tmp_path, pixel_model, image):
     with rasterio.open(result.files[1]) as dataset:
         assert dataset.nodata == 255
         np.testing.assert_allclose(dataset.read(1)[9:] / 250, shares.max(0)[9:], atol=0.0021)
+    # They open on the first class that is not the background.
+    style = ElementTree.parse(tmp_path / 'out' / 's_probabilities.qml')
+    assert style.find('pipe/rasterrenderer').get('band') == '2'
     # Another run without them takes the old ones away.
     predictor(pixel_model).predict(scene, tmp_path / 'out')
     assert len(os.listdir(tmp_path / 'out')) == 11
