@@ -15,7 +15,7 @@ _CONTROL = re.compile(r'[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]')
 IGNORE = 255
 """Class index of pixels without a class: masked, unlabelled or without data."""
 
-# Okabe and Ito's colours, which can be told apart with any colour vision, then
+# Okabe and Ito's colours, which are distinguishable with any colour vision, then
 # further ones from matplotlib's 'tab20'.
 _COLOURS: tuple[Colour, ...] = (
     (230, 159, 0),

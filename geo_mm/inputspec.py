@@ -204,7 +204,7 @@ class InputSpec:
             )
         if scene.count == len(self.bands) and (_unnamed(self.bands) or _unnamed(scene.band_names)):
             logger.warning(
-                '%s: bands %s taken as %s in this order, since names are lacking',
+                '%s: bands %s taken as %s in this order, since bands have no names',
                 scene.name,
                 ', '.join(scene.band_names),
                 ', '.join(self.bands),
@@ -226,7 +226,7 @@ def _is_number(value: object) -> bool:
 def _refuse(force: bool, found: str, expected: str, fix: str) -> None:
     if not force:
         raise SpecError(found, expected, fix)
-    logger.warning('%s; expected: %s; taken all the same', found, expected)
+    logger.warning('%s; expected: %s; accepted because of --force', found, expected)
 
 
 def _roles(roles: Sequence[str]) -> str:

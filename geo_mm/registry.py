@@ -3,7 +3,7 @@
 One node per kind of part, each a child of MMEngine's root node. Configs keep
 ``default_scope='mmdet'`` or ``'mmseg'`` and write our parts with the prefix,
 ``dict(type='geo_mm.RandomChipSampler')``: the library's own names then stay
-unambiguous. ``locations`` makes a node import its room on first use, so no
+unambiguous. ``locations`` makes a node import its package on first use, so no
 config needs ``custom_imports``.
 """
 

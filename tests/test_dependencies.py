@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-# Packages of geo_mm that a package may import, by floor.
+# Packages of geo_mm that a package may import, by layer.
 _BASE = {'errors', 'env', 'paths', 'classes', 'gdal'}
 _GROUND = {'raster', 'labels', 'vectorize', 'detections', *_BASE}
 _FIRST = {'catalog', 'formats', 'synthetic', 'inputspec', *_GROUND}
@@ -37,7 +37,7 @@ MAY_IMPORT = {
 }
 
 
-def imported_rooms(path: Path) -> set[str]:
+def imported_packages(path: Path) -> set[str]:
     """Packages of geo_mm named in the imports of one file."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
@@ -48,26 +48,26 @@ def imported_rooms(path: Path) -> set[str]:
     return {name.split('.')[1] for name in names if name.startswith('geo_mm.')}
 
 
-@pytest.mark.parametrize('room', MAY_IMPORT)
-def test_packages_import_only_packages_below(room):
-    path = ROOT / 'geo_mm' / room
+@pytest.mark.parametrize('package', MAY_IMPORT)
+def test_packages_import_only_packages_below(package):
+    path = ROOT / 'geo_mm' / package
     if not path.exists():
-        pytest.skip(f'there is no geo_mm/{room} yet')
+        pytest.skip(f'there is no geo_mm/{package} yet')
     for file in [path] if path.suffix else sorted(path.rglob('*.py')):
-        above = imported_rooms(file) - MAY_IMPORT[room] - {'__version__'}
+        above = imported_packages(file) - MAY_IMPORT[package] - {'__version__'}
         assert not above, f'{file} imports {above}'
 
 
 def test_no_circular_imports():
-    rooms = {
-        room: set().union(
-            *(imported_rooms(file) for file in (ROOT / 'geo_mm' / room).rglob('*.py'))
+    packages = {
+        package: set().union(
+            *(imported_packages(file) for file in (ROOT / 'geo_mm' / package).rglob('*.py'))
         )
-        - {room}
-        for room in MAY_IMPORT
-        if not room.endswith('.py')
+        - {package}
+        for package in MAY_IMPORT
+        if not package.endswith('.py')
     }
-    graphlib.TopologicalSorter(rooms).prepare()  # raises CycleError
+    graphlib.TopologicalSorter(packages).prepare()  # raises CycleError
 
 
 def test_the_lower_floors_work_without_torch():

@@ -21,9 +21,9 @@ def test_errors_survive_pickling():
 
 def test_the_tool_prints_the_message_alone_and_exits_with_two(capsys):
     with pytest.raises(SystemExit) as status, report_errors():
-        raise ConfigError('a.py: wrong', fix='mend it')
+        raise ConfigError('a.py: wrong', fix='repair it')
     assert status.value.code == 2
-    assert capsys.readouterr().err == 'error: a.py: wrong\n  to do: mend it\n'
+    assert capsys.readouterr().err == 'error: a.py: wrong\n  to do: repair it\n'
 
 
 def test_bugs_keep_their_traceback():
@@ -40,8 +40,8 @@ def test_interrupting_is_no_error(capsys):
 
 def test_control_characters_in_names_do_not_reach_the_terminal(capsys):
     with pytest.raises(SystemExit), report_errors():
-        raise ConfigError('\x1b[2Ja\r.tif: wrong', fix='mend it')
-    assert capsys.readouterr().err == 'error: \\x1b[2Ja\\r.tif: wrong\n  to do: mend it\n'
+        raise ConfigError('\x1b[2Ja\r.tif: wrong', fix='repair it')
+    assert capsys.readouterr().err == 'error: \\x1b[2Ja\\r.tif: wrong\n  to do: repair it\n'
 
 
 class Broken(Dataset):

@@ -111,7 +111,7 @@ def test_a_gsd_far_from_the_trained_one_is_refused(tmp_path, caplog, gsd, refuse
         with pytest.raises(SpecError, match=r'a.tif has 0.5 m per pixel(.|\n)*--force'):
             spec.fit(opened)
     assert spec.fit(opened, force=True).gsd[0] == pytest.approx(gsd, rel=0.1)  # the scene is small
-    assert ('taken all the same' in caplog.text) == refused
+    assert ('accepted because of --force' in caplog.text) == refused
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def test_the_wheel_has_one_top_level_package(wheel):
 
 
 def test_the_wheel_has_every_file_of_the_package(wheel, tree):
-    # Also catches a room without __init__.py and a data file that setup.py forgets.
+    # Also catches a package without __init__.py and a data file that setup.py forgets.
     packed = {
         name.removeprefix('geo_mm/')
         for name in wheel.namelist()

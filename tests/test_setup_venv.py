@@ -133,7 +133,7 @@ def test_what_an_interrupted_pip_left_is_installed_again(setup_venv):
         (site / f'{name}.dist-info').mkdir(parents=True)
         for file in files:
             (site / f'{name}.dist-info' / file).write_text('')
-    setup_venv.forget_half_installed()
+    setup_venv.remove_half_installed()
     assert [path.name for path in site.iterdir()] == ['whole-1.0.dist-info']
 
 

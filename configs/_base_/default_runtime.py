@@ -15,7 +15,7 @@ default_hooks = dict(
     channels_last=dict(type='geo_mm.ChannelsLastHook'),
     # Makes sure that the weights of load_from fit.
     start_weights=dict(type='geo_mm.StartWeightsHook'),
-    # And that --resume goes on with the run that was interrupted.
+    # And that --resume continues the run that was interrupted.
     same_run=dict(type='geo_mm.SameRunHook'),
 )
 

@@ -62,7 +62,7 @@ class Coverage:
         return float(self.valid.sum() * self.cell_width * self.cell_height)
 
     def share(self, window: Window) -> float:
-        """Valid share 0..1 of ``window``; what lies outside the scene is invalid."""
+        """Valid share 0..1 of ``window``; what is outside the scene is invalid."""
         col, row = np.array([window.col_off]), np.array([window.row_off])
         return float(self.shares(col, row, (window.height, window.width))[0, 0])
 

@@ -126,7 +126,7 @@ def read_aoi(path: str, whole: Scene, scene: Scene) -> SceneLabels:
         scene: The part of it that is used.
 
     Raises:
-        LabelError: If there are none, or they lie elsewhere.
+        LabelError: If there are none, or they are elsewhere.
     """
     return LabelLayer.read_area(path).onto(scene.grid, scene=scene.name, whole=whole.grid)
 

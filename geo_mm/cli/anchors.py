@@ -91,7 +91,7 @@ def _print_cells(report: 'AnchorReport') -> None:
     small = (report.objects.pixels.min(axis=1) < 2 * cell).mean()
     print(
         f'\n{small:.0%} are less than {2 * cell:g} pixels wide or high, two cells of the finest '
-        'level: no anchor fits\nthem well wherever they lie. A finer gsd makes them larger.'
+        'level: no anchor fits\nthem well. A finer gsd makes them larger in pixels.'
     )
 
 

@@ -114,7 +114,7 @@ def given(args: argparse.Namespace, options: type) -> dict[str, Any]:
 
 
 def _argument(hint: Any) -> dict[str, Any]:
-    """What argparse must know of a type."""
+    """Arguments of argparse for a type."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         (hint,) = (part for part in typing.get_args(hint) if part is not types.NoneType)
     if hint is bool:

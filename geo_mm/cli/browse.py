@@ -1,4 +1,4 @@
-"""Draw chips of a config as the model will see them, with labels and valid area.
+"""Draw chips of a config as model input, with labels and valid area.
 
 Magenta is what takes no part: pixels without data, and boxes of ignored objects.
 """

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         default=[],
         metavar='VALUE=CLASS',
-        help="what the ground truth calls a class; 'VALUE=ignore' leaves out what lies there",
+        help="classes of values of the ground truth; 'VALUE=ignore' excludes areas",
     )
     add(
         '--classes',

@@ -1,10 +1,10 @@
-"""Predict scenes of any size with a trained model; results lie on the map.
+"""Predict scenes of any size with a trained model; results are georeferenced.
 
     geo-mm predict work_dirs/roofs/iter_2000.pth city.tif -o out
 
 Segmentation models write a GeoTIFF of classes, detectors a GeoPackage; both a
 picture to look at and a JSON file that says what was done. Several checkpoints
-are an ensemble. A run that was interrupted goes on where it stopped if it is
+are an ensemble. A run that was interrupted resumes where it stopped if it is
 started again.
 """
 
@@ -70,10 +70,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='BAND',
         help="bands of the scene, by name or number, that are the model's, in its order",
     )
-    add('--gsd', type=float, help='metres per pixel of scenes that do not say')
+    add('--gsd', type=float, help='metres per pixel of scenes without georeference')
     add('--device', help='torch device (default: first GPU, else CPU)')
     add_trust(parser)
-    add('--restart', action='store_true', help='forget what an unfinished run has done')
+    add('--restart', action='store_true', help='discard an unfinished run')
     add_overrides(parser)
     add_launcher(parser)
     add_options(parser, PredictOptions)
@@ -138,7 +138,7 @@ def run(args: argparse.Namespace) -> None:
     try:
         _predict_with_progress(predictor, found, args, quiet=ranks.rank > 0)
     except KeyboardInterrupt:
-        print('interrupted: the same command goes on where this one stopped', file=sys.stderr)
+        print('interrupted: repeat the command to resume', file=sys.stderr)
         raise SystemExit(130) from None
     except GeoMMError:
         if ranks.rank > 0:

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='OUT',
         help='also predict the scenes as a whole and score them on the map; folder for the results',
     )
-    add('--verbose', action='store_true', help='print all of the log, which its file always holds')
+    add('--verbose', action='store_true', help='print the full log, which its file always has')
     add_trust(parser)
     add_overrides(parser)
     add_launcher(parser, 'mpi')

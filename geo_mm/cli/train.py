@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='CHECKPOINT',
         help='continue from this checkpoint, or without value from the newest in the work dir',
     )
-    add('--verbose', action='store_true', help='print all of the log, which its file always holds')
+    add('--verbose', action='store_true', help='print the full log, which its file always has')
     add_launcher(parser, 'mpi')
 
 

@@ -261,7 +261,7 @@ def _scope_if_none(library: str) -> Iterator[None]:
 
 
 def _place_id(scene: Scene, window: Window) -> int:
-    """A number for a chip by where it lies: metrics tell images apart by it,
+    """A number for a chip by its position: metrics identify images by it,
     also those of several concatenated datasets."""
     place = f'{scene.sources} {tuple(scene.transform)} {tuple(window)}'
     return int.from_bytes(hashlib.blake2b(place.encode(), digest_size=6).digest(), 'big')

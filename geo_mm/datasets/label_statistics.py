@@ -187,7 +187,7 @@ def object_sizes(
     if not len(labels):
         raise CatalogError(
             f'no object in {len(found)} training chips',
-            fix='read more chips, or look at some with browse_dataset.py',
+            fix='read more chips, or look at some with geo-mm browse',
         )
     names = parts[0][1].classes.names
     empty = sum(not len(labels) for labels, *_ in found)

@@ -21,7 +21,7 @@ from geo_mm.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class RandomRadiometry(BaseTransform):
-    """Another day, another sun, another sensor: random changes of the values.
+    """Random radiometric changes, as of another day, sun or sensor.
 
     On values scaled so that ``value_range`` becomes 0..1, in this order:
 
@@ -163,7 +163,7 @@ class RandomRadiometry(BaseTransform):
 
 @TRANSFORMS.register_module()
 class RandomBandDropout(BaseTransform):
-    """Blanks a few bands, so that a model does not lean on a single one.
+    """Blanks a few bands, so that a model does not depend on a single one.
 
     Required Keys:
 

@@ -1,4 +1,4 @@
-"""Samplers that pick chips by where they lie and what they hold.
+"""Samplers of chips by position and by class.
 
 The order of chips is a pure function of (seed, epoch, position): it is the
 same for any number of workers, for any number of ranks (rank ``r`` of ``n``
@@ -114,7 +114,7 @@ class RandomChipSampler(Sampler):
 class GridChipSampler(Sampler):
     """Visits every chip of a dataset once, in order, leaving out empty ones.
 
-    The dataset's ``test_mode=True`` makes chips lie side by side.
+    The dataset's ``test_mode=True`` makes chips adjacent.
     Ranks take turns and none repeats a chip, so metrics count each once.
 
     Args:

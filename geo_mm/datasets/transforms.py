@@ -97,7 +97,7 @@ class LoadChipObjects(BaseTransform):
     """Cuts the objects of a chip out of its scene's labels.
 
     An object that the chip's edge cuts is clipped to the chip. If too little
-    of it is left in the chip, or its visible part lies on invalid pixels, it
+    of it is left in the chip, or its visible part is on invalid pixels, it
     is flagged as ignored: neither a target nor background.
 
     Required Keys:
@@ -119,7 +119,7 @@ class LoadChipObjects(BaseTransform):
 
     Args:
         with_mask: Add instance masks.
-        min_visible: Least share 0..1 of an object's area that must lie in the
+        min_visible: Least share 0..1 of an object's area that must be in the
             chip for it to be a target.
         min_size: Least width and height of a target's visible box, in pixels.
         with_outlines: Add what geo_mm.MapMetric needs to ``instances``.

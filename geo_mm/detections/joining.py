@@ -1,4 +1,4 @@
-"""Making one object of what overlapping tiles report of it."""
+"""Making one object of its detections in overlapping tiles."""
 
 from dataclasses import replace
 from typing import NamedTuple
@@ -15,7 +15,7 @@ AGREE = 0.4
 """Least intersection over union, in what both tiles see, of two parts of one object."""
 
 WITHIN = 0.8
-"""Least share of a fragment that lies in a larger object of which its tile sees only a part."""
+"""Least share of a fragment that is in a larger object of which its tile sees only a part."""
 
 EDGE = 4.0
 """Distance in pixels from a tile's edge within which an object may be cut by it."""
@@ -36,14 +36,14 @@ class Links(NamedTuple):
 
 
 def join_tiles(detections: Detections, windows: np.ndarray, cores: np.ndarray) -> Detections:
-    """Joins what overlapping tiles report of one object, whatever its length.
+    """Joins the detections of an object in overlapping tiles, for objects of any length.
 
-    Where two tiles overlap, both see the same ground, and of one object they
+    Where two tiles overlap, both see the same area, and of one object they
     report the same part of it. So the detections of two tiles are compared by
-    what of them lies in both windows: two are linked if each agrees with the
+    their parts in both windows: two are linked if each agrees with the
     other better than with anything else of its tile, and by ``AGREE`` at
-    least. One without a link that lies, by ``WITHIN`` at least, in another
-    which goes on beyond the window of its own tile is a fragment of that, and
+    least. One without a link that is, by ``WITHIN`` at least, in another
+    which extends beyond the window of its own tile is a fragment of that, and
     dropped.
 
     Detections that are linked, directly or by others, are one object, unless a
@@ -53,7 +53,7 @@ def join_tiles(detections: Detections, windows: np.ndarray, cores: np.ndarray) -
     confidence are those of the one whose edge is farthest from its centre. If
     no tile sees all of it, its outline is the union of its parts, its
     confidence their mean, weighted by area. What one tile alone reports counts
-    only if its centre lies in that tile's core; of what several report, a part
+    only if its centre is in that tile's core; of what several report, a part
     must reach into the core of its tile. Objects that only touch share no area
     and are never joined.
 
@@ -62,7 +62,7 @@ def join_tiles(detections: Detections, windows: np.ndarray, cores: np.ndarray) -
 
     Args:
         detections: Of all tiles, in pixels of the scene, with confidences and
-            tiles; each box lies in its tile's window.
+            tiles; each box is in its tile's window.
         windows: ``(T, 4)`` float ``x_min, y_min, x_max, y_max`` of what each
             tile sees. Sides on the border of the scene, where no object is
             cut, are infinite.
@@ -109,8 +109,8 @@ def _chosen(hulls, centres, seen, areas, starts, group) -> tuple[np.ndarray, np.
     whole = ((hull[:, :2] >= seen[:, :2] + EDGE) & (hull[:, 2:] <= seen[:, 2:] - EDGE)).all(axis=1)
     depth = np.minimum(centre - seen[:, :2], seen[:, 2:] - centre).min(axis=1)
     depth = np.where(whole, depth, -1)
-    deepest = depth == np.maximum.reduceat(depth, starts)[group]
-    chosen = _largest(np.where(deepest, areas, -1), starts, group)
+    innermost = depth == np.maximum.reduceat(depth, starts)[group]
+    chosen = _largest(np.where(innermost, areas, -1), starts, group)
     return chosen, whole[chosen]
 
 
@@ -145,7 +145,7 @@ def _grouped(detections: Detections, seen: np.ndarray) -> tuple[np.ndarray, np.n
     graph = coo_array((np.ones(len(links.one)), links[:2]), (count, count))
     group = connected_components(graph, directed=False)[1]
     tiles, cut = detections.needed('tiles'), _cut(detections.boxes, seen)
-    return _told_apart(group, links, tiles, cut), fragment
+    return _split_apart(group, links, tiles, cut), fragment
 
 
 def _linked(detections: Detections, seen: np.ndarray) -> tuple[Links, np.ndarray]:
@@ -164,7 +164,7 @@ def _linked(detections: Detections, seen: np.ndarray) -> tuple[Links, np.ndarray
     return links, fragment
 
 
-def _told_apart(group: np.ndarray, links: Links, tiles: np.ndarray, cut: np.ndarray) -> np.ndarray:
+def _split_apart(group: np.ndarray, links: Links, tiles: np.ndarray, cut: np.ndarray) -> np.ndarray:
     """Splits groups in which a tile has two parts, one of them whole: these are two objects.
 
     Such a group is built up again, the best link first, and a link that would
@@ -227,7 +227,7 @@ def _compared(detections: Detections, seen: np.ndarray) -> tuple[np.ndarray, ...
 
 
 def _areas_inside(detections: Detections, index: np.ndarray, zone: np.ndarray) -> np.ndarray:
-    """Areas of what of some detections lies in zones."""
+    """Areas of the parts of detections inside zones."""
     boxes = detections.boxes.take(index, axis=0)
     cut = _common(boxes, zone)
     if detections.outlines is None:
@@ -246,7 +246,7 @@ def _common(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def _beyond(boxes: np.ndarray, windows: np.ndarray) -> np.ndarray:
-    """Whether boxes go on beyond windows."""
+    """Whether boxes extend beyond windows."""
     low = np.any(boxes[:, :2] < windows[:, :2], axis=1)
     return low | np.any(boxes[:, 2:] > windows[:, 2:], axis=1)
 

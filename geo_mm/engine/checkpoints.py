@@ -111,7 +111,7 @@ def _import(config: Config, checkpoint: str | os.PathLike) -> None:
         raise ConfigError(
             f'{checkpoint}: its config needs a module that is not here: {error}',
             f'custom_imports={list(config.custom_imports.imports)} to be importable',
-            'install it, or set PYTHONPATH to where it lies',
+            'install it, or set PYTHONPATH to where it is',
         ) from error
 
 
@@ -157,5 +157,5 @@ def check_weights(
         f'the first: {key} is {"missing" if given is None else given} instead of '
         f'{"absent" if own is None else own}',
         'the config that it was trained with',
-        'a copy of that config lies beside the checkpoint',
+        'a copy of that config is next to the checkpoint',
     )

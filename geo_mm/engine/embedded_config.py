@@ -154,7 +154,7 @@ def _refuse(bad: str | None, checkpoint: str | os.PathLike) -> None:
         raise ConfigError(
             f'{checkpoint}: the config in it could run a program: {bad}',
             'only what is registered in geo_mm and the mm libraries, and no names of files',
-            'if you trust whoever made the file, add --trust-checkpoint (trust_checkpoint=True '
+            'if you trust the author of the file, add --trust-checkpoint (trust_checkpoint=True '
             'in Python), or give the config as a file of your own',
         )
 

@@ -1,4 +1,4 @@
-"""Writes into every checkpoint what its model must be fed."""
+"""Writes the input specification of a model into its checkpoints."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -155,7 +155,7 @@ def use_amp(config: Config) -> None:
     """Switches automatic mixed precision on: float16 on a GPU, bfloat16 on a CPU.
 
     Raises:
-        ConfigError: Without a GPU, for a model whose operators know no bfloat16.
+        ConfigError: Without a GPU, for a model whose operators do not support bfloat16.
     """
     if torch.cuda.is_available():
         config.optim_wrapper.type = 'AmpOptimWrapper'
@@ -164,9 +164,9 @@ def use_amp(config: Config) -> None:
     if 'roi_head' in config.model:
         raise ConfigError(
             f'--amp for {config.model.type} on a CPU: non-maximum suppression and RoI align of '
-            'mmcv, which its training needs, know no bfloat16 there',
+            'mmcv, which its training needs, do not support bfloat16 there',
             'a GPU, a detector without roi_head, or a model for pixels',
-            'leave --amp out',
+            'omit --amp',
         )
     config.optim_wrapper.type = 'geo_mm.BFloat16OptimWrapper'
 
@@ -294,8 +294,8 @@ def _check_epochs(config: Config) -> None:
     sampler = loader.get('sampler') or {}
     if by_epoch and (sampler.get('infinite') or sampler.get('type') == 'InfiniteSampler'):
         raise ConfigError(
-            f'train_cfg trains by epochs, and the epochs of {sampler.get("type")} have no end',
-            'epochs with an end',
+            f'train_cfg trains by epochs, and the epochs of {sampler.get("type")} are endless',
+            'finite epochs',
             'set infinite=False and num_chips in train_dataloader.sampler, or train by '
             "iterations: train_cfg=dict(type='IterBasedTrainLoop', max_iters=...)",
         )

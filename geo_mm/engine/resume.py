@@ -1,4 +1,4 @@
-"""Checkpoints to go on from, and resuming the run that wrote them."""
+"""Saving of checkpoints, and resuming the run that wrote them."""
 
 import signal
 from collections.abc import Iterator
@@ -79,7 +79,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         number = runner.stop_signal
         runner.logger.info(
             f'stopped by {number.name} after {done} of {runner.max_iters} iterations; saved '
-            f'{self.last_ckpt}. To go on, start it again with --resume'
+            f'{self.last_ckpt}. To resume, start it again with --resume'
         )
         raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
 
@@ -109,7 +109,7 @@ class SameRunHook(Hook):
                 f'--resume: the learning rate schedule of the checkpoint runs {_text(then)}, '
                 f'that of the config {_text(now)}',
                 'the settings with which the run was started',
-                'a finished run cannot be made longer: start another from its weights, '
+                'a finished run cannot be extended: start another from its weights, '
                 'with load_from=... and another --work-dir',
             )
 

@@ -158,8 +158,8 @@ class Runner(MMEngineRunner):
         except OSError as error:
             raise OutputError(
                 f'{final}: the checkpoint cannot be written: {error.strerror or error}',
-                'a folder to write to, with room for it',
-                'make room, then go on from the checkpoint before with --resume',
+                'a writable folder with enough free space',
+                'free some space, then resume from the previous checkpoint with --resume',
             ) from error
         finally:
             partial.unlink(missing_ok=True)
@@ -226,9 +226,9 @@ def explained_chip_errors() -> Iterator[None]:
         if killed is not None or isinstance(error, ConnectionError):  # it was sending a chip
             raise GeoMMError(
                 f'a process that loads chips ended: {killed[2].strip() if killed else error}',
-                'loader processes that live as long as the run',
-                'mostly memory ran out: set fewer num_workers in the dataloaders, a smaller '
-                'batch_size or chip_size, then go on with --resume',
+                'loader processes that end with the run',
+                'the usual reason is a lack of memory: set fewer num_workers in the dataloaders, '
+                'a smaller batch_size or chip_size, then continue with --resume',
             ) from None
         # Tracebacks of loader processes come as text.
         text = ''.join(traceback.format_exception(error))

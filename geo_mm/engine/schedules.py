@@ -1,4 +1,4 @@
-"""How fast and how long a run learns: schedules that keep proportions, and stopping early.
+"""Learning rate schedules that follow the length of a run, and early stopping.
 
 MMEngine ends a scheduler without ``end`` with the run, so ``train_cfg`` alone
 says how long a run is. Its steps and its one-cycle need more than that.

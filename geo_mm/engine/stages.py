@@ -1,4 +1,4 @@
-"""The stages of a backbone, from the image to the deepest features, and their learning rates.
+"""The stages of a backbone, from the image to the coarsest features, and their learning rates.
 
 Transfer learning treats a network by stages: early ones see edges and colours
 and are kept, late ones see objects and are trained again.

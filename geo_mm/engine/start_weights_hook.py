@@ -1,4 +1,4 @@
-"""Weights to start from: all of them fit, or the run does not start."""
+"""Pretrained weights: all of them match, or the run does not start."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -13,7 +13,7 @@ from geo_mm.registry import HOOKS
 
 @HOOKS.register_module()
 class StartWeightsHook(Hook):
-    """Takes from the checkpoint of ``load_from`` all but what it is told to drop.
+    """Loads the checkpoint of ``load_from`` without the layers to drop.
 
     MMEngine loads what fits and merely logs the rest, so a network may start
     at random unnoticed. Here names and shapes must agree. Where they are not
@@ -58,7 +58,9 @@ class StartWeightsHook(Hook):
             if self._is_dropped(key.removeprefix('module.')):
                 del weights[key]
         if self.drop:
-            runner.logger.info(f'Start anew, not from {runner._load_from}: {", ".join(self.drop)}')
+            runner.logger.info(
+                f'Randomly initialised, not loaded from {runner._load_from}: {", ".join(self.drop)}'
+            )
 
     def _is_dropped(self, key: str) -> bool:
         return any(f'{key}.'.startswith(f'{name}.') for name in self.drop)
@@ -84,8 +86,8 @@ def _mismatch(checkpoint: str, differing: Mapping[str, tuple[Shape, Shape]]) -> 
     more = f' and {len(differing) - 5} more' if len(differing) > 5 else ''
     return ConfigError(
         f'{checkpoint}: {len(differing)} weights do not fit the model: {"; ".join(shown)}{more}',
-        'load_from with the weights of this very model, but for parts to drop',
-        'if these parts are to start anew, set '
+        'load_from with weights of the same model, except for dropped layers',
+        'to initialise these layers randomly, set '
         f'default_hooks=dict(start_weights=dict(drop={layers[:8]})); for a backbone alone, or '
         'other bands, use geo_mm.InflatedPretrained as its init_cfg',
     )

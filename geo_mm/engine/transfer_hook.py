@@ -1,4 +1,4 @@
-"""Keeps what a backbone has learnt elsewhere, and unfreezes it from its end."""
+"""Freezes a pretrained backbone, and unfreezes it from its last stage."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +18,7 @@ from geo_mm.registry import HOOKS
 
 @dataclass(frozen=True)
 class Unfreezing:
-    """From when on how much of a backbone learns.
+    """When to unfreeze how many stages of a backbone.
 
     Args:
         begin: Iterations (or epochs) trained before; a float below 1 is a
@@ -38,7 +38,7 @@ class TransferHook(Hook):
     Head, neck and decoder always learn. Frozen stages get no gradients and no
     weight decay, and run as in prediction: dropout off, batch norm with the
     statistics it has. All parameters are in the optimiser from the start, and
-    what is frozen depends on the iteration alone, so a resumed run goes on as
+    what is frozen depends on the iteration alone, so a resumed run continues as
     if it had not been interrupted.
 
     At the start and at each unfreezing the log says what learns, at which rate.
@@ -85,7 +85,7 @@ class TransferHook(Hook):
         }
         inside = {id(p) for part in self._learnable.values() for p in part}
         self._head = [p for p in model.parameters() if p.requires_grad and id(p) not in inside]
-        self._stem = _untaught_stem(model.backbone)
+        self._stem = _random_stem(model.backbone)
         self._steps = self._resolved(runner.max_epochs if self.by_epoch else runner.max_iters)
         self._check(model)
 
@@ -103,7 +103,7 @@ class TransferHook(Hook):
             module.eval()
 
     def _resolved(self, end: int) -> list[tuple[int, int]]:
-        """``(begin, number of stages that learn)`` of each unfreezing."""
+        """``(begin, number of trained stages)`` of each unfreezing."""
         unit, steps = 'epochs' if self.by_epoch else 'iterations', []
         for step in self.unfreeze:
             share = isinstance(step.begin, float) and 0 < step.begin < 1
@@ -135,21 +135,21 @@ class TransferHook(Hook):
                 'one of them',
                 'set model.backbone.frozen_stages=-1',
             )
-        taught = self._loaded or any(map(_is_pretrained, _init_cfgs(model, backbone)))
-        if self._learning_at(0) < len(self._stages) and not taught:
+        pretrained = self._loaded or any(map(_is_pretrained, _init_cfgs(model, backbone)))
+        if self._learning_at(0) < len(self._stages) and not pretrained:
             raise ConfigError(
-                f'TransferHook freezes stages of {type(backbone).__name__}, which has learnt '
-                'nothing: its weights are random',
-                'weights to start from',
+                f'TransferHook freezes stages of {type(backbone).__name__}, which is not '
+                'pretrained: its weights are randomly initialised',
+                'pretrained weights',
                 'set load_from, or init_cfg of the backbone, or train from scratch',
             )
 
     def _learning_at(self, now: int) -> int:
-        """How many stages learn, counted from the last."""
+        """How many stages are trained, counted from the last."""
         return max((last for begin, last in self._steps if begin <= now), default=0)
 
     def _apply(self) -> None:
-        """Lets the last stages learn and no other, and notes what stays in eval mode."""
+        """Unfreezes the last stages only, and notes what stays in eval mode."""
         first = len(self._stages) - self._learning
         self._held: list[nn.Module] = []
         for number, (name, parts) in enumerate(self._stages.items()):
@@ -166,7 +166,7 @@ class TransferHook(Hook):
         rates = {id(p): group['lr'] for group in groups for p in group['params']}
         lines = [
             f'Transfer: from {"epoch" if self.by_epoch else "iteration"} {now} on, '
-            f'{self._learning} of {len(self._stages)} stages of the backbone learn'
+            f'{self._learning} of {len(self._stages)} stages of the backbone are trained'
             + (', batch norm keeps its statistics' if self.norm_eval else '')
         ]
         parts = {HEAD: self._head, **dict(reversed(self._learnable.items()))}
@@ -198,8 +198,8 @@ def _is_pretrained(init_cfg: Mapping) -> bool:
     return 'Pretrained' in str(init_cfg['type'])  # a name, or the class itself
 
 
-def _untaught_stem(backbone: nn.Module) -> nn.Parameter | None:
-    """The first convolution, if inflation gave it filters that nobody taught."""
+def _random_stem(backbone: nn.Module) -> nn.Parameter | None:
+    """The first convolution, if inflation gave it filters that are not pretrained."""
     if any(cfg.get('extra') in ('random', 'zero') for cfg in _init_cfgs(backbone)):
         return next(p for p in backbone.parameters() if p.ndim == 4)
     return None

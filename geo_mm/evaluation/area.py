@@ -57,7 +57,7 @@ class Area:
         return cls(name, replace(layer, source=name))
 
     def holds(self, geometries: np.ndarray, crs: object) -> np.ndarray:
-        """(N,) bool, geometries whose centroid lies inside or on the edge.
+        """(N,) bool, geometries whose centroid is inside or on the edge.
 
         Raises:
             LabelError: If only one side has a CRS.
@@ -83,14 +83,14 @@ class Area:
         """Its polygons in the pixels of a scene.
 
         Raises:
-            LabelError: If they lie elsewhere, or only one side has a CRS.
+            LabelError: If they are elsewhere, or only one side has a CRS.
         """
         return self.layer.onto(scene.grid, scene=scene.name)
 
 
 @dataclass(frozen=True)
 class ScoredPart:
-    """Which part of the scenes is scored: what lies in both, where both are given.
+    """Which part of the scenes is scored: the intersection if both are given.
 
     Attributes:
         aoi: An area of interest.
@@ -119,7 +119,7 @@ class ScoredPart:
         return cls(None if aoi is None else Area.read(aoi), area)
 
     def in_scene(self, prediction: Source) -> tuple[Area, ...]:
-        """The areas that a place must lie in to count; none if all does.
+        """The evaluated areas; none if everything counts.
 
         Raises:
             LabelError: If a share of the scene is asked for, and it is unknown
@@ -140,7 +140,7 @@ class ScoredPart:
                 f'the part {self._shares} of each scene (left, top, right, bottom as shares of it)'
             )
         if self.aoi is not None:
-            parts.append(f'what lies inside {self.aoi.name}')
+            parts.append(f'the part inside {self.aoi.name}')
         if not parts:
             return 'All of each scene is scored, also what the model may have learned from.'
         return f'Only {" and ".join(parts)} is scored.'
@@ -203,7 +203,7 @@ def predicted_scene(prediction: Source) -> Scene:
     fix = 'give the part as polygons instead: aoi (--aoi)'
     if record is None:
         raise LabelError(
-            f'{name}: nothing says of which scene it is, so shares of the scene have no place',
+            f'{name}: its scene is unknown, so fractions of the scene cannot be located',
             'the .json that geo-mm predict writes beside its results, or a raster',
             fix,
         )
@@ -227,7 +227,7 @@ def predicted_grid(prediction: Source) -> Grid | None:
 
 
 def window_of(areas: Iterable[SceneLabels], grid: Grid) -> Window:
-    """The pixels of a grid around what lies in all areas; it may be empty."""
+    """The pixels of a grid around what is in all areas; it may be empty."""
     window = grid.window
     for area in areas:
         bounds = shapely.total_bounds(area.geometries)

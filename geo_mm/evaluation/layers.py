@@ -1,4 +1,4 @@
-"""The objects of vector layers as they are compared, and where layers lie."""
+"""The objects of vector layers as they are compared, and extents of layers."""
 
 import os
 from collections.abc import Mapping
@@ -123,7 +123,7 @@ def brought_together(pred: ObjectLayer, truth: ObjectLayer) -> ObjectLayer:
 
     Raises:
         LabelError: If only one of the two has a CRS, no transformation exists,
-            or they lie in different places.
+            or they are in different places.
     """
     if not len(pred) or not len(truth):
         return truth
@@ -161,14 +161,14 @@ def areas_of(outlines: np.ndarray, crs: object) -> np.ndarray:
     """Areas in m2 on the ground; in square map units without a CRS.
 
     Raises:
-        LabelError: If they have no place on Earth.
+        LabelError: If they cannot be georeferenced.
     """
     if crs is None:
         return shapely.area(outlines).astype(np.float64)
     areas = ground_areas(outlines, crs)
     if np.isnan(areas).any():
         raise LabelError(
-            f'coordinates {extent_text(shapely.total_bounds(outlines), None)} have no place on '
+            f'coordinates {extent_text(shapely.total_bounds(outlines), None)} are not on '
             f'Earth in {proj_crs(crs).name}',
             'coordinates that fit the CRS',
             'check whether the CRS of the layer is right',
@@ -201,12 +201,13 @@ def in_crs(geometries: np.ndarray, source: object, target: object) -> np.ndarray
     try:
         there = shapely.transform(geometries, lambda xy: moved(xy, source, target))
     except ProjError as error:
-        raise LabelError(f'no transformation leads from {source.name} to {target.name}') from error
+        raise LabelError(f'no transformation from {source.name} to {target.name}') from error
     lost = ~np.all(np.isfinite(shapely.bounds(there)), axis=-1)
     if lost.any():
         raise LabelError(
-            f'{lost.sum()} of {len(lost)} objects in {source.name} have no place in {target.name}',
-            'ground truth and prediction in CRSs that hold for the same ground',
+            f'{lost.sum()} of {len(lost)} objects in {source.name} cannot be transformed '
+            f'to {target.name}',
+            'ground truth and prediction in CRSs that hold for the same area',
         )
     return made_valid(there)[0]
 

@@ -95,7 +95,7 @@ class Backdrop:
 
     Attributes:
         pixels: (height, width, 3) uint8.
-        grid: Where it lies.
+        grid: Where it is.
     """
 
     pixels: np.ndarray
@@ -167,7 +167,7 @@ def _draw(draw: ImageDraw.ImageDraw, part: shapely.Polygon, color: Sequence[int]
         return
     if not part.interiors:  # Pillow would fill the holes too
         draw.polygon(outline, fill=(*color, _FILL))
-    # A light rim sets the line off from whatever lies under it.
+    # A light rim sets the line off from whatever is under it.
     for fill, width in (((255, 255, 255, 160), 4), ((*color, 255), 2)):
         for ring in (part.exterior, *part.interiors):
             draw.line([tuple(point) for point in ring.coords], fill=fill, width=width * _SHARPER)

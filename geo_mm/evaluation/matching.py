@@ -81,7 +81,7 @@ def match_scene(
     What counts follows COCO's area ranges, and the area of interest works in
     the same way: true objects outside of either are ignored but may still be
     matched; a prediction matched to an ignored true object is ignored, and an
-    unmatched one is a false positive only if it lies inside itself. An object
+    unmatched one is a false positive only if it is inside itself. An object
     that straddles a limit is therefore never both a false negative and a false
     positive.
 

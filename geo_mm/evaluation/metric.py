@@ -60,7 +60,7 @@ class MapMetric(BaseMetric):
     ``mean_f1``; of each class ``<class>/ap`` and ``<class>/f1``, or
     ``<class>/iou`` and ``<class>/f1``; all with the prefix ``map``.
 
-    Objects count whose centroid lies in the chips and has data. The
+    Objects count whose centroid is in the chips and has data. The
     ``meta_keys`` of the base configs are needed, for objects also
     ``LoadChipObjects(with_outlines=True)``, as in the base configs.
 

@@ -80,7 +80,7 @@ class ObjectScene:
         sources: Names of prediction and truth.
         crs: CRS in which they were compared (the prediction's), or None.
         scores: Scores of this scene alone.
-        areas: What a place had to lie in to be counted; none if all was.
+        areas: The evaluated areas; none if everything counts.
         features: What became of every counted object: columns ``result``
             ('true positive', 'false positive', 'duplicate', 'false negative'),
             ``class``, ``score``, ``iou``, ``area_m2``, ``pred_fid``,
@@ -170,9 +170,9 @@ def evaluate_objects(
             truth is brought to the CRS of the predictions.
         settings: How to compare.
         aoi: Polygons (or a raster: its footprint). Objects count whose centroid
-            lies inside, see :func:`geo_mm.evaluation.matching.match_scene`.
+            is inside, see :func:`geo_mm.evaluation.matching.match_scene`.
         area: ``(left, top, right, bottom)`` as fractions 0..1 of the scene that
-            the record of each prediction names, as in catalogs: what lies in
+            the record of each prediction names, as in catalogs: what is in
             there counts, by the same rule.
         parts: What counts of each scene, by its name, instead of ``aoi`` and ``area``.
         progress: Called with the name of each scene before it is read.
@@ -213,7 +213,8 @@ def evaluate_objects(
     if not any(layer.data['inside'].any() for layer in layers):
         if scored.is_limited and any(len(layer) for _, _, *pair in tables for layer in pair):
             raise LabelError(
-                f'no object, predicted or true, counts by its centroid. {scored.sentence()}',
+                'no predicted or true object has its centroid in the evaluated part. '
+                f'{scored.sentence()}',
                 'a part in which there is something to compare',
                 'check that it belongs to these scenes and that its CRS is right',
             )

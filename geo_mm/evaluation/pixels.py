@@ -146,7 +146,7 @@ def evaluate_pixels(
     A true raster in another grid or CRS is looked up at the centre of every
     pixel of the prediction; a vector layer is drawn into its grid. Left out
     are pixels without data in either, ignored classes, and pixels whose centre
-    lies outside the scored part. Memory does not depend on the size of
+    is outside the scored part. Memory does not depend on the size of
     the scene.
 
     Args:
@@ -155,7 +155,7 @@ def evaluate_pixels(
         settings: What to compare.
         aoi: Polygons, or a raster: its footprint.
         area: ``(left, top, right, bottom)`` as fractions 0..1 of each scene, as
-            in catalogs: only what lies in there counts.
+            in catalogs: only what is in there counts.
         parts: What counts of each scene, by its name, instead of ``aoi`` and ``area``.
         progress: Called with the name of each scene before it is read.
 

@@ -144,7 +144,7 @@ def layer_truth(
         settings: How features become classes.
 
     Raises:
-        LabelError: If the layer cannot be read, lies elsewhere or has values
+        LabelError: If the layer cannot be read, is elsewhere or has values
             that are no class.
     """
     name, column, background = layer_name(source), settings.class_column, settings.background

@@ -84,7 +84,7 @@ def evaluate_catalog(
 ) -> ObjectEvaluation | PixelEvaluation:
     """Score predictions of whole scenes with labels read as a dataset reads them.
 
-    Of each scene counts what lies in the area and AOI of its entry.
+    Of each scene, only the area and AOI of its entry are evaluated.
 
     Args:
         scenes: The scenes.
@@ -103,7 +103,7 @@ def evaluate_catalog(
     for scene in scenes:
         if scene.entry.labels is None:
             raise CatalogError(
-                f'{scene.name} has no labels to be scored with', 'labels for every scene'
+                f'{scene.name} has no labels for the evaluation', 'labels for every scene'
             )
     parts = {scene.name: ScoredPart.of(scene.entry.aoi, scene.entry.area) for scene in scenes}
     if of_pixels:

@@ -160,7 +160,7 @@ def settings_lines(result: ObjectEvaluation | PixelEvaluation) -> Sequence[str]:
         )
     sentence = result.scored.sentence()
     if result.scored.is_limited:
-        sentence += ' Objects count if their centroid lies there.'
+        sentence += ' Objects count if their centroid is inside.'
     return [*lines, sentence, *result.notes, *made]
 
 

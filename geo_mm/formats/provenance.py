@@ -47,7 +47,7 @@ class Provenance:
 
     Attributes:
         checkpoints: The model's weights, or those of all models of an ensemble.
-        spec: What the model must be fed.
+        spec: The input specification of the model.
         config: Path of the config.
         inputs: The files of the scene.
         options: How it was predicted, by name; plain data.
@@ -92,7 +92,7 @@ class Provenance:
 
     @classmethod
     def from_dict(cls, data: Mapping) -> 'Provenance':
-        """Rebuild one; fields that this version does not know are left out.
+        """Rebuild one; unknown fields are left out.
 
         Raises:
             KeyError: If a field is missing.

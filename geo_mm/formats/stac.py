@@ -83,7 +83,7 @@ def stac_item(
     Args:
         files: The files, all in one folder, complete.
         provenance: How they came to be.
-        grid: Of the scene that was predicted; without a CRS the item has no place.
+        grid: Of the scene that was predicted; without a CRS the item has no geometry.
         name: Identifier of the item.
         home: The folder that the files are going to be in; image and model are
             then given relative to it, else absolute.

@@ -33,7 +33,7 @@ class SceneToPredict:
         name: Name of the results; that of the scene by default.
         window: ``(x_min, y_min, x_max, y_max)`` in units of the scene's CRS:
             only this part.
-        aoi: Vector file with polygons: only what lies inside.
+        aoi: Vector file with polygons: only their inside is predicted.
         gsd: Metres per pixel, for a scene without georeference.
         bands: Of an array, the names of its bands. Of files, the bands, by name
             or number from 1, that are the model's bands, in its order.
@@ -89,9 +89,9 @@ class SceneToPredict:
         """Opens the scene as a model must see it.
 
         Raises:
-            SceneError: If it cannot be read, or the window lies outside.
-            SpecError: If it cannot be made into what the model must be fed.
-            LabelError: If the AOI cannot be read or lies elsewhere.
+            SceneError: If it cannot be read, or the window is outside.
+            SpecError: If it cannot be matched to the input specification.
+            LabelError: If the AOI cannot be read or is elsewhere.
         """
         whole = native = self._scene(
             spec, spec.nodata if options.nodata is None else options.nodata
@@ -137,7 +137,7 @@ class Area:
     Attributes:
         native: The scene in its own pixels.
         scene: The scene as the model must see it.
-        aoi: Polygons in the grid of ``scene``; what lies outside has no data.
+        aoi: Polygons in the grid of ``scene``; the result has no data outside.
         files: The scene's files as they were, see :func:`stamped`.
         aoi_file: That of the polygons, or None.
     """
@@ -164,9 +164,9 @@ class Area:
         """
         if (path := self.changed) is not None:
             raise SceneError(
-                f'{path}: changed while it was predicted, so the result would be a mixture',
+                f'{path}: changed while it was predicted, so the result would be inconsistent',
                 'the same file from start to end',
-                'predict it again when nothing writes to it any more',
+                'predict it again once it is no longer written to',
             )
 
 

@@ -24,7 +24,7 @@ def fuse(reports: Sequence[InstanceData], merge: str = 'mean') -> InstanceData:
         merge: ``'mean'`` or ``'max'`` of the scores.
 
     Returns:
-        The same fields, surest objects first.
+        The same fields, by decreasing confidence.
     """
     everything = InstanceData.cat(list(reports))
     voters = torch.cat([torch.full((len(part),), n) for n, part in enumerate(reports)])
@@ -39,7 +39,7 @@ def fuse(reports: Sequence[InstanceData], merge: str = 'mean') -> InstanceData:
 
 
 def _groups(instances: InstanceData, voters: torch.Tensor) -> list[torch.Tensor]:
-    """Indices of what is reported of each object, at most one of a voter, the surest first."""
+    """Indices of what is reported of each object, at most one per model and view, by confidence."""
     same = bbox_overlaps(instances.bboxes, instances.bboxes)
     same[instances.labels[:, None] != instances.labels] = 0
     free = torch.ones(len(voters), dtype=torch.bool)
@@ -60,7 +60,7 @@ def _groups(instances: InstanceData, voters: torch.Tensor) -> list[torch.Tensor]
 
 
 def _one(group: InstanceData, voters: int, merge: str) -> InstanceData:
-    """The object that all of a group mean."""
+    """The object of a group of detections."""
     weights = group.scores / group.scores.sum().clamp(min=torch.finfo(torch.float32).tiny)
     score = group.scores.sum() / voters if merge == 'mean' else group.scores.max()
     fused = InstanceData(

@@ -94,7 +94,7 @@ class Ensemble:
         Args:
             scene: The scene as the model must see it.
             tile: What to read.
-            aoi: Polygons in the grid of the scene; what lies outside is not valid.
+            aoi: Polygons in the grid of the scene; pixels outside are invalid.
 
         Returns:
             Input of each model, none if nothing is valid, and the valid mask of the tile.

@@ -19,7 +19,7 @@ T = TypeVar('T')
 
 
 class StoppedError(GeoMMError):
-    """Another process has failed, so going on would be for nothing."""
+    """Another process has failed, so the work of this one is of no use."""
 
 
 class Serial:

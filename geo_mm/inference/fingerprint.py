@@ -138,7 +138,7 @@ def how_called() -> dict:
     words = iter(sys.argv)
     command = [word for word in words if word != '--launcher' or not next(words)]
     program = Path(command[0])
-    # The script pip has made, wherever it lies, or `python -m geo_mm.cli`.
+    # The script pip has made, wherever it is, or `python -m geo_mm.cli`.
     if program.stem == 'geo-mm' or program.parts[-3:] == ('geo_mm', 'cli', '__main__.py'):
         command[0] = 'geo-mm'
     return {'command': command, 'folder': os.getcwd()}

@@ -19,7 +19,7 @@ from geo_mm.registry import INFERENCERS
 class GeoInferencer:
     """A :class:`Predictor` in the place of ``DetInferencer`` or ``MMSegInferencer``.
 
-    Whole scenes are predicted, tile by tile, and results lie on the map.
+    Whole scenes are predicted, tile by tile, and results are georeferenced.
 
     Example:
         >>> inferencer = GeoInferencer(model='roofs.py', weights='iter_2000.pth')
@@ -49,7 +49,7 @@ class GeoInferencer:
         if weights is None:
             raise ConfigError(
                 f'model={model!r} without weights',
-                'a checkpoint that was trained with geo_mm, which knows its bands and GSD',
+                'a checkpoint trained with geo_mm, which has an input specification',
                 "GeoInferencer(weights='work_dirs/.../iter_2000.pth')",
             )
         if isinstance(model, str | PathLike):  # else it is read already

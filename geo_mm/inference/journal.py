@@ -1,4 +1,4 @@
-"""Finished rows of tiles on disk, so that a run that was killed goes on where it stopped."""
+"""Finished rows of tiles on disk, so that a killed run resumes where it stopped."""
 
 import contextlib
 import fcntl
@@ -40,12 +40,12 @@ class Journal:
         self._lock: BinaryIO | None = None
 
     def open(self, facts: Mapping, notes: Mapping | None = None, *, restart: bool = False) -> None:
-        """Starts the journal, or goes on with it if it is of the same facts.
+        """Starts the journal, or resumes it if the facts are the same.
 
         Args:
             facts: What determines the result; plain data.
             notes: What else is kept from the first start on, such as the time.
-            restart: Forget what the folder holds.
+            restart: Discard the contents of the folder.
 
         Raises:
             OutputError: If the folder belongs to a run with other facts, or
@@ -87,7 +87,7 @@ class Journal:
         except BlockingIOError as error:
             self._let_go()
             raise OutputError(
-                f'{self.folder}: another process is at work on this prediction',
+                f'{self.folder}: another process is working on this prediction',
                 'one run at a time',
                 'wait for it, or end it; what it has finished is kept',
             ) from error
@@ -98,7 +98,7 @@ class Journal:
         return self._run()['notes']
 
     def note(self, **changes: object) -> None:
-        """Changes notes, for this run and for those that go on with it."""
+        """Changes notes, for this run and for those that resume it."""
         run = self._run()
         self._write_run(run['facts'], run['notes'] | changes)
 
@@ -135,7 +135,7 @@ class Journal:
         return self._load(f'row-{row:06}.npz')
 
     def has_carry(self, row: int) -> bool:
-        """Whether :meth:`carry` knows something."""
+        """Whether :meth:`carry` has something to return."""
         return (self.folder / f'carry-{row:06}.npz').exists()
 
     def carry(self, row: int) -> dict[str, np.ndarray] | None:
@@ -143,7 +143,7 @@ class Journal:
         return self._load(f'carry-{row:06}.npz') if self.has_carry(row) else None
 
     def report_failure(self) -> None:
-        """Tells the other processes that they need not go on."""
+        """Signals the other processes to stop."""
         with contextlib.suppress(OSError):
             (self.folder / 'failed').touch()
 
@@ -153,7 +153,7 @@ class Journal:
         return (self.folder / 'failed').exists()
 
     def close(self) -> None:
-        """Lets other runs have the journal; forgets it if no row is finished."""
+        """Releases the journal; removes it if no row is finished."""
         if self._lock is None:
             return
         if self.folder.exists() and not self.finished():
@@ -161,7 +161,7 @@ class Journal:
         self._let_go()
 
     def remove(self) -> None:
-        """Forgets everything, at once: a journal is never half there."""
+        """Removes the journal at once, never a part of it."""
         with self._reported(), contextlib.suppress(FileNotFoundError):
             os.replace(self.folder, self._done)
         shutil.rmtree(self._done, ignore_errors=True)
@@ -187,7 +187,7 @@ class Journal:
             raise OutputError(
                 f'{path}: damaged: {error}',
                 'the settings of an unfinished run, as they were written',
-                'add --restart, which begins this scene anew, or delete the folder',
+                'add --restart, which starts this scene over, or delete the folder',
             ) from error
         return run
 

@@ -75,7 +75,7 @@ class TrainedModel:
         data = read_checkpoint(checkpoint)
         if 'input_spec' not in data:
             raise SpecError(
-                f'{checkpoint} does not say what its model must be fed',
+                f'{checkpoint} has no input specification of its model',
                 'a checkpoint trained with the hook geo_mm.InputSpecHook',
                 "add custom_hooks=[dict(type='geo_mm.InputSpecHook')] to the config and train",
             )
@@ -140,7 +140,7 @@ class TrainedModel:
 
         Args:
             scene: The scene as the model must see it.
-            window: Where the pixels lie in it.
+            window: Where the pixels are in it.
             data: ``(bands, height, width)``; left as it is.
             valid: ``(height, width)`` bool.
 
@@ -217,5 +217,5 @@ def _check_normalisation(model: torch.nn.Module, spec: InputSpec) -> None:
             raise ConfigError(
                 f'the data_preprocessor of the config has {key}={own}',
                 f'{list(getattr(spec, key))}, with which the model was trained',
-                'take the config that lies beside the checkpoint',
+                'take the config that is next to the checkpoint',
             )

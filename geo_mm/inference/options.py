@@ -23,7 +23,7 @@ _HOW = 'how it is computed'
 
 
 def _option(default: Any, group: str, help: str, **more: object) -> Any:
-    """A field, and what :func:`geo_mm.cli.arguments.add_options` must know to offer it."""
+    """A field, and what :func:`geo_mm.cli.arguments.add_options` needs for it."""
     return field(default=default, metadata={'help': help, 'group': group, **more})
 
 
@@ -57,7 +57,7 @@ class PredictOptions:
         'is nearest (segmentation)',
     )
     batch_size: int = _option(
-        2, _HOW, 'tiles per forward pass; halved while the device lacks the memory'
+        2, _HOW, 'tiles per forward pass; halved when the device runs out of memory'
     )
     readers: int | None = _option(
         None, _HOW, 'threads that read tiles ahead (default: half of the cores, 2 to 8)'
@@ -72,11 +72,11 @@ class PredictOptions:
     compiled: bool = _option(
         False, _HOW, 'compile the backbone with torch.compile', flag='--compile'
     )
-    score: float = _option(0.3, _KEPT, 'least confidence of an object, 0 to 1')
+    score: float = _option(0.3, _KEPT, 'minimum confidence of an object, 0 to 1')
     suppress: Literal['nms', 'soft-nms', 'nmm', 'none'] = _option(
-        'nms', _KEPT, 'what is done with overlapping objects of a class, once tiles are joined'
+        'nms', _KEPT, 'suppression of overlapping objects of a class, after tiles are joined'
     )
-    iou: float = _option(0.5, _KEPT, 'intersection over union from which that is done')
+    iou: float = _option(0.5, _KEPT, 'intersection over union from which objects are suppressed')
     nodata: float | None = _option(
         None, _WHAT, 'value of pixels without data, for scenes that do not declare it'
     )
@@ -96,7 +96,7 @@ class PredictOptions:
     simplify: float | None = _option(
         None,
         _WRITTEN,
-        'straighten the stairs of polygons (default: 1.5); needs memory for all of them',
+        'remove pixel steps of polygons (default: 1.5); needs memory for all of them',
         const=1.5,
         metavar='PIXELS',
     )
@@ -136,7 +136,7 @@ class PredictOptions:
             if value is not None and value < least:
                 raise ConfigError(name.format(value), 'at least one')
         if not 0 <= self.score <= 1:
-            raise ConfigError(f'a least score of {self.score}', 'a number from 0 to 1')
+            raise ConfigError(f'a minimum confidence of {self.score}', 'a number from 0 to 1')
         if not 0 < self.iou <= 1:
             raise ConfigError(f'an IoU of {self.iou}', 'a number above 0, up to 1')
         if not 0 <= self.min_area < math.inf:

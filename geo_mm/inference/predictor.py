@@ -52,8 +52,8 @@ class Predictor:
     Raises:
         ConfigError: If the checkpoint does not fit the config, or an option
             makes no sense.
-        SpecError: If the checkpoint does not say what its model must be fed,
-            or the models do not go together.
+        SpecError: If the checkpoint has no input specification of its model,
+            or the models of an ensemble differ in classes, bands or GSD.
         OutputError: If a format is asked for that needs what is not installed.
     """
 
@@ -80,7 +80,7 @@ class Predictor:
 
     @property
     def spec(self) -> InputSpec:
-        """What the model must be fed."""
+        """The input specification of the model."""
         return self.ensemble.spec
 
     def changed(self, **changes: Any) -> 'Predictor':
@@ -110,13 +110,13 @@ class Predictor:
 
         Finished rows of tiles are kept in ``<folder>/.<name>.unfinished``
         until then. If the run is interrupted, however that happens, the same
-        call goes on there and gives the same bytes.
+        call resumes it, with byte-identical results.
 
         Args:
             scene: File, or co-registered files, of the scene; or a Scene; or
                 an array as :meth:`geo_mm.raster.Scene.from_array` takes it.
             folder: Where to write; made if missing.
-            restart: Forget what an interrupted run has finished.
+            restart: Discard what an interrupted run has finished.
             progress: Called as tiles are done.
             **part: Other fields of :class:`SceneToPredict`: ``name``, ``window``,
                 ``aoi``, ``gsd``, ``bands``, and ``transform`` and ``crs`` of an
@@ -124,8 +124,8 @@ class Predictor:
 
         Raises:
             SceneError: If the scene cannot be read, or changes meanwhile.
-            SpecError: If it cannot be made into what the model must be fed.
-            LabelError: If the AOI cannot be read, or lies elsewhere.
+            SpecError: If it cannot be matched to the input specification.
+            LabelError: If the AOI cannot be read, or is elsewhere.
             OutputError: If the results cannot be written, or would replace
                 files that are not an earlier prediction of the scene, or
                 GeoJSON is asked for of a scene that is not georeferenced, or an
@@ -174,10 +174,10 @@ class Predictor:
 def _check_georeferenced(area: Area, options: PredictOptions) -> None:
     if 'geojson' in options.formats and not area.native.gsd:
         raise OutputError(
-            f'{area.native.sources[0]} has no place on Earth, and GeoJSON is in longitude and '
+            f'{area.native.sources[0]} is not georeferenced, and GeoJSON is in longitude and '
             'latitude',
             'a georeferenced scene',
-            'write gpkg, which can do without',
+            'write gpkg, which needs no georeference',
         )
 
 

@@ -23,7 +23,7 @@ class TileSource(NamedTuple):
     Attributes:
         scene: The scene as the model must see it.
         tile: What to read.
-        aoi: Polygons in the grid of the scene; what lies outside is not valid.
+        aoi: Polygons in the grid of the scene; pixels outside are invalid.
     """
 
     scene: Scene

@@ -155,8 +155,7 @@ class Runner:
         if self._journal is not None:
             self._journal.note(batch_size=self._batch_size)
         logger.warning(
-            'out of memory: going on with %d tiles per forward pass; '
-            '--batch-size %d would have spared the attempt',
+            'out of memory: continuing with %d tiles per forward pass; --batch-size %d avoids this',
             self._batch_size,
             self._batch_size,
         )

@@ -34,7 +34,7 @@ def predict_in_memory(
 
 
 def is_unfinished(job: Job, folder: Path) -> bool:
-    """Whether an interrupted run has left something to go on with."""
+    """Whether there is an interrupted run to resume."""
     return (folder / f'.{job.name}.unfinished' / 'run.json').exists()
 
 
@@ -70,7 +70,7 @@ class FolderRun:
         """Predicts what the journal lacks, and writes the result.
 
         Args:
-            restart: Forget what the journal holds.
+            restart: Discard the journal.
         """
         executor, journal = self._executor, self._journal
         try:
@@ -95,7 +95,7 @@ class FolderRun:
         finished = journal.finished()
         if finished:
             logger.info(
-                '%s: going on, %d of %d rows of tiles are done',
+                '%s: interrupted run resumes: %d of %d rows of tiles done',
                 job.name,
                 len(finished),
                 len(self._rows),
@@ -153,7 +153,7 @@ def predict_small(
 ) -> list[Prediction | GeoMMError]:
     """Predicts scenes of one tile each in one forward pass.
 
-    There is nothing to go on with after an interruption, so no journal is kept.
+    There is nothing to resume after an interruption, so no journal is kept.
 
     Args:
         ensemble: The models.

@@ -1,4 +1,4 @@
-"""How good a model is on whole scenes, predicted as its users will."""
+"""Evaluation of a model on whole scenes."""
 
 from collections import Counter
 from collections.abc import Callable, Sized

@@ -63,7 +63,7 @@ def predict_scenes(
         predictor: The model.
         scenes: Files, scenes or requests.
         folder: Where to write; made if missing.
-        restart: Forget what interrupted runs have finished.
+        restart: Discard what interrupted runs have finished.
         progress: Called with the scene, the number of tiles done since the last
             call, and of all that this process has to do for it.
         report: Called with each outcome as soon as it is known.
@@ -284,7 +284,7 @@ def _local(href: object, key: str, item: str) -> str:
 def _named(scenes: list[SceneToPredict]) -> list[SceneToPredict]:
     """Names for scenes of the same file name, as in ``2023/rgb.tif`` and ``2024/rgb.tif``.
 
-    They are told apart by their folders: ``2023_rgb`` and ``2024_rgb``.
+    They are distinguished by their folders: ``2023_rgb`` and ``2024_rgb``.
     """
     times = Counter(scene.stem for scene in scenes)
     return [

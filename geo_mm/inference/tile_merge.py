@@ -17,7 +17,7 @@ class Part(NamedTuple):
     """Finished pixels of a raster.
 
     Attributes:
-        window: Where they lie.
+        window: Where they are.
         values: ``(channels, rows, cols)`` float32.
         valid: ``(rows, cols)`` bool.
     """
@@ -54,7 +54,7 @@ def blend_weights(starts: Sequence[int], tile: int, length: int) -> np.ndarray:
 
 
 def crop_weights(spans: Sequence[tuple[int, int, int]], tile: int) -> np.ndarray:
-    """Weights that take each pixel from the one tile whose core it lies in.
+    """Weights that take each pixel from the one tile whose core it is in.
 
     Args:
         spans: First pixel, first pixel of the core and end of the core of each tile.
@@ -154,7 +154,7 @@ class StripBlender:
         """Adds the tiles of the next row; run it to its end.
 
         Args:
-            tiles: From left to right: where each lies, ``(channels, tile,
+            tiles: From left to right: where each is, ``(channels, tile,
                 tile)`` values and ``(tile, tile)`` bool validity.
 
         Yields:
@@ -173,7 +173,7 @@ class StripBlender:
         self._row += 1
 
     def carry(self) -> tuple[np.ndarray, np.ndarray]:
-        """What the next row of tiles goes on from: views of sums and validity."""
+        """What the next row of tiles continues from: views of sums and validity."""
         return self._kept[:, : self._kept_rows], self._kept_valid[: self._kept_rows]
 
     def _add(self, tile: Tile, values: np.ndarray, valid: np.ndarray) -> None:

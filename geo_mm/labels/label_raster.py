@@ -77,7 +77,7 @@ class LabelRaster:
                 f'{path}: the label raster does not touch the scene\n'
                 f'  labels: {_extent(raster.grid)}\n'
                 f'  scene:  {_extent(grid)}',
-                'labels that lie on the scene',
+                'labels that overlap the scene',
                 'check that labels and image belong together and that both CRSs are right',
             )
         data, valid = raster.read(_middle(under))

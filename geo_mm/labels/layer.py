@@ -162,7 +162,7 @@ class LabelLayer:
 
         Raises:
             LabelError: If only one of layer and grid has a CRS, if they cannot
-                be related, or if the layer lies elsewhere. An area of interest
+                be related, or if the layer is elsewhere. An area of interest
                 must touch the scene; labels may surround one without objects.
         """
         self._check_crs(grid, scene)
@@ -181,7 +181,7 @@ class LabelLayer:
         return SceneLabels(polygons, self.labels[chosen], self.fids[chosen], grid, background)
 
     def _margin(self, grid: Grid, scene: str) -> float:
-        """How many pixels points and lines can reach further than they lie."""
+        """By how many pixels points and lines extend beyond their geometry."""
         if not self._has_thin:
             return 0.0
         size = max(self.options.point_size or 0, self.options.line_width or 0)
@@ -367,7 +367,7 @@ def overlap(a, b) -> bool:
 
 
 def extent_text(bounds, crs: object) -> str:
-    """Bounds in degrees, or in map units where they have no place on Earth."""
+    """Bounds in degrees, or in map units if they are not georeferenced."""
     name = 'no CRS'
     if crs is not None:
         crs = proj_crs(crs)

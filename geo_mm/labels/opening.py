@@ -57,7 +57,7 @@ def open_labels(
         options: How labels become classes.
         grid: Grid of the scene.
         whole: That of the whole scene, if ``grid`` is a part of it: labels must
-            lie somewhere on it.
+            are somewhere on it.
         scene: Name of the scene, for messages.
         objects: Whether single objects are needed, not only classes of pixels.
 

@@ -24,7 +24,7 @@ from geo_mm.raster.projection import (
 
 logger = logging.getLogger(__name__)
 
-MAX_BEND = 0.05  # pixels that a reprojected edge may lie beside the true curve
+MAX_BEND = 0.05  # pixels of distance between a reprojected edge and the true curve
 EDGE = 1e-6  # pixels; objects that only touch an edge are not inside
 
 
@@ -42,7 +42,7 @@ def place(
     need not be computed for one scene.
 
     Edges that are straight in ``crs`` are curves in the grid; long ones get
-    more vertices, so that they lie within :data:`MAX_BEND` pixels.
+    more vertices, so that they are within :data:`MAX_BEND` pixels.
 
     Args:
         geometries: (N,) single-part geometries with finite coordinates.
@@ -74,7 +74,7 @@ def place(
     xy, found = shapely.get_coordinates(placed, return_index=True)
     lost = np.unique(found[~np.isfinite(xy).all(axis=1)])
     if len(lost):
-        logger.warning("%d features lie where the scene's projection is not defined", len(lost))
+        logger.warning("%d features are outside the domain of the scene's projection", len(lost))
     return np.delete(placed, lost), np.delete(owner, lost)
 
 
@@ -92,7 +92,7 @@ def near_boxes(crs: object, grid: Grid, margin: float = 0.0) -> np.ndarray | Non
         margin: Pixels around it that belong to it.
 
     Returns:
-        One box, or two if the grid lies across the antimeridian of a geographic
+        One box, or two if the grid is across the antimeridian of a geographic
         CRS; None if the grid's extent cannot be told in ``crs``.
     """
     # A pixel and a hundredth more, because the edges of a grid are curves.
@@ -161,7 +161,7 @@ def squares(points: np.ndarray, grid: Grid, side: float) -> np.ndarray:
         if lost.any():
             x, y = here[lost][0]
             raise LabelError(
-                f'{lost.sum()} of {len(lost)} points are nowhere on the globe, such as '
+                f'{lost.sum()} of {len(lost)} points have invalid coordinates, such as '
                 f'x {x:.6g}, y {y:.6g} in {proj_crs(grid.crs).name}',
                 'longitudes and latitudes within their ranges, or coordinates that fit the CRS',
                 'check the coordinates, and whether x and y are swapped',
@@ -202,7 +202,7 @@ def _check_related(crs: pyproj.CRS | None, grid: Grid) -> None:
         same(crs, grid.crs) or transformer(crs, grid.crs)
     except ProjError as error:
         raise LabelError(
-            f'no transformation leads from {crs.name} (labels) to {proj_crs(grid.crs).name} '
+            f'there is no transformation from {crs.name} (labels) to {proj_crs(grid.crs).name} '
             f'(scene): {error}',
             'labels and scene in systems that PROJ can relate',
         ) from error
@@ -278,6 +278,6 @@ def _largest_bend(xy: np.ndarray, length: float, to_pixels: Callable) -> float:
 
 
 def _bends(start: np.ndarray, end: np.ndarray, to_pixels: Callable) -> np.ndarray:
-    """How many pixels the middles of edges lie beside their chords."""
+    """Distances in pixels between the middles of edges and their chords."""
     chord = (to_pixels(start) + to_pixels(end)) / 2
     return np.hypot(*(to_pixels((start + end) / 2) - chord).T)

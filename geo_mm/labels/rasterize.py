@@ -15,7 +15,7 @@ def filled_blocks(
 ) -> Iterator[tuple[int, slice, slice, np.ndarray]]:
     """Fill polygons, each into its own bounding box.
 
-    A pixel belongs to a polygon if its centre lies inside (even-odd rule, so
+    A pixel belongs to a polygon if its centre is inside (even-odd rule, so
     holes stay empty). A centre exactly on an edge belongs to the polygon on the
     right of it or below it: polygons that share an edge neither overlap nor
     leave a gap. All arithmetic is in scene pixels, so a scene filled window by

@@ -56,7 +56,7 @@ class AnchorGrid:
         Args:
             boxes: ``(N, 4)`` xyxy in pixels, of positive area.
             extents: ``(N, 2)`` width and height of the padded chip that each
-                box lies in.
+                box is in.
 
         Returns:
             ``(N, A)`` values 0..1.

@@ -111,7 +111,7 @@ class VGGEncoder(VGG, BaseModule):
         resize_vgg(self.features, in_channels, base_channels)
 
     def init_weights(self) -> None:
-        BaseModule.init_weights(self)  # mmcv's VGG has its own, which knows no init_cfg
+        BaseModule.init_weights(self)  # mmcv's VGG has its own, without init_cfg
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Features of ``(N, bands, height, width)`` images.

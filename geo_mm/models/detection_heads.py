@@ -24,7 +24,7 @@ from torch.nn import functional as F  # noqa: N812
 from geo_mm.registry import MODELS, TASK_UTILS
 
 NEITHER = -1
-"""What ``AssignResult.gt_inds`` says of an anchor that teaches nothing; background is 0."""
+"""``AssignResult.gt_inds`` of an anchor that is excluded from the loss; background is 0."""
 
 
 @TASK_UTILS.register_module()
@@ -38,7 +38,7 @@ class MaxIoUAssigner(MMDetMaxIoUAssigner):
 
     Args:
         **kwargs: Of ``mmdet.MaxIoUAssigner``; ``ignore_iof_thr`` and
-            ``ignore_wrt_candidates`` say which anchors lie on ignored objects.
+            ``ignore_wrt_candidates`` say which anchors are on ignored objects.
     """
 
     def assign(
@@ -124,14 +124,14 @@ class SSDHead(MMDetSSDHead):
 
 @MODELS.register_module()
 class YOLOV3Head(MMDetYOLOV3Head):
-    """``mmdet.YOLOV3Head`` that heeds ignored objects and stays inside the chip.
+    """``mmdet.YOLOV3Head`` that supports ignored objects and clips boxes to the chip.
 
     The library's own takes anchors on ignored objects, such as those that the
     chip's edge cuts, for background, and gives boxes that reach beyond the
     image, where the other heads cut them off.
 
     Args:
-        ignore_iof_thr: An anchor of which more than this share lies on an
+        ignore_iof_thr: An anchor of which more than this share is on an
             ignored object is no background.
         **kwargs: Of ``mmdet.YOLOV3Head``.
     """

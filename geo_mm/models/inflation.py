@@ -1,4 +1,4 @@
-"""Weights that were learnt on RGB photographs, for imagery of other bands.
+"""Weights pretrained on RGB photographs, for imagery of other bands.
 
 The first convolution of a pretrained network, its stem, holds one filter per
 colour and feature. A stem for ``n`` bands keeps them where red, green and blue
@@ -248,14 +248,14 @@ class InflatedPretrained:
             )
 
     def _check_frozen(self, module: nn.Module, stems: Sequence[str]) -> None:
-        """Filters that start at random or at zero must be able to learn."""
+        """Filters that start at random or at zero must not be frozen."""
         if self.extra not in ('random', 'zero'):
             return
         fixed = [stem for stem in stems if not module.get_parameter(stem).requires_grad]
         if fixed or getattr(module, 'frozen_stages', -1) > 0:
             raise ConfigError(
                 f'{type(module).__name__} freezes its stem {stems[0]}, whose extra bands start '
-                f'from extra={self.extra!r} and would never be learnt',
+                f'from extra={self.extra!r} and would never be trained',
                 'frozen_stages=-1',
                 "or take extra='mean'",
             )

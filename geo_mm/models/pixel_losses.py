@@ -1,4 +1,4 @@
-"""Losses of pixel classes in which unlabelled pixels take no part.
+"""Segmentation losses that exclude unlabelled pixels.
 
 MMSegmentation's own are not right with 255 in the labels (OneDL mmseg 1.4.2):
 ``CrossEntropyLoss`` stops with an IndexError given both ``class_weight`` and
@@ -69,7 +69,7 @@ class _PixelLoss(nn.Module):
 
 @MODELS.register_module()
 class FocalLoss(_PixelLoss):
-    """Cross-entropy that cares less for pixels which are right already.
+    """Cross-entropy with a lower weight for well-classified pixels.
 
     ``(1 - p)**gamma * -log(p)``, with the probability ``p`` of the pixel's class
     (Lin et al. 2017, arXiv:1708.02002, here over all classes), and the mean

@@ -1,4 +1,4 @@
-"""How far around a pixel a model looks."""
+"""The effective receptive field of a model."""
 
 import torch
 from mmseg.models import BaseSegmentor

@@ -160,14 +160,14 @@ def _doublings(inputs: Tensor, coarse: Tensor) -> int:
 
 @MODELS.register_module()
 class UNetHead(BaseDecodeHead):
-    """Goes up from the deepest features, level by level, as U-Net does.
+    """Decoder of U-Net: upsamples from the coarsest features, level by level.
 
     At each level the features so far are enlarged to the level's size, joined
     with the backbone's own and convolved (Ronneberger et al. 2015,
     arXiv:1505.04597). Convolutions after bilinear interpolation learn how to
     upsample, without a transposed convolution's checkerboard.
 
-    With ``pool_scales`` the deepest features first pass PSPNet's pyramid
+    With ``pool_scales`` the coarsest features first pass PSPNet's pyramid
     pooling (Zhao et al. 2017, arXiv:1612.01105): the head is then PSPNet's with
     a decoder that learns, in place of one bilinear enlargement by eight.
 
@@ -179,7 +179,7 @@ class UNetHead(BaseDecodeHead):
         in_index: Which of the backbone's features these are, finest first.
             Neighbours may be of the same size, as those of a dilated backbone.
         channels: Of the decoder at the finest level; doubled at each coarser.
-        pool_scales: Sides of the grids that the deepest features are pooled
+        pool_scales: Sides of the grids that the coarsest features are pooled
             to; none for a plain U-Net.
         num_convs: Convolutions at each level.
         init_cfg: Default is torch's own. MMSegmentation's starts the last layer
@@ -216,21 +216,21 @@ class UNetHead(BaseDecodeHead):
             init_cfg=init_cfg,
             **kwargs,
         )
-        *skips, deepest = in_channels
+        *skips, coarsest = in_channels
         self.pyramid = None
         if pool_scales:
             wide = channels << len(skips)
             branch = max(wide // len(pool_scales), 1)
             self.pyramid = PPM(
-                pool_scales, deepest, branch, align_corners=self.align_corners, **self._layers()
+                pool_scales, coarsest, branch, align_corners=self.align_corners, **self._layers()
             )
-            self.bottleneck = self._convs(deepest + branch * len(pool_scales), wide, 1)
-            deepest = wide
+            self.bottleneck = self._convs(coarsest + branch * len(pool_scales), wide, 1)
+            coarsest = wide
         self.steps = nn.ModuleList()  # coarsest level first
         for level in reversed(range(len(skips))):
             width = channels << level
-            self.steps.append(self._convs(deepest + skips[level], width, num_convs))
-            deepest = width
+            self.steps.append(self._convs(coarsest + skips[level], width, num_convs))
+            coarsest = width
 
     def _layers(self) -> dict:
         return {'conv_cfg': self.conv_cfg, 'norm_cfg': self.norm_cfg, 'act_cfg': self.act_cfg}

@@ -36,7 +36,7 @@ def AnyBands(backbone: Mapping, in_channels: int) -> nn.Module:  # noqa: N802
     that it need not be written.
 
     A ``geo_mm.InflatedPretrained`` in ``init_cfg`` is obeyed also by backbones
-    that initialise themselves and know no other kind of weights but
+    that initialise themselves and support no other kind of weights but
     ``Pretrained``, such as the Swin transformer.
 
     Args:

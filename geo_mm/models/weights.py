@@ -1,4 +1,4 @@
-"""Pretrained weights: where they lie, which of them to take, and whether they fit."""
+"""Pretrained weights: download, selection and comparison with a model."""
 
 import os
 import urllib.error

@@ -30,7 +30,7 @@ def read_onto(
     Args:
         path: Label raster, in its own grid and CRS.
         grid: Grid of the scene.
-        window: In pixels of ``grid``; it may hang over or lie outside.
+        window: In pixels of ``grid``; it may hang over or be outside.
         fill: Value outside the label raster, and where that has nodata or is masked.
         band: Band number, from 1.
 
@@ -98,7 +98,7 @@ def _places(
 def _index(position: np.ndarray) -> np.ndarray:
     # Centres on a pixel border go to the right and lower pixel, rounding or not.
     index = np.floor(np.asarray(position) + _ROUNDING)
-    # What has no place in the other CRS is infinite.
+    # Coordinates that the other CRS does not cover are infinite.
     return np.where(np.abs(index) < 2**62, index, -1).astype(np.int64)
 
 

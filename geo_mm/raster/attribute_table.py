@@ -40,7 +40,7 @@ class AttributeTable:
 
     Attributes:
         rows: ``Value``, ``Class`` (its name), ``Count`` (pixels), ``Area_m2``
-            (on the ellipsoid, missing where the raster has no place on Earth),
+            (on the ellipsoid, missing if the raster is not georeferenced),
             and ``Red``, ``Green``, ``Blue``, ``Alpha`` if there are colours.
         names: Class number to name.
     """
@@ -140,6 +140,6 @@ def _measured(path: str | os.PathLike, values: Sequence[int]) -> tuple[np.ndarra
 
 
 def _pixel_area(grid: Grid, strip: RasterioWindow) -> float:
-    """Mean area of the pixels of some rows in m2, NaN without a place on Earth."""
+    """Mean area of the pixels of some rows in m2, NaN if not georeferenced."""
     part = grid.crop(Window(strip.col_off, strip.row_off, strip.width, strip.height))
     return float(ground_areas(np.array([part.footprint]), grid.crs)[0]) / part.window.area

@@ -105,7 +105,7 @@ class Grid:
 
     @property
     def vector_transform(self) -> Affine:
-        """Pixel ``(x, y)`` to coordinates of a vector layer that lies on the raster.
+        """Pixel ``(x, y)`` to coordinates of a vector layer that is on the raster.
 
         The transform, but for a picture: GIS programs draw one downwards from y
         = 0, so that y is minus the row.
@@ -128,7 +128,7 @@ class Grid:
 
         Measured along the ellipsoid, so a Web Mercator pixel of 0.149 map
         units at 28 degrees north has a GSD of 0.13 m, and a geographic grid
-        has one too. None without a CRS, or if that has no place on a globe there.
+        has one too. None without a CRS, or if that is not defined on a globe there.
         """
         if self.crs is None:
             return None
@@ -148,7 +148,7 @@ class Grid:
 
     @property
     def lonlat_bounds(self) -> tuple[float, float, float, float] | None:
-        """``(west, south, east, north)`` in degrees; None without a place on Earth."""
+        """``(west, south, east, north)`` in degrees; None if not georeferenced."""
         return None if self.crs is None else bounds_in(self.bounds, self.crs)
 
     def lonlat_footprint(self, parts: int = 16) -> shapely.Polygon | None:
@@ -158,7 +158,7 @@ class Grid:
             parts: Straight pieces that each edge is made of.
 
         Returns:
-            None without a CRS, or where that has no place on Earth.
+            None without a CRS, or if that is not on Earth.
         """
         if self.crs is None:
             return None
@@ -208,7 +208,7 @@ class Grid:
 
         The number of pixels is rounded and the pixel size adapted to it (by
         half a pixel over the whole width at most), so both grids cover exactly
-        the same ground and no border pixel is partly empty.
+        the same area and no border pixel is partly empty.
 
         Raises:
             ValueError: Without a CRS, or for a GSD that is not positive.

@@ -17,7 +17,7 @@ _ALIGNED = 0.01  # pixels: grids that differ by less than this are the same
 
 
 class Layer(NamedTuple):
-    """The bands that one file contributes, and where it lies in the scene's grid."""
+    """The bands that one file contributes, and where it is in the scene's grid."""
 
     source: Source
     bands: tuple[int, ...]  # their positions in the scene
@@ -119,7 +119,7 @@ class Layer(NamedTuple):
 
 
 def place(source: Source, bands: tuple[int, ...], grid: Grid) -> Layer:
-    """Find where a file lies in the scene's grid.
+    """Find where a file is in the scene's grid.
 
     Raises:
         SceneError: If its CRS differs, or its pixels are turned or mirrored

@@ -119,7 +119,7 @@ def _globe(crs: str) -> tuple[str, pyproj.Geod]:
 
 
 def ground_areas(geometries: np.ndarray, crs: object) -> np.ndarray:
-    """Areas of polygons on the ellipsoid in m2; NaN where they have no place on Earth.
+    """Areas of polygons on the ellipsoid in m2; NaN where they are not georeferenced.
 
     Areas in a projection's own units can be far off: those in Web Mercator are
     too large by a quarter already at 27 degrees north. They are measured in one

@@ -1,4 +1,4 @@
-"""Resampling by separable weights that know about invalid pixels.
+"""Resampling by separable weights that account for invalid pixels.
 
 Why not GDAL's own resampling while reading: every output pixel must depend on
 its place in the grid alone, not on the window it is read through; source
@@ -12,7 +12,7 @@ import numpy as np
 
 
 class Axis(NamedTuple):
-    """Where the pixels of one output axis lie in the source, in source pixels.
+    """Where the pixels of one output axis are in the source, in source pixels.
 
     Attributes:
         start: Source coordinate of the left (upper) edge of output pixel 0.

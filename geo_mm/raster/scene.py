@@ -38,7 +38,7 @@ class Scene:
     each other. Where they overlap, the first that has data counts; between
     them there is no data.
 
-    **Validity.** A pixel is valid where every role has data: it lies inside
+    **Validity.** A pixel is valid where every role has data: it is inside
     the file, the mask band and the alpha band (if any) say so, not all chosen
     bands of the file equal nodata, and no float band is NaN or infinite. An
     alpha band is a mask and no band of the scene, unless it is chosen by
@@ -204,7 +204,7 @@ class Scene:
     def gsd(self) -> tuple[float, float] | None:
         """Ground sampling distance ``(x, y)`` in metres at the centre.
 
-        None without CRS, or if the CRS has no place on the Earth there.
+        None without CRS, or if the CRS is not defined there.
         """
         return self.grid.gsd
 
@@ -319,7 +319,7 @@ class Scene:
         """Read pixels and their validity.
 
         Args:
-            window: In pixels of this scene; it may hang over the edge or lie
+            window: In pixels of this scene; it may hang over the edge or be
                 outside. The whole scene by default.
 
         Returns:
@@ -420,7 +420,7 @@ def _valid_everywhere(layers: Sequence[Layer], window: Window, quick: bool) -> n
 
 
 def _parts(layers: Sequence[Layer]) -> list[list[Layer]]:
-    """Layers of the same bands of a scene, which lie beside each other."""
+    """Neighbouring layers with the same bands of a scene."""
     return [list(part) for _, part in groupby(layers, key=lambda layer: layer.bands)]
 
 

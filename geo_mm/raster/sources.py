@@ -164,7 +164,7 @@ class Source:
     def read(
         self, window: Window, level: int = 0, shape: tuple[int, int] | None = None
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Read a window that lies inside the file (or inside the overview).
+        """Read a window that is inside the file (or inside the overview).
 
         Args:
             window: In pixels of the level.

@@ -91,7 +91,7 @@ def band_names(parts: Sequence[Part]) -> list[str]:
 
     With roles ``role:name``, or ``role:B1`` and so on for bands without one.
     Without roles the bare name, or 'B' and the number in the scene; a name
-    that occurs in several files is told apart by the file's number, ``2:red``.
+    that occurs in several files is preceded by the file's number, ``2:red``.
     """
     names: list[str] = []
     owners: list[str] = []

@@ -38,7 +38,7 @@ class Sun:
 
 
 def _shifted_max(field: np.ndarray, other: np.ndarray, cols: int, rows: int) -> None:
-    """``field[p] = max(field[p], other[p + (cols, rows)])`` where that lies inside."""
+    """``field[p] = max(field[p], other[p + (cols, rows)])`` where that is inside."""
     height, width = field.shape
     to_rows = slice(max(-rows, 0), height - max(rows, 0))
     to_cols = slice(max(-cols, 0), width - max(cols, 0))

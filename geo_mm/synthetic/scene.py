@@ -59,7 +59,7 @@ class SyntheticScene:
         """Scene ``index`` of the towns of ``seed``.
 
         Args:
-            index: 0-based; even scenes lie in UTM zone 17, odd ones in 18, and
+            index: 0-based; even scenes are in UTM zone 17, odd ones in 18, and
                 every third one (0, 3, ...) has a corner without data.
             size: Columns and rows.
             gsd: Pixel size in metres.
@@ -106,7 +106,7 @@ class SyntheticScene:
         """Labels in EPSG:4326 with columns ``class``, ``roof`` and ``height_m``.
 
         Objects are cut at the scene's edge. Where they overlap on the ground,
-        trees lie above buildings and roads; water is what is visible of it.
+        trees are above buildings and roads; water is what is visible of it.
         """
         town = self.town
         parts = {
@@ -233,7 +233,7 @@ def make_town(
     """Write synthetic aerial scenes of a town with vector labels.
 
     ``images/town_<i>.tif`` hold Red, Green, Blue and NIR as uint16 reflectance
-    times 10000 with nodata 0; even scenes lie in EPSG:32617, odd ones in
+    times 10000 with nodata 0; even scenes are in EPSG:32617, odd ones in
     EPSG:32618, and scenes 0, 3, 6, ... have a corner without data.
     ``labels/town_<i>.gpkg`` hold the layer ``labels`` in EPSG:4326 with the
     attribute ``class`` (building, road, tree, water) and, for buildings,

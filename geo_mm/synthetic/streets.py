@@ -214,7 +214,7 @@ def build_district(
 
 
 def open_stretches(streets: Sequence[Street]) -> list[Street]:
-    """The streets cut at their junctions: what lies outside every other carriageway."""
+    """The streets cut at their junctions: what is outside every other carriageway."""
     surfaces = np.array([s.line.buffer(s.width / 2 + 2.0, cap_style='flat') for s in streets])
     lines = np.array([s.line for s in streets])
     first, second = shapely.STRtree(surfaces).query(lines, predicate='intersects')

@@ -36,7 +36,7 @@ class Town:
 
     Attributes:
         size: Width and height of the scene in metres.
-        ground: What lies on the ground, in painting order.
+        ground: What is on the ground, in painting order.
         faces: Roof faces, roof clutter and cars, in painting order.
         trees: Crowns.
         buildings: Labelled buildings.

@@ -157,7 +157,7 @@ def _walls(ring: _Ring) -> list[tuple[float, float]]:
     """Place and length of the walls around a ring, upright and level in turn.
 
     An upright wall's place is its x, a level one's its y: the mean over the
-    outline that it stands for, so that as much lies before as behind it. Empty
+    outline that it stands for, so that as much is before as behind it. Empty
     if all edges run the same way.
     """
     edges = ring.edges()

@@ -41,7 +41,7 @@ def simplify(polygons: np.ndarray, tolerance: float) -> np.ndarray:
 
 
 def _noded(polygons: np.ndarray) -> np.ndarray:
-    """Give every outline a vertex wherever a corner of another lies on it.
+    """Give every outline a vertex wherever a corner of another is on it.
 
     An outline that passes straight by where two neighbours meet has no vertex
     there. Without one, the borders with the two would be simplified as one on
@@ -57,7 +57,7 @@ def _noded(polygons: np.ndarray) -> np.ndarray:
 
 
 def _noded_levels(xy: np.ndarray, rings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Put all corners that lie on level edges into these.
+    """Put all corners that are on level edges into these.
 
     Args:
         xy: ``(N, 2)`` int64 vertices from (0, 0) on, ring after ring.

@@ -85,7 +85,7 @@ class StripPolygonizer:
     piece reaches the last row. Memory therefore grows with the width and with
     the outlines of the regions not finished yet, and not with the height. Note
     that the outline of a background that spans the whole scene is as long as
-    those of all that lies in it: leave it out with ``skip`` if it is not wanted.
+    those of all that is in it: leave it out with ``skip`` if it is not wanted.
 
     Example:
         >>> polygonizer = StripPolygonizer(width=3)
@@ -213,7 +213,7 @@ def _ends(sizes: Iterable[int]) -> np.ndarray:
 
 
 def _owners(polygons: np.ndarray, row: int, width: int, first: int) -> np.ndarray:
-    """Which polygon lies beside each pixel edge of a horizontal line.
+    """Which polygon is next to each pixel edge of a horizontal line.
 
     Args:
         polygons: Outlines, all on one side of the line.

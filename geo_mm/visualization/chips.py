@@ -1,4 +1,4 @@
-"""Pictures of what a model is fed: chips after the whole pipeline, with labels."""
+"""Pictures of model input: chips after the whole pipeline, with labels."""
 
 from collections.abc import Sequence
 from typing import Any

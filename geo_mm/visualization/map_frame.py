@@ -129,7 +129,7 @@ def framed(image: Image.Image, grid: Grid, title: str, legend: Sequence[Entry]) 
 
 
 def north(grid: Grid) -> tuple[float, float] | None:
-    """Direction of true north at the grid's centre, in pixels; None without a place on Earth."""
+    """Direction of true north at the grid's centre, in pixels; None if not georeferenced."""
     if grid.crs is None:
         return None
     centre = grid.width / 2, grid.height / 2

@@ -151,7 +151,7 @@ def overlay(picture: np.ndarray, labels: np.ndarray, classes: ClassSet) -> np.nd
     opacity = np.zeros(256, np.float32)
     opacity[list(classes.foreground)] = _OPACITY
     opacity = opacity[labels]
-    # The same colour as what lies under it shows by its outline alone.
+    # The same colour as what is under it shows by its outline alone.
     opacity[(opacity > 0) & _borders(labels)] = 1
     mixed = np.empty_like(picture)
     for band in range(3):  # one at a time takes less memory

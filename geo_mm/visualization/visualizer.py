@@ -1,4 +1,4 @@
-"""What a model sees and says while it trains: sheets of image, ground truth and prediction."""
+"""Sheets of image, ground truth and prediction during training."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -152,7 +152,7 @@ def write_seg_config(folder: Path, more: str = '') -> Path:
     """A U-Net of base width 4 on chips of 64 pixels, two iterations.
 
     Args:
-        folder: Where ``scene.tif`` and ``labels.gpkg`` lie; the config is written there.
+        folder: Where ``scene.tif`` and ``labels.gpkg`` are; the config is written there.
         more: Python lines to append.
     """
     bases = [

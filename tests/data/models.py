@@ -101,7 +101,7 @@ def pixel_files(
 
     Args:
         folder: Where to write.
-        spec: What the model is fed; bands arrive as ``(value - mean) / std``.
+        spec: The input specification of the model; bands arrive as ``(value - mean) / std``.
         weights: ``(classes, bands)``, or one row for a binary model.
         **head: Other settings of the head, such as ``threshold``.
     """

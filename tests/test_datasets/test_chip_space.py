@@ -21,7 +21,7 @@ def test_every_integer_is_one_chip_and_every_chip_one_integer(sizes, chip, strid
     for index, (scene, window) in enumerate(places):
         assert space.index(scene, window.col_off, window.row_off) == index
         assert (window.height, window.width) == chip
-        # No chip lies wholly beyond its scene.
+        # No chip is wholly beyond its scene.
         assert window.col_off < sizes[scene][0] and window.row_off < sizes[scene][1]
 
 

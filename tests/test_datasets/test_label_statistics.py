@@ -27,7 +27,7 @@ def test_each_valid_pixel_counts_once(scene, stride):
     )
     assert found.names == ('background', 'building')
     assert found.pixels.tolist() == [90 * 80 - 200, 200]
-    # The building lies in one chip of 32 x 32.
+    # The building is in one chip of 32 x 32.
     assert found.around.tolist() == [90 * 80, 32 * 32]
 
 

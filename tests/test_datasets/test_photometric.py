@@ -81,7 +81,7 @@ def test_pixels_without_data_stay(name):
     changed = apply(only(name), image, valid=valid)
     assert (changed[~valid] == 999).all()
     assert (changed[valid] != image[valid]).mean() > 0.9
-    # What lies there has no influence on the rest.
+    # What is there has no influence on the rest.
     image[~valid] = -5e4
     assert np.array_equal(apply(only(name), image, valid=valid)[valid], changed[valid])
 

@@ -244,7 +244,7 @@ def test_two_reports_that_agree_by_two_fifths_are_one_object(share, objects):
 
 
 def within(share):
-    """A part in the left tile, ``share`` of which lies in what goes on beyond its window.
+    """A part in the left tile, ``share`` of which is in an object that extends beyond its window.
 
     It is wholly inside the core of its tile, and agrees with the other by
     less than two fifths: 2 x 10 pixels against 20 x 10.

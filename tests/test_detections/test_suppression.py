@@ -91,7 +91,7 @@ def block(request, monkeypatch):
     st.sampled_from([None, 0.5, 0.8]),
 )
 @settings(deadline=None)
-def test_equals_the_greedy_rule_and_forgets_the_input_order(rows, iou, ios):
+def test_equals_the_greedy_rule_and_ignores_the_input_order(rows, iou, ios):
     boxes, scores, labels = table(rows)
     expected, owners = one_by_one(boxes, scores, labels, iou, ios)
     for function in (nms, nmm):
@@ -107,7 +107,7 @@ def test_equals_the_greedy_rule_and_forgets_the_input_order(rows, iou, ios):
     st.sampled_from([0.001, 0.2]),
 )
 @settings(deadline=None)
-def test_soft_nms_equals_the_paper_and_forgets_the_input_order(rows, sigma, least):
+def test_soft_nms_equals_the_paper_and_ignores_the_input_order(rows, sigma, least):
     boxes, scores, labels = table(rows)
     # Scores all different, or rounding decides which of two equal ones is first.
     scores = scores + np.random.default_rng(len(rows)).permutation(len(rows)) * 1e-4

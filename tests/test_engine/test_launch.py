@@ -65,7 +65,7 @@ def test_a_work_dir_that_cannot_be(tmp_path):
 def test_an_endless_sampler_in_an_epoch_is_refused():
     config = launch.load_config(TOWN)
     config.train_cfg = dict(by_epoch=True, max_epochs=2)
-    with pytest.raises(ConfigError, match=r'(?s)RandomChipSampler have no end.*infinite=False'):
+    with pytest.raises(ConfigError, match=r'(?s)RandomChipSampler are endless.*infinite=False'):
         launch.build_runner(config)
 
 

@@ -153,7 +153,7 @@ def test_the_log_says_what_learns_at_which_rate(folder, whole):
 
 
 def test_a_backbone_that_learnt_nothing_is_not_frozen(folder):
-    with pytest.raises(ConfigError, match=r'(?s)UNet, which has learnt nothing.*load_from'):
+    with pytest.raises(ConfigError, match=r'(?s)UNet, which is not pretrained.*load_from'):
         train(folder, 'feature_extraction', load_from=None)
 
 

@@ -47,7 +47,7 @@ def counts(pred, truth, **options):
 
 def test_objects_in_a_share_of_the_scene(predicted):
     # 0.667 of 101 pixels is 67.367, so the part starts at pixel 67, 33.5 m from the edge.
-    # Centroids lie at 12, 33.4, 33.5 (on the edge) and 42 m.
+    # Centroids are at 12, 33.4, 33.5 (on the edge) and 42 m.
     truth = boxes(10, 31.4, 31.5, 40)
     pred = predicted(truth)
     assert counts(pred, truth) == (4, 4, 4)
@@ -57,7 +57,7 @@ def test_objects_in_a_share_of_the_scene(predicted):
 
 
 def test_a_pair_across_the_border_is_no_error_on_either_side(predicted):
-    # The truth's centroid lies 0.3 m inside the east, that of its prediction outside.
+    # The truth's centroid is 0.3 m inside the east, that of its prediction outside.
     truth, pred = boxes(31.8), predicted(boxes(31.2))
     assert counts(pred, truth, area=(0.667, 0, 1, 1)) == (1, 1, 1)
     result = evaluate_objects([('scene', pred, truth)], area=(0, 0, 0.667, 1), aoi=None)

@@ -1,4 +1,4 @@
-"""The room can be used without the learning libraries."""
+"""The package can be used without torch and the mm libraries."""
 
 import subprocess
 import sys

@@ -174,7 +174,7 @@ def test_an_object_across_a_size_limit_is_no_error():
 
 
 def test_aoi_counts_objects_by_their_centroid():
-    # The area ends at x = 25: the centroid of the second true object lies on its edge.
+    # The area ends at x = 25: the centroid of the second true object is on its edge.
     aoi = layer([(-5, -5, 25, 15)])
     result = evaluate(layer(PRED, score=SCORES), layer(TRUTH), aoi=aoi)
     counts = result.scores.overall.counts
@@ -187,7 +187,7 @@ def test_aoi_counts_objects_by_their_centroid():
 
 
 def test_aoi_edge_makes_no_error_of_a_shifted_pair():
-    # The centroids of the truth lie just inside, those of its predictions just
+    # The centroids of the truth are just inside, those of its predictions just
     # outside; and the other way round, where the objects are those of elsewhere.
     truth = layer([(0, 0, 10, 10), (20, 0, 30, 10)])
     pred = layer([(1, 0, 11, 10), (19, 0, 29, 10)])
@@ -284,16 +284,16 @@ def test_points_become_squares_of_metres():
 
 @pytest.mark.parametrize('turn', [0, 30])
 def test_squares_of_training_and_of_scores_are_the_same(tmp_path, turn):
-    """A model that finds exactly what it was taught, in a grid that may be rotated."""
+    """A model that predicts its training labels exactly, in a grid that may be rotated."""
     turned = Affine.translation(5e5, 4e6) @ Affine.rotation(turn) @ Affine.scale(2, -3)
     image = write_raster(tmp_path / 'a.tif', np.ones((40, 50), 'uint8'), transform=turned)
     grid = Scene.open(image).grid
     points = gpd.GeoDataFrame(
         geometry=[shapely.Point(grid.transform @ place) for place in ((10, 10), (30, 22))], crs=UTM
     ).to_crs('EPSG:4326')
-    taught = LabelLayer.read(points, ['tree'], LabelOptions(point_size=12)).onto(grid)
+    trained = LabelLayer.read(points, ['tree'], LabelOptions(point_size=12)).onto(grid)
     outlines = shapely.transform(
-        taught.geometries, lambda xy: np.column_stack(grid.transform @ (xy[:, 0], xy[:, 1]))
+        trained.geometries, lambda xy: np.column_stack(grid.transform @ (xy[:, 0], xy[:, 1]))
     )
     write_layer(
         gpd.GeoDataFrame({'score': [1.0, 1.0]}, geometry=outlines, crs=UTM), tmp_path / 'p.gpkg'
@@ -314,7 +314,7 @@ def test_rows_of_a_picture_may_be_counted_down_as_in_qgis(sides):
     assert counts.mean_iou == 1
 
 
-def test_several_scenes_are_summed_and_told_apart():
+def test_several_scenes_are_summed_and_split_apart():
     pairs = [
         ('a', layer(PRED, score=SCORES), layer(TRUTH)),
         (

@@ -54,7 +54,7 @@ def item(tmp_path):
 
 def validate(item):
     """Against the core's schemas, which pystac brings along, and the extensions', which
-    lie in ``tests/data/stac``."""
+    are in ``tests/data/stac``."""
     pytest.importorskip('jsonschema', reason='pystac validates with it')
     from pystac.validation.stac_validator import JsonSchemaSTACValidator
 

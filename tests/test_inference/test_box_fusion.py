@@ -55,7 +55,7 @@ def test_who_does_not_see_an_object_gives_it_no_score():
     assert fuse(reports, 'max').scores.tolist() == pytest.approx([0.8])
 
 
-def test_the_surest_come_first():
+def test_the_most_confident_come_first():
     reports = [
         instances((0, 0, 5, 5, 0.9, 0), (10, 10, 15, 15, 0.6, 0)),
         instances((10, 10, 15, 15, 0.6, 0)),

@@ -114,7 +114,7 @@ def test_other_facts_are_refused_and_named(tmp_path):
     assert opened(tmp_path / 'j').finished() == {0}
 
 
-def test_restart_forgets(tmp_path):
+def test_restart_discards(tmp_path):
     journal = opened(tmp_path / 'j')
     journal.write(0, {'a': np.zeros(1)}, {'b': np.zeros(1)})
     journal.close()

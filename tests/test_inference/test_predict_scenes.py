@@ -1,4 +1,4 @@
-"""Lists of scenes: what fails, when it is said, and what goes on."""
+"""Lists of scenes: what fails, when it is reported, and what continues."""
 
 import numpy as np
 import pytest

@@ -548,7 +548,7 @@ def test_scene_without_objects_gives_a_valid_layer(tmp_path, object_model):
 def test_scene_without_a_place_on_earth_gets_no_geojson(tmp_path, object_model, crs):
     image = paint((50, 60), [[3, 4, 20, 14]])
     scene = write_raster(tmp_path / 's.tif', image, crs=crs, descriptions=['id'])
-    with pytest.raises(OutputError, match=r's\.tif has no place on Earth(.|\n)*gpkg'):
+    with pytest.raises(OutputError, match=r's\.tif is not georeferenced(.|\n)*gpkg'):
         predictor(object_model, formats='geojson').predict(scene, tmp_path / 'out')
     assert not (tmp_path / 'out').exists()
     result = predictor(object_model).predict(scene, tmp_path / 'out')
@@ -714,7 +714,7 @@ def raise_(error):
         ({'tile': 0}, 'tiles of 0 pixels'),
         ({'tile': -8}, 'tiles of -8 pixels'),
         ({'batch_size': 0}, 'batches of 0'),
-        ({'score': 1.5}, 'least score of 1.5'),
+        ({'score': 1.5}, 'minimum confidence of 1.5'),
         ({'iou': 0}, 'IoU of 0'),
         ({'suppress': 'all'}, "suppress 'all'(.|\n)*nms, soft-nms"),
         ({'blend': 'x'}, "blend 'x'"),

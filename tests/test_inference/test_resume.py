@@ -15,7 +15,7 @@ from tests.data.rasters import TRANSFORM, noise, write_raster
 
 SIZE = (230, 190)
 FORMATS = ('gpkg', 'geojson', 'fgb')  # without pyarrow, too
-TILE, OVERLAP = 32, 20  # each pixel lies in up to three rows of tiles
+TILE, OVERLAP = 32, 20  # each pixel is in up to three rows of tiles
 ROWS = len({tile.row for tile in tile_plan(*SIZE, TILE, OVERLAP)})
 COLS = len(tile_plan(*SIZE, TILE, OVERLAP)) // ROWS
 

@@ -104,8 +104,8 @@ def test_out_of_memory_halves_the_batch_and_gives_the_same(
     np.testing.assert_array_equal(classes(journal), whole)
     assert journal.notes['batch_size'] == 1
     assert forwards[-3 * COLS :] == [1] * (3 * COLS)
-    assert 'going on with 2 tiles' in caplog.text
-    assert 'going on with 1 tiles' in caplog.text
+    assert 'continuing with 2 tiles' in caplog.text
+    assert 'continuing with 1 tiles' in caplog.text
 
 
 def test_single_tile_that_does_not_fit(tmp_path, model, scene, monkeypatch):

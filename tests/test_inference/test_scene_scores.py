@@ -67,7 +67,7 @@ def test_pixels_of_each_scene_in_its_own_area(tmp_path, pixel_predictor, image):
     assert [scene.confusion.matrix.tolist() for scene in result.scenes] == [west, part]
     assert result.confusion.matrix.tolist() == (np.array(west) + part).tolist()
     assert result.to_dict()['parts']['a_0']['area'] == [0, 0, 0.5, 1]
-    assert 'a_1: Only what lies inside aoi.gpkg is scored.' in result.scored.sentence()
+    assert 'a_1: Only the part inside aoi.gpkg is scored.' in result.scored.sentence()
 
 
 def test_the_numbers_of_predicting_and_evaluating_by_hand(tmp_path, pixel_predictor, image):
@@ -94,7 +94,7 @@ def test_label_raster_with_other_numbers(tmp_path, pixel_predictor, image):
 def test_objects_with_boxes_in_the_area(tmp_path, object_predictor):
     found = [[3, 4, 20, 14], [55, 50, 70, 66], [90, 60, 110, 75]]
     write_raster(tmp_path / 'a.tif', paint((90, 120), found))
-    # The first is found, the second lies elsewhere, the third outside the area.
+    # The first is found, the second is elsewhere, the third outside the area.
     true = [box(3, 4, 20, 14), box(30, 70, 45, 86), box(90, 60, 110, 75)]
     labels = write_labels(tmp_path / 'l.gpkg', true)
     area = (0, 0, 0.75, 1)

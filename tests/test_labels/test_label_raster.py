@@ -32,12 +32,12 @@ def test_mapped_values_in_a_coarser_grid(tmp_path, grid):
     found = LabelRaster.read(path, CLASSES, grid, class_map).classes(grid.window)
     expected = np.full((17, 21), IGNORE)
     expected[:10, :10], expected[:10, 10:20] = 1, 2
-    expected[10:, 10:20] = 0  # column 20 lies beyond the label raster, and -1 is ignored
+    expected[10:, 10:20] = 0  # column 20 is beyond the label raster, and -1 is ignored
     np.testing.assert_array_equal(found, expected)
 
 
 def test_another_crs(tmp_path, grid):
-    """Labels in degrees, cells of about 2.2 m: the classes lie where they belong."""
+    """Labels in degrees, cells of about 2.2 m: the classes are where they belong."""
     import pyproj
 
     lon, lat = pyproj.Transformer.from_crs(32617, 4326, always_xy=True).transform(500_000, 4e6)

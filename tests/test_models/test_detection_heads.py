@@ -28,7 +28,7 @@ def assigned(targets, ignored, cls=MaxIoUAssigner, anchors=ANCHORS, **kwargs):
 
 
 def test_the_librarys_own_takes_ignored_objects_for_background():
-    # If this fails the library has mended it: delete geo_mm.MaxIoUAssigner.
+    # If this fails the library has fixed it: delete geo_mm.MaxIoUAssigner.
     assert assigned([], IGNORED, MMDetMaxIoUAssigner) == [0, 0, 0]
 
 
@@ -140,7 +140,7 @@ def test_losses_of_a_chip_with_objects_are_the_librarys():
     torch.testing.assert_close(ours, theirs)
 
 
-def test_an_empty_chip_teaches_what_is_background():
+def test_an_empty_chip_trains_background():
     head = ssd_head()
     loss_cls, loss_bbox = losses(head, sample())
     assert loss_bbox == 0
@@ -165,7 +165,7 @@ def test_an_empty_chip_gives_as_many_negatives_as_asked():
 def test_anchors_of_no_weight_are_no_negatives():
     zeros = torch.zeros(20, 4)
     weights = torch.zeros(20)
-    weights[:2] = 1  # the rest lies on ignored objects
+    weights[:2] = 1  # the rest is on ignored objects
     loss, _ = ssd_head().loss_by_feat_single(
         torch.zeros(20, 3), zeros, zeros, torch.full((20,), 2), weights, zeros, zeros, 1
     )
@@ -226,7 +226,7 @@ def confidence_gradient(head, ignored, objects=()):
 
 
 def test_anchors_on_ignored_objects_are_no_background():
-    # Of a 40-pixel anchor at most 256 of 1600 square pixels lie on this box.
+    # Of a 40-pixel anchor at most 256 of 1600 square pixels are on this box.
     pushed = confidence_gradient(yolo_head(), ignored=[[16, 32, 32, 48]])
     expected = torch.ones(2, 4, 4, dtype=torch.bool)
     expected[0, 2, 1] = False

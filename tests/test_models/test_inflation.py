@@ -190,7 +190,7 @@ def test_weights_of_another_network_do_not_fit(tmp_path):
 
 
 @pytest.mark.parametrize('extra', ['random', 'zero'])
-def test_untaught_filters_are_never_frozen(tmp_path, extra):
+def test_random_filters_are_never_frozen(tmp_path, extra):
     rgb_network('resnet', tmp_path / 'a.pth')
     model = ResNet(18, in_channels=4, base_channels=8, frozen_stages=1)
     initialise = InflatedPretrained(str(tmp_path / 'a.pth'), BANDS_4, extra=extra)

@@ -281,7 +281,7 @@ def test_predictions_lie_in_the_chip(name):
 
 
 @every_pixel_model
-def test_chips_without_labels_teach_nothing(name):
+def test_chips_without_labels_have_no_loss(name):
     model = build(name, 4).train()
     data = batch(name, 4)
     for sample in data['data_samples']:

@@ -114,7 +114,7 @@ def test_points_are_as_pixels(loss):
     torch.testing.assert_close(loss(scores.flatten(2), labels.flatten(1)), loss(scores, labels))
 
 
-def test_a_class_of_weight_zero_teaches_nothing():
+def test_a_class_of_weight_zero_has_no_loss():
     scores, labels = scores_and_labels()
     scores.requires_grad_()
     CrossEntropyLoss(class_weight=[1.0, 1.0, 0.0])(scores, labels).backward()

@@ -8,7 +8,7 @@ from geo_mm.models.receptive_field import receptive_radius
 
 
 class Filter(nn.Module):
-    """Sums what lies in a square around each pixel, as a segmentor with one class."""
+    """Sums what is in a square around each pixel, as a segmentor with one class."""
 
     def __init__(self, side):
         super().__init__()

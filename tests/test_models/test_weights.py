@@ -94,7 +94,7 @@ def test_an_unknown_scheme():
 
 
 def test_torchvision_names_need_no_torchvision(tmp_path, monkeypatch):
-    # Where torch keeps downloads: what lies there is not fetched again.
+    # Where torch keeps downloads: what is there is not fetched again.
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
     cache = tmp_path / 'hub' / 'checkpoints'
     cache.mkdir(parents=True)

@@ -135,7 +135,7 @@ def test_unreadable(tmp_path):
 def test_a_centre_on_a_border_takes_the_right_and_lower_pixel(tmp_path, rounding, turned):
     labels = np.arange(12, dtype='uint8').reshape(3, 4)
     path = write_raster(tmp_path / 'labels.tif', labels[None], transform=TRANSFORM)
-    # Half a pixel further: every centre lies on a corner of four label pixels.
+    # Half a pixel further: every centre is on a corner of four label pixels.
     shift = Affine.translation(0.5 + rounding, 0.5 + rounding)
     turn = Affine.rotation(90) @ Affine.translation(0, -2) if turned else Affine.identity()
     grid = Grid(TRANSFORM @ shift @ turn, 2, 2, UTM)

@@ -21,7 +21,7 @@ REFUSED = {
 
 def rasters(folder: Path) -> list[Path]:
     files = sorted(f for f in folder.rglob('*') if f.suffix in ('.tif', '.vrt', '.png', '.jpg'))
-    # Seventy chips of one mosaic teach no more than three.
+    # Seventy chips of one mosaic test no more than three.
     return [f for f in files if f.suffix != '.jpg'] + [f for f in files if f.suffix == '.jpg'][:3]
 
 

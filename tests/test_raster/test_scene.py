@@ -68,7 +68,7 @@ def test_windows_over_the_edge_are_padded_and_invalid(tmp_path, window, inside):
     assert not data[:, ~expected].any()
 
 
-# --- where pixels lie -------------------------------------------------------------------------
+# --- where pixels are -------------------------------------------------------------------------
 
 GRIDS = {
     'utm': ('EPSG:32617', TRANSFORM),
@@ -436,7 +436,7 @@ def test_stack_in_any_band_order(tmp_path):
     assert mixed.select([2]).dtype == np.uint8
 
 
-def test_repeated_names_are_told_apart_by_file(tmp_path):
+def test_repeated_names_are_split_apart_by_file(tmp_path):
     for folder in ('s1', 's2'):
         (tmp_path / folder).mkdir()
     names = {'s1/p.tif': 'VV', 's2/p.tif': 'B2', 's2/q.tif': 'B2'}

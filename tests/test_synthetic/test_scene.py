@@ -1,4 +1,4 @@
-"""The pixels of a synthetic scene, and how its labels lie on them."""
+"""The pixels of a synthetic scene, and how its labels are on them."""
 
 import geopandas
 import numpy as np

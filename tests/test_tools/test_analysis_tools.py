@@ -135,6 +135,6 @@ def test_class_weights_fit_into_a_config(images, capsys):
 
 
 def test_class_weights_of_objects_are_their_numbers(images, capsys):
-    """One house, which lies in both scenes."""
+    """One house, which is in both scenes."""
     run_tool('analysis_tools/class_weights.py', write_config(images[0], 'det'))
     assert 'house: 2 objects' in capsys.readouterr().out

@@ -91,7 +91,7 @@ def test_scenes_of_one_name_from_several_folders(tmp_path, predict):
         assert_predicted(tmp_path / 'out' / f'{scene.parent.name}_rgb.tif', scene)
 
 
-def test_scenes_that_cannot_be_told_apart_are_refused_before_any_is_predicted(
+def test_scenes_that_cannot_be_split_apart_are_refused_before_any_is_predicted(
     tmp_path, predict, capsys
 ):
     scenes = [write_scene(tmp_path / f / 'x' / 's.tif', n) for n, f in enumerate('ab')]
@@ -247,7 +247,7 @@ default_hooks = dict(checkpoint=dict(interval=1))
 
 
 def test_faster_rcnn(tmp_path, town):
-    """Untrained, so the boxes are arbitrary, but they lie in the scene."""
+    """Untrained, so the boxes are arbitrary, but they are in the scene."""
     config = tmp_path / 'tiny.py'
     config.write_text(f"""
 _base_ = [
@@ -275,7 +275,7 @@ model = dict(
     spec = spec_of('objects', ('building', 'tree'), bands, **changes)
     checkpoint = write_checkpoint(tmp_path, spec, weights, config)
     scene, out = town / 'images' / 'town_0.tif', tmp_path / 'out'
-    with pytest.warns(UserWarning, match=r'tiles show the most objects .* \(20\)'):
+    with pytest.warns(UserWarning, match=r'tiles reach the limit of .* \(20\)'):
         run_tool(*('predict.py', checkpoint, scene, '-o', out), *('--tile', 100, '--score', 0.06))
     objects = gpd.read_file(out / 'town_0.gpkg')
     with rasterio.open(scene) as image:

@@ -201,7 +201,7 @@ DATA = {
     'epochs without end': (
         None,
         "train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=1)",
-        r'have no end.*infinite=False',
+        r'are endless.*infinite=False',
     ),
     'weights to start from that do not exist': (
         None,

@@ -1,4 +1,4 @@
-"""Colours of the demo's classes can be told apart by people who see no green."""
+"""Colours of the demo's classes are distinguishable for people who see no green."""
 
 import itertools
 

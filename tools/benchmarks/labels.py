@@ -1,6 +1,6 @@
 """Many scenes over one vector layer: how long a dataset takes to open.
 
-Writes a GeoPackage of polygons and the scenes that lie over it, then opens all
+Writes a GeoPackage of polygons and the scenes that are over it, then opens all
 of them as GeoDetDataset does: with what is near a scene taken from the layer in
 memory, and, for comparison, with the layer read again for each of some scenes.
 """

@@ -1,4 +1,4 @@
-"""Counts objects that tiles cut, with a detector that knows the truth.
+"""Counts objects that tiles cut, with an oracle in place of the detector.
 
 Paints a scene with 5,000 objects: rows of houses wall to wall, scattered ones
 of all sizes, and some longer than any tile; with --shapes also rings, hooks

@@ -5,7 +5,7 @@ tilings. Of each, for every least score:
 
 - objects: how many there are
 - again:   share of those of the one tile that are found again, IoU 0.5 or more
-- core:    share that the tile whose core an object lies in reports, nothing
+- core:    share that the tile whose core an object is in reports, nothing
            being joined: what the model itself says when it sees other surroundings
 - joining: objects that come out if the tiles report those of the one tile, cut
            at their edges, and so agree: what joining alone changes
@@ -32,7 +32,7 @@ from geo_mm.raster import Scene, Tile, tile_plan
 
 
 class Replay:
-    """Reports given boxes as far as they lie in a tile.
+    """Reports given boxes as far as they are in a tile.
 
     Args:
         boxes: ``(N, 4)`` in pixels of the scene.
@@ -81,7 +81,7 @@ def joined(rows: Sequence[Mapping]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def in_core(rows: Sequence[Mapping]) -> np.ndarray:
-    """Boxes of the reports whose centre lies in the core of their tile."""
+    """Boxes of the reports whose centre is in the core of their tile."""
     boxes = np.vstack([row['boxes'] for row in rows])
     cores = np.vstack([np.repeat(row['cores'], row['counts'], axis=0) for row in rows])
     middle = (boxes[:, :2] + boxes[:, 2:]) / 2

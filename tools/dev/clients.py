@@ -3,11 +3,11 @@
 Predicts one picture (houses that form an F, and a row of trees) as classes of
 pixels, as objects with masks and as boxes, in UTM, Web Mercator, degrees, a
 rotated grid and without any CRS. QGIS then opens every result, paints it over
-the scene by the style that comes with it, and notes where it lies; gdalinfo
+the scene by the style that comes with it, and notes where it is; gdalinfo
 and ogrinfo say whether they have something to complain about.
 
 The pictures are in the output folder, one sheet for each kind of model: look
-at them. Exits with 1 if a layer does not open, has no style, or lies elsewhere
+at them. Exits with 1 if a layer does not open, has no style, or is elsewhere
 than its scene, or if GDAL warns. What is not installed is skipped, and named:
 QGIS with its Python (Debian: apt-get install qgis python3-qgis) and GDAL's
 programs (gdal-bin).
@@ -214,7 +214,7 @@ def problems(item: dict) -> list[str]:
     (x0, y0, x1, y1), (left, low, right, high) = item['extent'], item['scene']
     slack = 0.02 * max(right - left, high - low)
     if x0 < left - slack or x1 > right + slack or y1 > high + slack or y0 < low - slack:
-        wrong.append(f'{path}: lies at {item["extent"]}, its scene at {item["scene"]}')
+        wrong.append(f'{path}: is at {item["extent"]}, its scene at {item["scene"]}')
     if path.endswith(('_confidence.tif', '_probabilities.tif')) and not 0 < item['max'] <= 1.001:
         wrong.append(f'{path}: values up to {item["max"]}, not 0 to 1')
     if path.endswith(('.gpkg', '.fgb', '.geojson')) and not (item['tip'] and item['labels']):

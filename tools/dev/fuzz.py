@@ -127,7 +127,7 @@ def read_labels(path: Path) -> object:
 def read_layer_bare(path: Path) -> object:
     import pyogrio
 
-    # Rings that do not close are mended, with a warning.
+    # Rings that do not close are repaired, with a warning.
     return pyogrio.read_dataframe(path, on_invalid='fix')
 
 
@@ -344,7 +344,7 @@ def damage(content: bytes, rng: random.Random) -> bytes:
 
 
 def damaged_copy(source: Path, folder: Path, seed: str) -> Path:
-    """A copy of a file, or of a folder of which one file is damaged, with what lies beside it."""
+    """A copy of a file, or of a folder of which one file is damaged, with what is next to it."""
     rng = random.Random(seed)
     shutil.copytree(source.parent, folder)
     path = folder / source.name

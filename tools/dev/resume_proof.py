@@ -69,7 +69,7 @@ class Case:
 
     @property
     def errors(self) -> Path:
-        """What its processes complain about."""
+        """Error messages of its processes."""
         return self.out.with_name('errors.txt')
 
     def start(self) -> subprocess.Popen:

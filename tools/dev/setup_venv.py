@@ -52,12 +52,12 @@ def main() -> None:
         start = time.monotonic()
         STAMP.unlink(missing_ok=True)
         make_venv()
-        forget_half_installed()
+        remove_half_installed()
         pip('build tools and torch', 'install', '-r', 'requirements/build.txt', TORCH)
         geo_mm = ('--no-build-isolation', '-c', CONSTRAINTS, '-e', '.[tests,lint]', TORCH)
         pip('libraries and geo_mm', 'install', *geo_mm)
         install_mmcv()
-        mend_opencv()
+        repair_opencv()
         verify()
         # The place is part of the stamp: a moved or copied .venv is not ready.
         STAMP.write_text(f'{ROOT}\n')
@@ -101,7 +101,7 @@ def make_venv() -> None:
     run([sys.executable, '-m', 'venv', str(VENV)], 'environment')
 
 
-def forget_half_installed() -> None:
+def remove_half_installed() -> None:
     """Remove what an interrupted pip left: it would take that for installed.
 
     pip writes the file INSTALLER after the files of the distribution itself.
@@ -161,7 +161,7 @@ def check_nvcc() -> None:
         )
 
 
-def mend_opencv() -> None:
+def repair_opencv() -> None:
     """Let the headless OpenCV win if the other one lacks the machine's libGL."""
     if quietly(PYTHON, '-c', 'import cv2'):
         headless = ('-c', CONSTRAINTS, 'opencv-python-headless')
@@ -255,5 +255,5 @@ if __name__ == '__main__':
     try:
         main()
     except KeyboardInterrupt:
-        print('\ninterrupted; start the same command again to go on', file=sys.stderr)
+        print('\ninterrupted; repeat the command to resume', file=sys.stderr)
         raise SystemExit(130) from None

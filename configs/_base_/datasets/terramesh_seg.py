@@ -1,4 +1,4 @@
-# Land cover from 12 Sentinel-2 bands; every patch lies in a UTM zone of its own
+# Land cover from 12 Sentinel-2 bands; every patch is in a UTM zone of its own
 # and is read there. Label rasters with class values. Four patches, no split: it
 # scores its training data. The imagery does not come with geo_mm.
 _base_ = './geo_seg.py'

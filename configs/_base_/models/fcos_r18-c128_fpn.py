@@ -1,5 +1,5 @@
 # FCOS (Tian et al. 2019, arXiv:1904.01355) of a size for two CPU cores: every cell
-# predicts the distances to the sides of the object it lies in; no anchors.
+# predicts the distances to the sides of the object it is in; no anchors.
 # It has no means to ignore objects: those that the chip's edge cuts are learned as
 # background.
 _base_ = './retinanet_r18-c128_fpn.py'

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 LEAST_OVERLAP = 2 * int(EDGE)
 """Pixels that neighbouring tiles must share, so that both see a part of what
-lies on their border that is not on the edge of either."""
+is on their border that is not on the edge of either."""
 
 LIMITS = ('max_per_img', 'nms_pre', 'topk', 'top_k')
 """Settings of mmdet's test_cfg that say how many objects, or candidates, of an image are kept."""
@@ -96,7 +96,7 @@ class Detection(Task):
                 raise ConfigError(
                     f'tiles of {side} pixels that share {min(shared)} with their neighbours',
                     f'at least {LEAST_OVERLAP}: an object on the border of two tiles is recognised '
-                    'by what both see of it',
+                    'by its part in both',
                     'set a larger overlap',
                 )
 
@@ -136,10 +136,10 @@ class Detection(Task):
         if full:
             tiles = sum(len(strip['counts']) for strip in strips)
             warnings.warn(
-                f'{scene.name}: {full} of {tiles} tiles show the most objects that the model '
-                f'reports at once ({self.limit}), so some may be missing: raise max_per_img in '
-                'test_cfg of the model, which is for the area of a chip; if it has queries, use '
-                'smaller tiles',
+                f'{scene.name}: {full} of {tiles} tiles reach the limit of objects of the '
+                f'model ({self.limit}), so some may be missing: raise max_per_img in test_cfg '
+                'of the model, which is for the area of a chip; if it has queries, use smaller '
+                'tiles',
                 stacklevel=2,
             )
 
@@ -198,7 +198,7 @@ class DetectionMerger:
             data. Of ``T`` tiles ``counts`` ``(T,)``, their objects; ``places``
             ``(T, 2)``, row and column; ``windows`` and ``cores`` ``(T, 4)`` as
             for :func:`geo_mm.detections.join_tiles`. ``full``: number of tiles
-            that show the most objects that the model reports.
+            that reach the maximum number of objects that the model reports.
         """
         parts, places, windows, cores, full = [_NOTHING], [], [], [], 0
         for tile, instances, valid in tiles:

@@ -60,7 +60,7 @@ class Segmentation(Task):
         return self.options.shared(tile, partial(self._radius, tile))
 
     def _radius(self, tile: int) -> int:
-        """How far around a pixel the models look, up to a quarter of the tile, in pixels."""
+        """Radius of the receptive field of the models in pixels, up to a quarter of the tile."""
         # No network divides its input more often than 6 times.
         side, bands = max(64, tile // 2 // 64 * 64), len(self.spec.bands)
         return max(

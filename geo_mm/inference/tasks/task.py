@@ -56,7 +56,7 @@ class Task(ABC):
 
     @classmethod
     def for_tiles(cls, config: Config, chip_size: tuple[int, int], tile: int) -> Config:
-        """The config of a model for tiles of another size than the chips that it learned from."""
+        """The config of a model for tiles of another size than the chips of its training."""
         return config
 
     def overlap(self, tile: int) -> int:

@@ -241,7 +241,7 @@ def test_tile_that_shows_as_many_objects_as_the_model_reports_is_told(tmp_path):
     model = TrainedModel(files[1], device='cpu', tile=32)
     boxes = [[2, 2, 9, 9], [20, 2, 29, 9], [30, 30, 35, 35]]
     scene = scene_of(tmp_path / 's.tif', paint((60, 60), boxes))
-    with pytest.warns(UserWarning, match=r'1 of 1 tiles show the most objects .* \(3\)'):
+    with pytest.warns(UserWarning, match=r'1 of 1 tiles reach the limit of .* \(3\)'):
         assert len(predict(model, scene)) == 3
     with warnings.catch_warnings():
         warnings.simplefilter('error')
