@@ -125,10 +125,10 @@ def test_impossible_areas(area):
 
 def test_a_layer_without_a_record_has_no_scene(tmp_path):
     layer = boxes(0)
-    with pytest.raises(LabelError, match=r'GeoDataFrame: nothing says of which scene[\s\S]*aoi'):
+    with pytest.raises(LabelError, match=r'GeoDataFrame: its scene is unknown[\s\S]*aoi'):
         evaluate_objects([('s', layer, layer)], area=(0, 0, 0.5, 1))
     path = write_layer(layer, tmp_path / 'pred.gpkg')
-    with pytest.raises(LabelError, match=r'pred\.gpkg: nothing says of which scene'):
+    with pytest.raises(LabelError, match=r'pred\.gpkg: its scene is unknown'):
         evaluate_objects([('s', path, layer)], area=(0, 0, 0.5, 1))
 
 

@@ -368,7 +368,7 @@ def test_one_layer_without_crs(tmp_path):
 
 
 def test_aoi_without_any_object():
-    with pytest.raises(LabelError, match='no object, predicted or true'):
+    with pytest.raises(LabelError, match='no predicted or true object'):
         evaluate(layer(TRUTH), layer(TRUTH), aoi=layer([(500, 0, 600, 100)]))
 
 

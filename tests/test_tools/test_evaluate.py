@@ -140,7 +140,7 @@ def test_rasters(tmp_path):
         (['--classes', 'boat'], 'no object is of class boat'),
         (['--aoi', 'none.gpkg'], 'none.gpkg'),
         (['--area', '1', '0', '0', '1'], 'fractions of the scene'),
-        (['--area', '0', '0', '0.5', '1'], 'nothing says of which scene'),
+        (['--area', '0', '0', '0.5', '1'], 'its scene is unknown'),
     ],
 )
 def test_mistakes_are_said_in_a_message(layers, arguments, said):
