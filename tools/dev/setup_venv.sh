@@ -21,7 +21,7 @@ for candidate in ${PYTHON:-python3 python}; do
 done
 cat >&2 <<MESSAGE
 error: no usable Python found:${found:- no python3 on the PATH}
-  expected: Python 3.10 to 3.13 (3.11 and 3.13 are tested)
+  expected: Python 3.10 to 3.13 (3.11 is tested)
   to do: install one (Debian, Ubuntu: apt-get install python3-venv python3-dev; conda: conda
          create -n py311 python=3.11), or say where it is: make PYTHON=/path/to/python3.11 ...
 MESSAGE
