@@ -436,7 +436,7 @@ def test_stack_in_any_band_order(tmp_path):
     assert mixed.select([2]).dtype == np.uint8
 
 
-def test_repeated_names_are_split_apart_by_file(tmp_path):
+def test_repeated_names_are_distinguished_by_file(tmp_path):
     for folder in ('s1', 's2'):
         (tmp_path / folder).mkdir()
     names = {'s1/p.tif': 'VV', 's2/p.tif': 'B2', 's2/q.tif': 'B2'}

@@ -91,7 +91,7 @@ def test_scenes_of_one_name_from_several_folders(tmp_path, predict):
         assert_predicted(tmp_path / 'out' / f'{scene.parent.name}_rgb.tif', scene)
 
 
-def test_scenes_that_cannot_be_split_apart_are_refused_before_any_is_predicted(
+def test_scenes_that_cannot_be_distinguished_are_refused_before_any_is_predicted(
     tmp_path, predict, capsys
 ):
     scenes = [write_scene(tmp_path / f / 'x' / 's.tif', n) for n, f in enumerate('ab')]
