@@ -22,8 +22,8 @@ def run(args: argparse.Namespace) -> None:
     from geo_mm import env
 
     env.require()
-    from geo_mm.engine.config_data import browse_chips
     from geo_mm.engine.launch import load_config
+    from geo_mm.visualization.browse import browse_chips
 
     config = load_config(args.config, overrides(args.cfg_options))
     sheet = browse_chips(config, args.split, args.number, args.columns)

@@ -1,14 +1,12 @@
-"""What a config says of its data: datasets, loaders, statistics, fitting anchors, pictures."""
+"""What a config says of its data: datasets, loaders, statistics, anchors."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from itertools import islice
 
 import numpy as np
 from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 from mmengine.runner import Runner
-from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from geo_mm.datasets import (
@@ -19,13 +17,10 @@ from geo_mm.datasets import (
     object_counts,
     object_sizes,
 )
-from geo_mm.engine import input_spec_of
-from geo_mm.engine.launch import build_model, explained_config_errors
-from geo_mm.engine.runner import explained_chip_errors
+from geo_mm.engine.launch import explained_config_errors
 from geo_mm.errors import ConfigError
 from geo_mm.models import AnchorGrid, anchor_grid, fit_anchors
 from geo_mm.raster import BandStatistics, Scene, band_statistics
-from geo_mm.visualization import contact_sheet, draw_chip, with_legend
 
 
 def build_dataset(config: Config, split: str = 'train') -> Dataset:
@@ -155,34 +150,3 @@ def _head_with_anchors(model: dict) -> str:
 def _good_iou(train_cfg: dict) -> float:
     """From which IoU the config takes an anchor for a positive; 0.5 if it does not say."""
     return train_cfg.get('rpn', train_cfg)['assigner'].get('pos_iou_thr', 0.5)
-
-
-def browse_chips(
-    config: Config, split: str = 'train', number: int = 16, columns: int = 4
-) -> Image.Image:
-    """Draw chips with their labels and valid areas, in the order of the sampler.
-
-    Args:
-        config: Any config of chips.
-        split: ``'train'``, ``'val'`` or ``'test'``.
-        number: How many chips.
-        columns: Chips per row.
-
-    Returns:
-        The chips; ``info`` has their ``number`` and their ``size`` in pixels, (height, width).
-
-    Raises:
-        ConfigError: If the config has no such split, it cannot be built, or a
-            transform fails on the chips.
-    """
-    loader = build_loader(config, split)
-    with explained_config_errors():
-        spec = input_spec_of(loader.dataset, build_model(config))
-    images = []
-    with explained_chip_errors():
-        for index in islice(iter(loader.sampler), number):
-            item = loader.dataset[index]
-            images.append(draw_chip(item['inputs'].numpy(), item['data_samples'], spec))
-    sheet = with_legend(contact_sheet(images, columns), spec.classes)
-    sheet.info |= {'number': len(images), 'size': spec.chip_size}
-    return sheet

@@ -221,7 +221,8 @@ def test_from_training_to_prediction(tmp_path):
     assert model.spec.classes.names == ('background', 'building')
     scene = Scene.open(tmp_path / 'scene.tif')
     tile = tile_plan(scene.width, scene.height, 70, 10)[0]
-    inputs, valid = model.load(scene, tile)
+    data, valid = scene.read(tile.window)
+    inputs = model.prepare(scene, tile.window, data, valid)
     (found,) = model.predict([inputs])
     assert found.seg_logits.shape == valid.shape == (70, 70)
     assert np.isfinite(found.seg_logits.data.numpy()).all()
