@@ -34,7 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         left = [failure.error_file_data for failure in failures]
         for message in dict.fromkeys(data['message'] for data in left if data.get('geo_mm')):
             print(f'error: {message}', file=sys.stderr)
-        return failures[0].exitcode
+        # torchrun ends the others with a signal, and sometimes notes that first.
+        own = [failure.exitcode for failure in failures if failure.exitcode > 0]
+        return own[0] if own else failures[0].exitcode
     return 0
 
 

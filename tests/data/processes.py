@@ -42,6 +42,9 @@ def predict(
     """
     import torch
 
+    # Registers the toy models; a fork server that loaders of an earlier test
+    # started has not loaded them.
+    import tests.data.models  # noqa: F401
     from geo_mm.inference import Predictor
 
     torch.set_num_threads(1)
