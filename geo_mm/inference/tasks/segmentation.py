@@ -3,6 +3,7 @@
 import contextlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -113,12 +114,10 @@ class Segmentation(Task):
         if self.options.polygons:
             sinks.append(layers := _Layers(job, []))
         _feed(strips, sinks)
-        drawn = (
-            {'polygons': layers.table(), 'polygon_counts': dict(layers.counts)}
-            if (self.options.polygons)
-            else {}
-        )
-        return Prediction(job, counts.by_name(), **kept.arrays(), **drawn)
+        prediction = Prediction(job, counts.by_name(), **kept.arrays())
+        if not self.options.polygons:
+            return prediction
+        return replace(prediction, polygons=layers.table(), polygon_counts=dict(layers.counts))
 
     def write(self, job: Job, strips: Iterable['Strip'], folder: Path) -> Prediction:
         options = self.options
@@ -131,7 +130,7 @@ class Segmentation(Task):
         with contextlib.ExitStack() as stack:
             sinks = [counts, _Rasters(job, {key: folder / name for key, name in names.items()})]
             if layers:
-                sinks.append(_Layers(job, [folder / name for name in layers]))
+                sinks.append(drawn := _Layers(job, [folder / name for name in layers]))
             if options.quicklook:
                 sinks.append(thumbnail := _Thumbnail(job))
                 more['thumbnail'] = thumbnail.classes
@@ -139,12 +138,12 @@ class Segmentation(Task):
                 stack.enter_context(sink)
             _feed(strips, sinks)
         if layers:
-            more['polygon_counts'] = dict(sinks[2].counts)
+            more['polygon_counts'] = dict(drawn.counts)
         write_style(job.style, folder / f'{job.name}.tif')
         for key, name in names.items():
             if key != 'classes':
                 # Probabilities open on the first class that is not the background.
-                shown = 0 if key == 'confidence' else min(self.spec.classes.foreground)
+                shown = 0 if key == 'confidence' else min(self.spec.classes.foreground, default=0)
                 write_style(share_style(shown + 1), folder / name)
         files = tuple(folder / name for name in [*names.values(), *layers])
         return Prediction(job, counts.by_name(), files, **more)
