@@ -42,6 +42,8 @@ class CatalogEntry:
             only this part is used, and nothing outside it is ever read.
         layer: Layer of the label file, where it has several.
         name: Name in messages and results; default the image's stem.
+        group: Scenes of one group go to the same split, such as chips that
+            overlap; None if it depends on no other scene.
     """
 
     image: Image
@@ -51,6 +53,7 @@ class CatalogEntry:
     area: tuple[float, float, float, float] | None = None
     layer: str | None = None
     name: str | None = None
+    group: str | None = None
 
 
 COLUMNS = tuple(field.name for field in fields(CatalogEntry))
@@ -161,7 +164,7 @@ def _entries(row: Any, root: Path, where: str, number: int) -> list[CatalogEntry
             f'`image` (or `image:ROLE` of each role) and optionally {", ".join(COLUMNS[1:])}',
             f'rename or remove {", ".join(map(str, unknown))}' if unknown else 'add `image`',
         )
-    for key in ('labels', 'split', 'aoi', 'layer', 'name'):
+    for key in ('labels', 'split', 'aoi', 'layer', 'name', 'group'):
         if not isinstance(row.get(key), str | None):
             raise CatalogError(
                 f'{where}: entry {number} has {key}={row[key]!r}', 'one text', f'correct `{key}`'

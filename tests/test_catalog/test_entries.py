@@ -43,6 +43,13 @@ def test_csv_paths_start_from_its_folder_and_empty_cells_are_unset(root):
     assert [entry.split for entry in entries] == ['train', 'val']
 
 
+def test_groups_of_scenes_in_a_table_may_be_numbers(root):
+    (root / 'catalog.csv').write_text('image,group\na.tif,7\nb.tif,\n')
+    assert [entry.group for entry in read_catalog(root / 'catalog.csv')] == ['7', None]
+    with pytest.raises(CatalogError, match='group=7'):
+        read_catalog(dict(image='a.tif', group=7), root=root)
+
+
 def test_csv_with_the_byte_order_mark_of_excel(root):
     (root / 'catalog.csv').write_text('image\na.tif\n', encoding='utf-8-sig')
     assert read_catalog(root / 'catalog.csv')[0].name == 'a'
