@@ -9,14 +9,17 @@ from geo_mm.catalog.labelled_scene import (
     open_labelled,
     read_aoi,
 )
+from geo_mm.catalog.training_sets import TrainingSet, read_training_set
 
 __all__ = [
     'CatalogEntry',
     'Coverage',
     'LabelledScene',
     'SceneOptions',
+    'TrainingSet',
     'area_window',
     'open_labelled',
     'read_aoi',
     'read_catalog',
+    'read_training_set',
 ]

@@ -70,7 +70,9 @@ def read_catalog(
     Args:
         scenes: A catalog file (``.csv``, ``.geojson``, ``.gpkg``), or one or
             several entries: dicts with the fields of :class:`CatalogEntry`,
-            or plain image paths. ``image`` may be a glob pattern; ``labels``,
+            plain image paths, or training sets of other programs
+            (:func:`geo_mm.catalog.read_training_set`), which stand for all of
+            their images. ``image`` may be a glob pattern; ``labels``,
             ``aoi`` and the files of further roles may then hold ``{stem}``, the
             image's name without suffix, or ``*`` for what its own ``*`` stands
             for. In a table, the files of roles stand in columns ``image:ROLE``;
@@ -172,7 +174,26 @@ def _entries(row: Any, root: Path, where: str, number: int) -> list[CatalogEntry
     area = row.pop('area', None)
     entry = CatalogEntry(**{key: v for key, v in row.items() if key != 'image'}, image=())
     entry = replace(entry, area=_parse_area(area, where, number))
+    if isinstance(row['image'], str) and 'labels' not in row:
+        images = _of_training_set(row['image'], entry, root, where)
+        if images is not None:
+            return images
     return [_resolve(entry, *found, root, where) for found in _images(row['image'], root, where)]
+
+
+def _of_training_set(
+    path: str, entry: CatalogEntry, root: Path, where: str
+) -> list[CatalogEntry] | None:
+    """The images of a training set, with the split and AOI of a row; None if it is an image."""
+    from geo_mm.catalog.training_sets import may_be_training_set, read_training_set
+
+    full = absolute(path, root)
+    if not may_be_training_set(full):
+        return None
+    given = {key: value for key in ('split', 'group') if (value := getattr(entry, key))}
+    if entry.aoi is not None:
+        given['aoi'] = _existing(entry.aoi, root, where)
+    return [replace(image, **given) for image in read_training_set(full).entries]
 
 
 def _with_roles(row: dict) -> dict:

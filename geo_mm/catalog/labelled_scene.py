@@ -8,6 +8,7 @@ import shapely
 
 from geo_mm.catalog.entries import CatalogEntry
 from geo_mm.errors import SceneError
+from geo_mm.formats.training import read_image_labels
 from geo_mm.labels import LabelLayer, LabelOptions, Labels, SceneLabels, open_labels
 from geo_mm.raster import Scene, Window
 from geo_mm.raster.sources import NoData
@@ -94,18 +95,18 @@ def open_labelled(
         LabelError: If the labels cannot be used with the image.
         ConfigError: If the background is not one of the classes of pixels.
     """
-    whole = Scene.open(
-        entry.image,
-        bands=scene_options.bands,
-        gsd=scene_options.gsd,
-        nodata=scene_options.nodata,
-        name=entry.name,
+    stored = Scene.open(
+        entry.image, bands=scene_options.bands, nodata=scene_options.nodata, name=entry.name
     )
+    whole = stored if scene_options.gsd is None else stored.at_gsd(scene_options.gsd)
     scene = whole if entry.area is None else whole.crop(area_window(whole, entry.area))
     labels = None
     if entry.labels is not None:
+        in_pixels = read_image_labels(entry.labels, entry.image)
+        if in_pixels is not None and in_pixels.image == entry.image:
+            in_pixels = replace(in_pixels, grid=stored.grid)  # the file is not opened again
         labels = open_labels(
-            entry.labels,
+            in_pixels or entry.labels,
             classes,
             replace(label_options, layer=entry.layer or label_options.layer),
             scene.grid,

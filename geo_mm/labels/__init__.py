@@ -1,5 +1,6 @@
 """Labels of a scene, from vector layers or rasters: read, repair, place on its grid."""
 
+from geo_mm.labels.image_labels import ImageClasses, ImageLabels, ImageObjects
 from geo_mm.labels.label_raster import LabelRaster
 from geo_mm.labels.layer import LabelLayer, LabelOptions
 from geo_mm.labels.opening import Labels, open_labels
@@ -8,6 +9,9 @@ from geo_mm.labels.scene_labels import ClippedObjects, SceneLabels
 
 __all__ = [
     'ClippedObjects',
+    'ImageClasses',
+    'ImageLabels',
+    'ImageObjects',
     'LabelLayer',
     'LabelOptions',
     'LabelRaster',

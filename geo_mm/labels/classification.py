@@ -128,7 +128,42 @@ def classify(
             f'{name}: has no column {column!r}', f'one of {columns}', 'correct class_column=...'
         )
     row, values = attribute_values(gdf[column])
-    targets: dict[str, str | None] = {value: value for value in numbers}
+    kept, found = _numbers_of(row, values, numbers, options, f'{name}: column {column!r}')
+    return gdf[kept].reset_index(drop=True), found
+
+
+def numbers_of_names(
+    names: Sequence[str], numbers: Mapping[str, int], options: LabelOptions, source: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which of some named objects are of the classes asked for, and their class numbers.
+
+    Args:
+        names: Class name of each object.
+        numbers: Class number by name.
+        options: ``class_map`` may rename, drop or ignore classes.
+        source: Where the objects are from, for messages.
+
+    Returns:
+        ``(N,)`` bool, and the numbers of those that are, -1 for ignored ones.
+
+    Raises:
+        LabelError: If a name is no class.
+    """
+    values = list(dict.fromkeys(names))
+    position = {text: index for index, text in enumerate(values)}
+    row = np.array([position[text] for text in names], np.int64)
+    return _numbers_of(row, values, numbers, options, source)
+
+
+def _numbers_of(
+    row: np.ndarray,
+    values: list[str],
+    numbers: Mapping[str, int],
+    options: LabelOptions,
+    what: str,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which objects are kept, and the class numbers of those."""
+    targets: dict[str, str | None] = {value: value for value in (*numbers, IGNORED_NAME)}
     targets.update(
         {attribute_text(value): target for value, target in (options.class_map or {}).items()}
     )
@@ -136,7 +171,7 @@ def classify(
     if unknown:
         times = Counter(dict(zip(values, np.bincount(row).tolist(), strict=True)))
         raise LabelError(
-            f'{name}: column {column!r} has {len(unknown)} values without a class: '
+            f'{what} has {len(unknown)} values without a class: '
             f'{_counts(Counter({value: times[value] for value in unknown}))}\n'
             f'  all values found: {_counts(times)}',
             f'one of {list(numbers)}',
@@ -147,7 +182,7 @@ def classify(
     chosen = [targets[value] for value in values]
     kept = np.array([name is not None for name in chosen], bool)[row]
     found = np.array([-1 if name is None else number_of.get(name, -1) for name in chosen], np.int64)
-    return gdf[kept].reset_index(drop=True), found[row][kept]
+    return kept, found[row][kept]
 
 
 def attribute_values(column: pd.Series) -> tuple[np.ndarray, list[str]]:

@@ -28,11 +28,13 @@ class LabelRaster:
         values: Class value in the file to class number, 255 for ignored. The
             raster's nodata is ignored, too.
         grid: The scene's grid.
+        own: The raster's own grid, if its file does not tell it.
     """
 
     path: str
     values: tuple[tuple[int, int], ...]
     grid: Grid
+    own: Grid | None = None
 
     @classmethod
     def read(
@@ -41,6 +43,8 @@ class LabelRaster:
         classes: Sequence[str],
         grid: Grid,
         class_map: Mapping[int, str | None] | None = None,
+        *,
+        own: Grid | None = None,
     ) -> 'LabelRaster':
         """Opens a label raster and checks the values in the middle of the scene.
 
@@ -54,6 +58,9 @@ class LabelRaster:
             class_map: Value in the file to class name, or to None or
                 ``'ignore'`` for pixels to ignore. Without it values are class
                 numbers.
+            own: The raster's own grid, if its file does not tell it: that of the
+                image of which it labels each pixel. What the file declares as
+                nodata is then a value like any other if it has a class.
 
         Raises:
             LabelError: If the raster holds a value that is not mapped, is not
@@ -61,8 +68,10 @@ class LabelRaster:
                 that has a class.
         """
         values = _class_numbers(path, classes, class_map)
-        raster = _opened(path, grid)
-        if any(value == raster.nodata and number != IGNORE for value, number in values.items()):
+        raster, place = _opened(path, grid, own)
+        if own is not None and raster.nodata is not None:
+            values.setdefault(int(raster.nodata), IGNORE)
+        elif any(value == raster.nodata and number != IGNORE for value, number in values.items()):
             raise LabelError(
                 f'{path}: the value {raster.nodata:g} has a class, and the file declares it as '
                 'nodata, which is ignored',
@@ -70,12 +79,12 @@ class LabelRaster:
                 f'map {raster.nodata:g} to None in label_cfg.class_map, or take the declaration '
                 'out of the file with: rio edit-info --unset-nodata FILE',
             )
-        labels = cls(os.fspath(path), tuple(sorted(values.items())), grid)
-        under = _under(raster.grid, grid)
+        labels = cls(os.fspath(path), tuple(sorted(values.items())), grid, own)
+        under = _under(place, grid)
         if not under.area:
             raise LabelError(
                 f'{path}: the label raster does not touch the scene\n'
-                f'  labels: {_extent(raster.grid)}\n'
+                f'  labels: {_extent(place)}\n'
                 f'  scene:  {_extent(grid)}',
                 'labels that overlap the scene',
                 'check that labels and image belong together and that both CRSs are right',
@@ -101,7 +110,7 @@ class LabelRaster:
         Raises:
             LabelError: If there is a value without a class.
         """
-        found = read_onto(self.path, self.grid, window, fill=_OUTSIDE)
+        found = read_onto(self.path, self.grid, window, fill=_OUTSIDE, own=self.own)
         classes = np.full(found.shape, IGNORE, np.uint8)
         known = found == _OUTSIDE
         for value, number in self.values:
@@ -125,15 +134,16 @@ class LabelRaster:
             max(self.grid.height // step, 1),
             self.grid.crs,
         )
-        classes = LabelRaster(self.path, self.values, coarse).classes(coarse.window)
+        classes = LabelRaster(self.path, self.values, coarse, self.own).classes(coarse.window)
         rows, cols = np.nonzero(classes != IGNORE)
         points = (np.stack([cols, rows], axis=1) + 0.5) * step
         return points, classes[rows, cols].astype(np.int64)
 
     def _refuse(self) -> NoReturn:
         """Raises the error that lists the values without a class."""
-        values, raster = dict(self.values), _opened(self.path, self.grid)
-        found = _found_values(raster, _under(raster.grid, self.grid))
+        values = dict(self.values)
+        raster, place = _opened(self.path, self.grid, self.own)
+        found = _found_values(raster, _under(place, self.grid))
         unknown = [str(value) for value in found if value not in values]
         listed = ', '.join(f'{value} ({share:.1%} of pixels)' for value, share in found.items())
         raise LabelError(
@@ -171,17 +181,23 @@ def _class_numbers(
     return values
 
 
-def _opened(path: str | os.PathLike, grid: Grid) -> Scene:
-    """The first band of a label raster that fits a scene's grid."""
+def _opened(path: str | os.PathLike, grid: Grid, own: Grid | None) -> tuple[Scene, Grid]:
+    """The first band of a label raster that fits a scene's grid, and where its pixels are."""
     labels = Scene.open(path, bands=[1])
     if labels.dtype.kind not in 'iu':
         raise LabelError(f'{path}: label raster of type {labels.dtype}', 'integer class values')
-    if (labels.crs is None) != (grid.crs is None):
+    if own is None and (labels.crs is None) != (grid.crs is None):
         raise LabelError(
             f'{path}: label raster {"without" if labels.crs is None else "with"} a CRS',
             f'a CRS as the scene has: {grid.crs}',
         )
-    return labels
+    if own is not None and (labels.width, labels.height) != (own.width, own.height):
+        raise LabelError(
+            f'{path}: {labels.width} x {labels.height} pixels, '
+            f'its image has {own.width} x {own.height}',
+            'a class for each pixel of the image',
+        )
+    return labels, own or labels.grid
 
 
 def _found_values(raster: Scene, window: Window) -> dict[int, float]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from geo_mm.classes import IGNORE, ClassSet
 from geo_mm.errors import ConfigError, LabelError
+from geo_mm.labels.image_labels import ImageClasses, ImageLabels, ImageObjects
 from geo_mm.labels.label_raster import LabelRaster
 from geo_mm.labels.layer import LabelLayer, LabelOptions
 from geo_mm.labels.scene_labels import ClippedObjects
@@ -40,7 +41,7 @@ class Labels(Protocol):
 
 
 def open_labels(
-    source: str | os.PathLike,
+    source: str | os.PathLike | ImageLabels,
     classes: Sequence[str],
     options: LabelOptions,
     grid: Grid,
@@ -52,7 +53,8 @@ def open_labels(
     """Open the labels of a scene.
 
     Args:
-        source: Vector layer, or raster of class values.
+        source: Vector layer, raster of class values, or labels in the pixels of
+            an image.
         classes: Class names; the position is the class number.
         options: How labels become classes.
         grid: Grid of the scene.
@@ -66,13 +68,11 @@ def open_labels(
             where objects are needed.
         ConfigError: If the background is not one of the classes of pixels.
     """
-    if Path(source).suffix.lower() in _RASTER_SUFFIXES:
-        if objects:
-            raise LabelError(
-                f'{source}: a label raster has no single objects',
-                'a vector layer',
-                'polygonise it, or use geo_mm.GeoSegDataset',
-            )
+    if isinstance(source, ImageClasses):
+        _check_objects(source.path, objects)
+        return source.onto(classes, options, grid)
+    if not isinstance(source, ImageObjects) and Path(source).suffix.lower() in _RASTER_SUFFIXES:
+        _check_objects(source, objects)
         return LabelRaster.read(source, classes, grid, options.class_map)
     known = None if options.background not in classes else options.background
     if known != options.background and not objects:
@@ -84,5 +84,17 @@ def open_labels(
     found = ClassSet(tuple(classes), background=known)
     numbers = {found.names[number]: number for number in found.foreground}
     background = IGNORE if found.background_index is None else found.background_index
-    layer = LabelLayer.read(source, numbers, options, near=grid)
+    if isinstance(source, ImageObjects):
+        layer = source.layer(numbers, options)
+    else:
+        layer = LabelLayer.read(source, numbers, options, near=grid)
     return layer.onto(grid, scene=scene, whole=whole, background=background)
+
+
+def _check_objects(path: str | os.PathLike, objects: bool) -> None:
+    if objects:
+        raise LabelError(
+            f'{path}: a label raster has no single objects',
+            'a vector layer',
+            'polygonise it, or use geo_mm.GeoSegDataset',
+        )

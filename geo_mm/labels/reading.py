@@ -147,8 +147,7 @@ def _unreadable(name: str, error: Exception) -> LabelError:
             f'{name}: boxes of one chip in Pascal VOC format, as ArcGIS exports training data '
             '(Export Training Data For Deep Learning)',
             'a vector layer with a CRS, such as a GeoPackage',
-            'give the layer that the chips were exported from; the importer for whole ArcGIS '
-            'exports, which reads these files, is not there yet',
+            'in a catalog, give the whole export in place of its images and labels',
         )
     return LabelError(
         f'{name}: cannot be read as a vector layer: {error}',

@@ -18,8 +18,31 @@ from geo_mm.raster.sources import check_georeference, file_stamp
 _ROUNDING = 1e-6  # pixels
 
 
+def file_grid(path: str | os.PathLike) -> Grid:
+    """The grid of a raster file.
+
+    Raises:
+        LabelError: If it cannot be opened.
+    """
+    path = absolute(path)
+    try:
+        with handles.environment(path):
+            return Grid.of(handles.dataset(path, file_stamp(path)))
+    except RasterioError as error:
+        raise LabelError(
+            f'{path}: cannot be opened as a raster: {reason(error)}',
+            'the image that the labels were drawn on',
+            'check the path and the file with: rio info FILE',
+        ) from error
+
+
 def read_onto(
-    path: str | os.PathLike, grid: Grid, window: Window, fill: int, band: int = 1
+    path: str | os.PathLike,
+    grid: Grid,
+    window: Window,
+    fill: int,
+    band: int = 1,
+    own: Grid | None = None,
 ) -> np.ndarray:
     """Read a raster of class numbers into a window of another grid.
 
@@ -33,6 +56,9 @@ def read_onto(
         window: In pixels of ``grid``; it may hang over or be outside.
         fill: Value outside the label raster, and where that has nodata or is masked.
         band: Band number, from 1.
+        own: Where the pixels of the label raster are, if its file does not say
+            so itself: the grid of the image that it belongs to. Its nodata is
+            then a value like others.
 
     Returns:
         ``(height, width)``, in the raster's type, or a wider one if that cannot
@@ -47,8 +73,9 @@ def read_onto(
     try:
         with handles.environment(path):
             dataset = handles.dataset(path, file_stamp(path))
-            _check(path, dataset, grid, band)
-            return _look_up(dataset, *_places(dataset, grid, window), fill, band)
+            _check(path, dataset, grid, band, own)
+            places = _places(own or Grid.of(dataset), grid, window)
+            return _look_up(dataset, *places, fill, band, masked=own is None)
     except RasterioError as error:
         raise LabelError(
             f'{path}: cannot be read as a label raster: {reason(error)}',
@@ -57,10 +84,14 @@ def read_onto(
         ) from error
 
 
-def _check(path: str, dataset: rasterio.DatasetReader, grid: Grid, band: int) -> None:
-    check_georeference(path, dataset)
+def _check(
+    path: str, dataset: rasterio.DatasetReader, grid: Grid, band: int, own: Grid | None
+) -> None:
     if band not in dataset.indexes:
         raise LabelError(f'{path}: no band {band}', f'1 to {dataset.count}')
+    if own is not None:
+        return
+    check_georeference(path, dataset)
     if (dataset.crs is None) != (grid.crs is None):
         has, lacks = ('image', 'label raster') if grid.crs else ('label raster', 'image')
         raise LabelError(
@@ -70,18 +101,16 @@ def _check(path: str, dataset: rasterio.DatasetReader, grid: Grid, band: int) ->
         )
 
 
-def _places(
-    dataset: rasterio.DatasetReader, grid: Grid, window: Window
-) -> tuple[np.ndarray, np.ndarray]:
-    """Columns and rows of the dataset under the pixel centres of a window.
+def _places(labels: Grid, grid: Grid, window: Window) -> tuple[np.ndarray, np.ndarray]:
+    """Columns and rows of a label raster under the pixel centres of a window.
 
     Returns:
         Two int64 arrays that broadcast to (height, width).
     """
     x = np.arange(window.width) + 0.5
     y = np.arange(window.height)[:, None] + 0.5
-    transform, own = grid.window_transform(window), Grid.of(dataset).transform
-    if dataset.crs == grid.crs:
+    transform, own = grid.window_transform(window), labels.transform
+    if labels.crs == grid.crs:
         relative = ~own @ transform
         turn = max(abs(relative.b) * window.height, abs(relative.d) * window.width)
         if turn < _ROUNDING:
@@ -90,7 +119,7 @@ def _places(
         cols, rows = relative @ (x, y)
         return _index(cols), _index(rows)
     xy = np.broadcast_arrays(*(transform @ (x, y)))  # type: ignore[operator]  # Affine takes arrays, too
-    there = transformer(grid.crs, dataset.crs).transform(xy[0], xy[1])
+    there = transformer(grid.crs, labels.crs).transform(xy[0], xy[1])
     cols, rows = ~own @ there
     return _index(cols), _index(rows)
 
@@ -103,7 +132,13 @@ def _index(position: np.ndarray) -> np.ndarray:
 
 
 def _look_up(
-    dataset: rasterio.DatasetReader, cols: np.ndarray, rows: np.ndarray, fill: int, band: int
+    dataset: rasterio.DatasetReader,
+    cols: np.ndarray,
+    rows: np.ndarray,
+    fill: int,
+    band: int,
+    *,
+    masked: bool,
 ) -> np.ndarray:
     inside = (cols >= 0) & (cols < dataset.width) & (rows >= 0) & (rows < dataset.height)
     dtype = np.result_type(dataset.dtypes[band - 1], np.min_scalar_type(fill))
@@ -115,7 +150,7 @@ def _look_up(
     part = RasterioWindow(col, row, int(cols.max()) - col + 1, int(rows.max()) - row + 1)
     here = (rows - row, cols - col)
     values = dataset.read(band, window=part)[here].astype(dtype)
-    if MaskFlags.all_valid not in dataset.mask_flag_enums[band - 1]:
+    if masked and MaskFlags.all_valid not in dataset.mask_flag_enums[band - 1]:
         values[dataset.read_masks(band, window=part)[here] == 0] = fill
     result[inside] = values
     return result

@@ -203,6 +203,6 @@ def test_a_name_that_gdal_takes_for_an_archive(tmp_path):
 def test_boxes_of_arcgis_chips_are_named(tmp_path):
     path = tmp_path / '000000128.xml'
     path.write_text('<?xml version="1.0"?><annotation><object><name>1</name></object></annotation>')
-    with pytest.raises(LabelError, match=r'(?s)Pascal VOC format, as ArcGIS.*importer') as error:
+    with pytest.raises(LabelError, match=r'(?s)Pascal VOC format, as ArcGIS.*the whole') as error:
         read_layer(path)
     assert 'GIS and export it again' not in str(error.value)

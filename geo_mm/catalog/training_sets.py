@@ -1,0 +1,150 @@
+"""Training sets of other programs as catalogs."""
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import shapely
+from rasterio.errors import RasterioError
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from shapely import STRtree
+
+from geo_mm.catalog.entries import CatalogEntry
+from geo_mm.classes import ClassSet
+from geo_mm.formats.training import Kind, find_format, read_training_data, reference
+from geo_mm.raster.grid import Grid
+from geo_mm.raster.handles import open_quietly
+
+_TOUCH = 0.01  # share of a chip's side by which neighbours may overlap
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """A training set of another program, as a catalog.
+
+    Attributes:
+        path: The file or folder that it was read from.
+        format: Name of the format, such as 'ArcGIS PASCAL_VOC_rectangles'.
+        kind: What is labelled: ``boxes`` around objects, their outlines
+            (``instances``), or classes of ``pixels``.
+        entries: Its images with their labels, those without objects included.
+            Images that overlap have the same ``group``.
+        classes: Its classes, with a background if there are pixels of no
+            class; None if it does not name them.
+        bands: Names of the bands; empty if it does not tell them.
+        gsd: Metres per pixel of the first image; None if it is not georeferenced.
+        chip_size: ``(height, width)`` of the images, if it says so.
+    """
+
+    path: str
+    format: str
+    kind: Kind
+    entries: tuple[CatalogEntry, ...]
+    classes: ClassSet | None
+    bands: tuple[str, ...] = ()
+    gsd: float | None = None
+    chip_size: tuple[int, int] | None = None
+
+
+def may_be_training_set(path: str) -> bool:
+    """Whether a path is a training set, or a folder that is no image either.
+
+    Of the latter, :func:`read_training_set` says what was found and what is read.
+    """
+    if find_format(path) is not None:
+        return True
+    return os.path.isdir(path) and not _is_raster(path)
+
+
+def _is_raster(path: str) -> bool:
+    """Whether GDAL takes it for an image, as it does some folders."""
+    try:
+        open_quietly(path).close()
+    except RasterioError:
+        return False
+    return True
+
+
+def read_training_set(path: str | os.PathLike) -> TrainingSet:
+    """Reads a training set of another program.
+
+    The format is found by what is there: see ``docs/en/formats.md``.
+
+    Args:
+        path: Folder of an ArcGIS export, ...
+
+    Raises:
+        CatalogError: If it is of no format that is read, or incomplete.
+    """
+    data = read_training_data(path)
+    name = find_format(path) or ''
+    entries = [
+        CatalogEntry(
+            image=image.path,
+            labels=reference(name, data.path, image.key),
+            split=image.split,
+            name=Path(image.path).stem,
+        )
+        for image in data.images
+    ]
+    grids = [_grid(image.path) for image in data.images]
+    gsd = next((grid.gsd for grid in grids if grid is not None), None)
+    return TrainingSet(
+        path=data.path,
+        format=data.format,
+        kind=data.kind,
+        entries=tuple(_grouped(entries, grids, Path(data.path).name)),
+        classes=data.classes,
+        bands=data.bands,
+        gsd=None if gsd is None else float(np.sqrt(gsd[0] * gsd[1])),
+        chip_size=data.chip_size,
+    )
+
+
+def _grid(path: str) -> Grid | None:
+    """Where an image is, None if it is not georeferenced or cannot be opened."""
+    try:
+        with open_quietly(path) as dataset:
+            return None if dataset.transform.is_identity else Grid.of(dataset)
+    except RasterioError:
+        return None  # opening the scene says what is wrong with it
+
+
+def _grouped(
+    entries: Sequence[CatalogEntry], grids: Sequence[Grid | None], name: str
+) -> Iterable[CatalogEntry]:
+    """The entries with a group for each set of images that hang together."""
+    groups: dict[int, str] = {}
+    by_crs = defaultdict(list)
+    for number, grid in enumerate(grids):
+        if grid is not None:
+            by_crs[grid.crs.to_wkt() if grid.crs else ''].append(number)
+    for numbers in by_crs.values():
+        found = overlapping([grids[number].footprint for number in numbers])  # type: ignore[union-attr]
+        first = len(set(groups.values())) + 1
+        groups |= {
+            number: f'{name}-{first + group}'
+            for number, group in zip(numbers, found.tolist(), strict=True)
+        }
+    return [replace(entry, group=groups.get(number)) for number, entry in enumerate(entries)]
+
+
+def overlapping(footprints: Sequence[shapely.Geometry]) -> np.ndarray:
+    """Number of the group of each footprint; those that overlap, also by way of others, share one.
+
+    Args:
+        footprints: In one CRS.
+
+    Returns:
+        ``(N,)`` numbers from 0.
+    """
+    shapes = np.asarray(footprints, dtype=object)
+    # Neighbours that only touch, but for rounding, do not overlap.
+    inner = shapely.buffer(shapes, -_TOUCH / 2 * np.sqrt(shapely.area(shapes)), join_style='mitre')
+    pairs = STRtree(inner).query(inner, predicate='intersects')
+    links = coo_array((np.ones(pairs.shape[1], bool), tuple(pairs)), (len(shapes), len(shapes)))
+    return connected_components(links, directed=False)[1]

@@ -1,0 +1,139 @@
+"""Training sets of other programs: their images, classes and labels.
+
+Each format is a module with ``recognised(path)`` and ``read(path)``, entered in
+:data:`FORMATS`. Labels of one image are referred to by a text that stands in
+catalogs in place of a file: ``FORMAT:PATH#KEY``.
+"""
+
+import os
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from geo_mm.errors import CatalogError, LabelError
+from geo_mm.formats.training import arcgis, boxes
+from geo_mm.formats.training.data import Kind, TrainingData, TrainingImage
+from geo_mm.labels import ImageLabels
+
+__all__ = [
+    'FORMATS',
+    'Kind',
+    'TrainingData',
+    'TrainingImage',
+    'find_format',
+    'read_image_labels',
+    'read_training_data',
+    'reference',
+]
+
+
+class Format(NamedTuple):
+    """One format of training sets.
+
+    Attributes:
+        what: What it is recognised by, for messages.
+        recognised: Whether a path is a training set of this format.
+        read: Its contents.
+    """
+
+    what: str
+    recognised: Callable[[Path], bool]
+    read: Callable[[Path], TrainingData]
+
+
+FORMATS: dict[str, Format] = {
+    'arcgis': Format(
+        f'an ArcGIS export: a folder with images, labels and one of {", ".join(arcgis.METADATA)}',
+        arcgis.recognised,
+        arcgis.read,
+    ),
+}
+"""The formats that are read, in the order in which they are tried."""
+
+
+def find_format(path: str | os.PathLike) -> str | None:
+    """The format of a training set, or None if it is none that is read."""
+    path = Path(path)
+    return next((name for name, format in FORMATS.items() if format.recognised(path)), None)
+
+
+def read_training_data(path: str | os.PathLike) -> TrainingData:
+    """The contents of a training set.
+
+    Raises:
+        CatalogError: If it is of no format that is read; it names what was found.
+    """
+    name = find_format(path)
+    if name is None:
+        raise _unknown(Path(path))
+    return _read(name, os.path.abspath(path), _stamp(path))
+
+
+def reference(name: str, path: str, key: str) -> str:
+    """The text that stands for the labels of an image in a catalog."""
+    return f'{name}:{path}#{key}'
+
+
+def read_image_labels(labels: str, image: object) -> ImageLabels | None:
+    """The labels of an image in a format of training sets.
+
+    Args:
+        labels: What a catalog has as labels: a reference into a training set,
+            the Pascal VOC file of the image, or the file of another kind of labels.
+        image: The image file of the catalog.
+
+    Returns:
+        None if they are of another kind.
+
+    Raises:
+        LabelError: If they cannot be read.
+    """
+    name, _, rest = labels.partition(':')
+    if name not in FORMATS or '#' not in rest:
+        is_voc = labels.lower().endswith('.xml') and isinstance(image, str)
+        return boxes.read_voc(Path(str(image)), Path(labels), {}) if is_voc else None
+    # Folders may have a '#' in their names, as may images.
+    ends = [sign.start() for sign in re.finditer('#', rest)]
+    path, key = next(
+        ((rest[:end], rest[end + 1 :]) for end in ends if os.path.exists(rest[:end])), (rest, '')
+    )
+    if not key:
+        raise LabelError(
+            f'{labels}: there is no such training set',
+            'labels of an image in a training set: FORMAT:PATH#IMAGE',
+            'correct the path, or make the catalog again',
+        )
+    return _read(name, path, _stamp(path)).read_labels(key)
+
+
+@lru_cache(maxsize=16)
+def _read(name: str, path: str, stamp: int) -> TrainingData:
+    return FORMATS[name].read(Path(path))
+
+
+def _stamp(path: str | os.PathLike) -> int:
+    """What changes when a training set is written again."""
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _unknown(path: Path) -> CatalogError:
+    if path.is_dir():
+        names = sorted(item.name + ('/' if item.is_dir() else '') for item in path.iterdir())
+        shown = ', '.join(names[:8]) + (f' and {len(names) - 8} more' if len(names) > 8 else '')
+        found = f'{path}: a folder with {shown or "nothing in it"}'
+        inside = [item for item in path.iterdir() if item.is_dir() and find_format(item)]
+        near = inside or [item for item in (path.parent,) if find_format(item)]
+    else:
+        found, near = f'{path}: not a training set', []
+    return CatalogError(
+        found,
+        '\n    '.join(['a training set:', *(format.what for format in FORMATS.values())]),
+        f'give {" or ".join(map(str, near[:8]))}'
+        if near
+        else 'for images without labels, give a pattern such as images/*.tif',
+    )

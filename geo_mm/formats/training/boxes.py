@@ -1,0 +1,128 @@
+"""Boxes of one chip: Pascal VOC's XML and KITTI's text."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import shapely
+
+from geo_mm.errors import LabelError
+from geo_mm.labels import ImageObjects
+
+Box = tuple[float, float, float, float]
+"""``x_min, y_min, x_max, y_max`` in pixels from the upper left corner of the image."""
+
+
+def read_voc(image: Path, path: Path, names: Mapping[int, str]) -> ImageObjects:
+    """Boxes of a Pascal VOC file, none if there is no such file.
+
+    Args:
+        image: The chip.
+        path: Its XML file.
+        names: Class name of each value; other texts are names themselves.
+
+    Raises:
+        LabelError: If the file is no such XML.
+    """
+    found = list(_voc_objects(path)) if path.exists() else []
+    named = [(None if difficult else _named(name, names), box) for name, box, difficult in found]
+    return _objects(image, path, named)
+
+
+def read_kitti(image: Path, path: Path, names: Mapping[int, str]) -> ImageObjects:
+    """Boxes of a KITTI file, none if there is no such file.
+
+    Raises:
+        LabelError: If a line has not 15 columns, four of them a box.
+    """
+    lines = _lines(path) if path.exists() else []
+    found = []
+    for number, line in enumerate(lines, 1):
+        # Names of classes may hold blanks; the 14 columns after them do not.
+        parts = line.rsplit(maxsplit=14)
+        box = _box(parts[4:8], path, f'line {number}') if len(parts) == 15 else None
+        if box is None:
+            raise LabelError(
+                f'{path}: line {number} is {line!r}',
+                '15 columns: the class, three, left, top, right and bottom, seven',
+            )
+        # KITTI's own word for regions in which nothing is labelled.
+        ignored = parts[0] == 'DontCare' and 'DontCare' not in names.values()
+        found.append((None if ignored else _named(parts[0], names), box))
+    return _objects(image, path, found)
+
+
+def read_labelled_tile(image: Path, path: Path, names: Mapping[int, str]) -> ImageObjects:
+    """A chip of one class as a box around all of it.
+
+    Raises:
+        LabelError: If the file is no Pascal VOC.
+    """
+    if not path.exists():
+        return _objects(image, path, [])
+    root = _root(path)
+    found = [item.findtext('name') or '' for item in root.iter('object')]
+    size = [root.findtext(f'size/{side}') for side in ('width', 'height')]
+    box = _box(('0', '0', *size), path, 'its size')
+    return _objects(image, path, [(_named(name, names), box) for name in found[:1]])
+
+
+def _voc_objects(path: Path) -> Iterator[tuple[str, Box, bool]]:
+    """Class, box and difficulty of each object."""
+    for number, item in enumerate(_root(path).iter('object'), 1):
+        texts = [item.findtext(f'bndbox/{side}') for side in ('xmin', 'ymin', 'xmax', 'ymax')]
+        box = _box(texts, path, f'object {number}')
+        yield item.findtext('name') or '', box, item.findtext('difficult', '0').strip() == '1'
+
+
+def _root(path: Path) -> ElementTree.Element:
+    try:
+        root = ElementTree.parse(path).getroot()
+    except (OSError, ElementTree.ParseError, ValueError) as error:
+        raise LabelError(
+            f'{path}: cannot be read as Pascal VOC: {error}',
+            'an XML file with <annotation>',
+            'copy or export it again',
+        ) from error
+    if root.tag != 'annotation':
+        raise LabelError(f'{path}: an XML file of <{root.tag}>', 'Pascal VOC: <annotation>')
+    return root
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        text = path.read_text('utf-8-sig', errors='replace')
+    except OSError as error:
+        raise LabelError(f'{path}: cannot be read: {error}', 'a text file of boxes') from error
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def _box(texts: Sequence[str | None], path: Path, where: str) -> Box:
+    try:
+        left, top, right, bottom = (float(text or 'nan') for text in texts)
+    except ValueError:
+        left = top = right = bottom = math.nan
+    if not all(map(math.isfinite, (left, top, right, bottom))):
+        raise LabelError(f'{path}: {where} has the box {list(texts)}', 'four numbers')
+    return min(left, right), min(top, bottom), max(left, right), max(top, bottom)
+
+
+def _named(text: str, names: Mapping[int, str]) -> str:
+    """The name of a class that is given by its value, or by its name."""
+    text = text.strip()
+    try:
+        return names.get(int(text), text)
+    except ValueError:
+        return text
+
+
+def _objects(image: Path, path: Path, found: Sequence[tuple[str | None, Box]]) -> ImageObjects:
+    corners = np.array([box for _, box in found], float).reshape(-1, 4)
+    return ImageObjects(
+        image=str(image),
+        geometries=shapely.box(*corners.T),
+        names=[name for name, _ in found],
+        source=str(path),
+    )

@@ -1,0 +1,222 @@
+"""Training sets of other programs as catalogs: read, opened, placed."""
+
+import json
+import os
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import shapely
+
+from geo_mm.catalog import SceneOptions, open_labelled, read_catalog, read_training_set
+from geo_mm.classes import ClassSet
+from geo_mm.errors import CatalogError, LabelError
+from geo_mm.labels import LabelOptions
+from geo_mm.raster import Window
+from tests.data.rasters import TRANSFORM, noise, write_raster
+
+ROOT = os.environ.get('GEO_MM_DATA_ROOT')
+needs_data = pytest.mark.skipif(not ROOT, reason='GEO_MM_DATA_ROOT is not set')
+PALMS = Path(ROOT or 'unset', 'arcgis_palms_voc_a')
+
+TREES = [{'Value': 1, 'Name': 'Palm', 'Color': [0, 200, 0]}, {'Value': 7, 'Name': 'Date palm'}]
+
+
+def opened(entry, classes, gsd=None, objects=True, **options):
+    options = LabelOptions(**options)
+    return open_labelled(entry, classes, SceneOptions(gsd=gsd), options, objects=objects)
+
+
+def bounds(item):
+    return shapely.bounds(item.labels.geometries).round(2).tolist()
+
+
+def voc(*objects):
+    boxes = ''.join(
+        f'<object><name>{name}</name><bndbox><xmin>{box[0]}</xmin><ymin>{box[1]}</ymin>'
+        f'<xmax>{box[2]}</xmax><ymax>{box[3]}</ymax></bndbox></object>'
+        for name, box in objects
+    )
+    size = '<size><width>60</width><height>40</height><depth>2</depth></size>'
+    return f'<?xml version="1.0"?><annotation>{size}{boxes}</annotation>'
+
+
+@pytest.fixture
+def export(tmp_path):
+    """Three chips: the first two overlap, the third is 400 m further east."""
+    folder = tmp_path / 'export'
+    (folder / 'images').mkdir(parents=True)
+    (folder / 'labels').mkdir()
+    for number, col in enumerate((0, 30, 800)):
+        write_raster(
+            folder / 'images' / f'00000000{number}.tif',
+            noise((2, 40, 60)),
+            transform=TRANSFORM @ rasterio.Affine.translation(col, 0),
+        )
+    emd = {'Framework': 'e.g. CNTK', 'ImageHeight': 'e.g. 256', 'Classes': TREES}
+    (folder / 'esri_model_definition.emd').write_text(json.dumps(emd))
+    (folder / 'map.txt').write_text('images\\000000000.tif  labels\\000000000.xml \r\n')
+    return folder
+
+
+def with_mode(export, mode):
+    stats = {'MetaDataMode': mode, 'TileSizeX': 60, 'TileSizeY': 40, 'Classes': [{}]}
+    (export / 'esri_accumulated_stats.json').write_text(json.dumps(stats))
+    return export
+
+
+@needs_data
+def test_all_boxes_of_a_real_export_arrive_with_their_class_name():
+    found = read_training_set(PALMS)
+    assert (found.format, found.kind) == ('ArcGIS PASCAL_VOC_rectangles', 'boxes')
+    assert found.classes == ClassSet(('Palm',), ((255, 0, 0),))
+    assert found.chip_size == (448, 448) and 0.079 < found.gsd < 0.081
+    assert len(found.entries) == 70
+    labels = [opened(entry, ('other', 'Palm')).labels for entry in found.entries]
+    assert Counter(np.concatenate([item.labels for item in labels])) == {1: 223}
+    assert shapely.bounds(labels[0].geometries).round(2).tolist() == [[444.62, 373.2, 448, 403.87]]
+    assert {entry.group for entry in found.entries} == {'arcgis_palms_voc_a-1'}
+
+
+def test_boxes_have_the_names_of_their_values_and_chips_without_are_kept(export):
+    with_mode(export, 'PASCAL_VOC_rectangles')
+    (export / 'labels' / '000000000.xml').write_text(
+        voc(('1', (10.5, 20, 60, 40)), ('Date palm', (0, 0, 4, 5.25)))
+    )
+    (export / 'labels' / '000000001.xml').write_text(voc())
+    found = read_training_set(export)
+    assert found.classes.names == ('Palm', 'Date palm')
+    assert found.classes.colours[0] == (0, 200, 0)
+    items = [opened(entry, found.classes.names) for entry in found.entries]
+    assert bounds(items[0]) == [[10.5, 20, 60, 40], [0, 0, 4, 5.25]]
+    assert items[0].labels.labels.tolist() == [0, 1]
+    assert [len(item.labels) for item in items] == [2, 0, 0]
+
+
+def test_boxes_follow_the_pixels_to_another_gsd(export):
+    (export / 'labels' / '000000000.xml').write_text(voc(('1', (10, 20, 30, 40))))
+    entry = read_training_set(export).entries[0]
+    item = opened(entry, ('Palm',), gsd=1.0)
+    assert item.scene.width == 30 and bounds(item) == [[5, 10, 15, 20]]
+
+
+def test_overlapping_chips_are_of_one_group(export):
+    (export / 'labels' / '000000000.xml').write_text(voc())
+    groups = [entry.group for entry in read_training_set(export).entries]
+    assert groups[0] == groups[1] != groups[2]
+
+
+def test_a_catalog_takes_a_folder_in_place_of_its_images(export, tmp_path):
+    (export / 'labels' / '000000000.xml').write_text(voc(('1', (10, 20, 30, 40))))
+    entries = read_catalog('export', root=tmp_path)
+    assert entries == list(read_training_set(export).entries)
+    mixed = read_catalog([{'image': 'export', 'split': 'val'}], root=tmp_path, split='val')
+    assert [entry.name for entry in mixed] == ['000000000', '000000001', '000000002']
+    # As it stands in a catalog file.
+    (tmp_path / 'c.csv').write_text(f'image,labels\n{entries[0].image},{entries[0].labels}\n')
+    (entry,) = read_catalog(tmp_path / 'c.csv')
+    assert bounds(opened(entry, ('Palm',))) == [[10, 20, 30, 40]]
+
+
+def test_a_voc_file_beside_any_image(export, tmp_path):
+    (tmp_path / 'boxes.xml').write_text(voc(('1', (10, 20, 30, 40))))
+    (entry,) = read_catalog(
+        {'image': 'export/images/000000000.tif', 'labels': 'boxes.xml'}, root=tmp_path
+    )
+    with pytest.raises(LabelError, match=r'boxes.xml has 1 values without a class: 1 \(1\)'):
+        opened(entry, ('palm',))
+    assert bounds(opened(entry, ('palm',), class_map={1: 'palm'})) == [[10, 20, 30, 40]]
+
+
+def test_kitti(export):
+    with_mode(export, 'KITTI_rectangles')
+    (export / 'labels' / '000000000.txt').write_text(
+        '7 0.0 0 0.0 10.50 20.00 60.00 40.00 0.0 0.0 0.0 0.0 0.0 0.0 0.0\n'
+        'Date palm 0 0 0 1 2 3 4 0 0 0 0 0 0 0\n\n'
+    )
+    item = opened(read_training_set(export).entries[0], ('Palm', 'Date palm'))
+    assert bounds(item) == [[10.5, 20, 60, 40], [1, 2, 3, 4]]
+    assert item.labels.labels.tolist() == [1, 1]
+    (export / 'labels' / '000000001.txt').write_text('7 0.0 0 0.0 10 20 x 40\n')
+    with pytest.raises(LabelError, match=r'000000001.txt: line 1 .*\n.*15 columns'):
+        opened(read_training_set(export).entries[1], ('Palm', 'Date palm'))
+
+
+def test_a_labelled_tile_is_a_box_around_the_chip(export):
+    with_mode(export, 'Labeled_Tiles')
+    (export / 'labels' / '000000000.xml').write_text(voc(('7', (0, 0, 1, 1))))
+    item = opened(read_training_set(export).entries[0], ('Palm', 'Date palm'))
+    assert bounds(item) == [[0, 0, 60, 40]] and item.labels.labels.tolist() == [1]
+
+
+@pytest.mark.parametrize('folders', [('Palm', 'Date palm'), ('1', '7')])
+def test_masks_of_objects_in_folders_by_name_or_value(export, folders):
+    with_mode(export, 'RCNN_Masks')
+    masks = np.zeros((2, 2, 40, 60), np.uint8)
+    masks[0, 0, 5:10, 10:20] = 1
+    masks[0, 0, 10:12, 10:12] = 2  # touches the first
+    masks[0, 1, 8:12, 18:30] = 1  # overlaps it, so in another band
+    masks[1, 0, 0, 0] = masks[1, 0, 3, 3] = 200  # one object in two parts
+    for folder, mask in zip(folders, masks, strict=True):
+        (export / 'labels' / folder).mkdir()
+        write_raster(export / 'labels' / folder / '000000000.tif', mask, crs=None)
+    found = read_training_set(export)
+    assert found.kind == 'instances'
+    item = opened(found.entries[0], found.classes.names)
+    assert bounds(item) == [[10, 5, 20, 10], [10, 10, 12, 12], [18, 8, 30, 12], [0, 0, 4, 4]]
+    assert item.labels.labels.tolist() == [0, 0, 0, 1]
+    drawn = item.labels.objects(Window(0, 0, 60, 40)).masks()
+    assert (drawn[:2].sum(0) == (masks[0, 0] > 0)).all() and (drawn[3] == (masks[1, 0] > 0)).all()
+    assert len(opened(found.entries[1], found.classes.names).labels) == 0
+
+
+def test_classified_tiles(export):
+    with_mode(export, 'Classified_Tiles')
+    classes = np.zeros((1, 40, 60), np.uint8)
+    classes[0, 5:10, 10:20], classes[0, 20:, :] = 1, 7
+    for number in range(3):
+        # As pictures, whose only georeference is the image's; 0 may be declared as nodata.
+        write_raster(
+            export / 'labels' / f'00000000{number}.png',
+            classes,
+            crs=None,
+            nodata=0 if number else None,
+        )
+    found = read_training_set(export)
+    assert found.kind == 'pixels'
+    assert found.classes.names == ('background', 'Palm', 'Date palm')
+    assert found.classes.background == 'background'
+    expected = np.where(classes[0] == 7, 2, classes[0])
+    for entry in found.entries:
+        item = opened(entry, found.classes.names, objects=False)
+        assert (item.labels.classes(Window(0, 0, 60, 40)) == expected).all()
+    item = opened(found.entries[0], ('palm', 'Date palm'), objects=False, class_map={1: 'palm'})
+    assert set(np.unique(item.labels.classes(Window(0, 0, 60, 40)))) == {0, 1, 255}
+
+
+def test_no_background_where_the_classes_cover_all_pixels(export):
+    with_mode(export, 'Classified_Tiles')
+    stats = {'NumTiles': 3, 'TileSizeX': 60, 'TileSizeY': 40, 'MetaDataMode': 'Classified_Tiles'}
+    stats['ClassPixelStats'] = {'NumPixelsPerClass': [7000, 200]}
+    (export / 'esri_accumulated_stats.json').write_text(json.dumps(stats))
+    write_raster(export / 'labels' / '000000000.tif', np.ones((1, 40, 60), np.uint8))
+    assert read_training_set(export).classes.names == ('Palm', 'Date palm')
+
+
+@needs_data
+def test_metadata_of_a_real_export_of_classes():
+    from geo_mm.formats.training.arcgis import read_info
+
+    info = read_info(Path(ROOT, 'arcgis_meta_classified_tiles'))
+    assert info.mode == 'Classified_Tiles' and info.chip_size == (400, 400)
+    assert info.names == {1: '1', 2: '2'} and info.colours == {} and info.unlabelled is False
+
+
+def test_what_is_not_read_is_named(export, tmp_path):
+    with_mode(export, 'CycleGAN')
+    with pytest.raises(CatalogError, match=r'format CycleGAN\n.*PASCAL_VOC_rectangles, KITTI'):
+        read_catalog(str(export))
+    with pytest.raises(CatalogError, match=r'(?s)with export/\n.*ArcGIS export: .*give .*export'):
+        read_catalog(str(tmp_path))
