@@ -94,7 +94,9 @@ def read_catalog(
     else:
         rows = [scenes] if isinstance(scenes, str | os.PathLike | Mapping) else list(scenes)
         where = 'scenes'
-    entries = [entry for i, row in enumerate(rows) for entry in _entries(row, root, where, i)]
+    entries = _of_training_sets(rows, root) or [
+        entry for i, row in enumerate(rows) for entry in _entries(row, root, where, i)
+    ]
     if not entries:
         raise CatalogError(f'{where}: no scenes', 'at least one entry with an `image`')
     _check_roles(entries, where)
@@ -175,25 +177,24 @@ def _entries(row: Any, root: Path, where: str, number: int) -> list[CatalogEntry
     entry = CatalogEntry(**{key: v for key, v in row.items() if key != 'image'}, image=())
     entry = replace(entry, area=_parse_area(area, where, number))
     if isinstance(row['image'], str) and 'labels' not in row:
-        images = _of_training_set(row['image'], entry, root, where)
-        if images is not None:
-            return images
+        images = _of_training_sets([row['image']], root)
+        if images:
+            given = {key: found for key in ('split', 'group') if (found := getattr(entry, key))}
+            if entry.aoi is not None:
+                given['aoi'] = _existing(entry.aoi, root, where)
+            return [replace(image, **given) for image in images]
     return [_resolve(entry, *found, root, where) for found in _images(row['image'], root, where)]
 
 
-def _of_training_set(
-    path: str, entry: CatalogEntry, root: Path, where: str
-) -> list[CatalogEntry] | None:
-    """The images of a training set, with the split and AOI of a row; None if it is an image."""
+def _of_training_sets(rows: Sequence[object], root: Path) -> list[CatalogEntry]:
+    """The images of training sets; empty if any of the rows is something else."""
     from geo_mm.catalog.training_sets import may_be_training_set, read_training_set
 
-    full = absolute(path, root)
-    if not may_be_training_set(full):
-        return None
-    given = {key: value for key in ('split', 'group') if (value := getattr(entry, key))}
-    if entry.aoi is not None:
-        given['aoi'] = _existing(entry.aoi, root, where)
-    return [replace(image, **given) for image in read_training_set(full).entries]
+    names = [os.fspath(row) for row in rows if isinstance(row, str | os.PathLike)]
+    paths = [absolute(name, root) for name in names]
+    if not paths or len(paths) < len(rows) or not all(map(may_be_training_set, paths)):
+        return []
+    return list(read_training_set(paths).entries)
 
 
 def _with_roles(row: dict) -> dict:

@@ -2,7 +2,7 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,8 +14,16 @@ from scipy.sparse.csgraph import connected_components
 from shapely import STRtree
 
 from geo_mm.catalog.entries import CatalogEntry
-from geo_mm.classes import ClassSet
-from geo_mm.formats.training import Kind, find_format, read_training_data, reference
+from geo_mm.classes import ClassSet, Colour
+from geo_mm.errors import CatalogError
+from geo_mm.formats.training import (
+    DESCRIPTIONS,
+    Kind,
+    TrainingData,
+    find_format,
+    read_training_data,
+    reference,
+)
 from geo_mm.raster.grid import Grid
 from geo_mm.raster.handles import open_quietly
 
@@ -27,7 +35,7 @@ class TrainingSet:
     """A training set of another program, as a catalog.
 
     Attributes:
-        path: The file or folder that it was read from.
+        path: The file or folder that it was read from, or several.
         format: Name of the format, such as 'ArcGIS PASCAL_VOC_rectangles'.
         kind: What is labelled: ``boxes`` around objects, their outlines
             (``instances``), or classes of ``pixels``.
@@ -55,9 +63,9 @@ def may_be_training_set(path: str) -> bool:
 
     Of the latter, :func:`read_training_set` says what was found and what is read.
     """
-    if find_format(path) is not None:
-        return True
-    return os.path.isdir(path) and not _is_raster(path)
+    if not os.path.isdir(path):
+        return path.lower().endswith(DESCRIPTIONS) and find_format(path) is not None
+    return find_format(path) is not None or not _is_raster(path)
 
 
 def _is_raster(path: str) -> bool:
@@ -69,40 +77,76 @@ def _is_raster(path: str) -> bool:
     return True
 
 
-def read_training_set(path: str | os.PathLike) -> TrainingSet:
+def read_training_set(
+    path: str | os.PathLike | Sequence[str | os.PathLike],
+) -> TrainingSet:
     """Reads a training set of another program.
 
     The format is found by what is there: see ``docs/en/formats.md``.
 
     Args:
-        path: Folder of an ArcGIS export, ...
+        path: Folder of an ArcGIS export, of Pascal VOC, KITTI, or images and
+            masks; a COCO ``.json``, a YOLO ``.yaml``, or their folders. Several
+            are merged into one, if the same is labelled: classes of one name
+            are one class.
 
     Raises:
         CatalogError: If it is of no format that is read, or incomplete.
     """
-    data = read_training_data(path)
-    name = find_format(path) or ''
-    entries = [
-        CatalogEntry(
-            image=image.path,
-            labels=reference(name, data.path, image.key),
-            split=image.split,
-            name=Path(image.path).stem,
-        )
-        for image in data.images
-    ]
-    grids = [_grid(image.path) for image in data.images]
+    paths = [path] if isinstance(path, str | os.PathLike) else list(path)
+    sets = [read_training_data(each) for each in paths]
+    if not sets:
+        raise CatalogError('no training sets', 'the path of at least one')
+    first = sets[0]
+    for other in sets[1:]:
+        if other.kind != first.kind:
+            raise CatalogError(
+                f'{other.path}: {other.kind} ({other.format}), {first.path}: {first.kind} '
+                f'({first.format})',
+                'training sets that label the same: boxes, instances or pixels',
+                'train on one of them',
+            )
+    entries = [entry for data in sets for entry in _entries(data)]
+    if len({entry.name for entry in entries}) < len(entries):
+        # As 000000000 of two exports, or image 1 of the train and val of one set.
+        entries = [
+            replace(entry, name=_long_name(entry, several=len(sets) > 1)) for entry in entries
+        ]
+    grids = [_grid(str(entry.image)) for entry in entries]
     gsd = next((grid.gsd for grid in grids if grid is not None), None)
     return TrainingSet(
-        path=data.path,
-        format=data.format,
-        kind=data.kind,
-        entries=tuple(_grouped(entries, grids, Path(data.path).name)),
-        classes=data.classes,
-        bands=data.bands,
+        path=', '.join(data.path for data in sets),
+        format=first.format,
+        kind=first.kind,
+        entries=tuple(_grouped(entries, grids, Path(first.path).name)),
+        classes=_merged([data.classes for data in sets if data.classes is not None]),
+        bands=first.bands,
         gsd=None if gsd is None else float(np.sqrt(gsd[0] * gsd[1])),
-        chip_size=data.chip_size,
+        chip_size=first.chip_size,
     )
+
+
+def _entries(data: TrainingData) -> Iterator[CatalogEntry]:
+    name = find_format(data.path) or ''
+    for image in data.images:
+        labels = reference(name, data.path, image.key)
+        yield CatalogEntry(image.path, labels, image.split, name=Path(image.path).stem)
+
+
+def _long_name(entry: CatalogEntry, several: bool) -> str:
+    path, _, key = str(entry.labels).rpartition('#')
+    name = str(Path(key).with_suffix(''))
+    return f'{Path(path).name}/{name}' if several else name
+
+
+def _merged(sets: Sequence[ClassSet]) -> ClassSet | None:
+    """All classes, in the order and with the colours in which they first occur."""
+    colours: dict[str, Colour] = {}
+    for found in sets:
+        for _, name, colour in found.items():
+            colours.setdefault(name, colour)
+    background = next((found.background for found in sets if found.background), None)
+    return ClassSet(tuple(colours), tuple(colours.values()), background) if colours else None
 
 
 def _grid(path: str) -> Grid | None:

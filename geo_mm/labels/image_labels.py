@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import shapely
+from affine import Affine
 
 from geo_mm.labels.classification import IGNORED_NAME, LabelOptions, numbers_of_names
 from geo_mm.labels.label_raster import LabelRaster
@@ -25,6 +26,7 @@ class ImageObjects:
             the upper left corner of the upper left pixel.
         names: (N,) class names, None for ignored regions.
         source: Where they are from, for messages.
+        relative: Whether the coordinates are fractions of its width and height.
         grid: Where the pixels of the image are; None to look into its file.
     """
 
@@ -32,6 +34,7 @@ class ImageObjects:
     geometries: np.ndarray
     names: Sequence[str | None]
     source: str
+    relative: bool = False
     grid: Grid | None = None
 
     def layer(self, numbers: Mapping[str, int], options: LabelOptions) -> LabelLayer:
@@ -48,9 +51,10 @@ class ImageObjects:
         kept, found = numbers_of_names(names, numbers, options, self.source)
         geometries, _ = made_valid(np.asarray(self.geometries, dtype=object)[kept])
         grid = self.grid or file_grid(self.image)
-        placed = shapely.transform(
-            geometries, lambda xy: np.column_stack(grid.transform @ tuple(xy.T))
-        )
+        to_map = grid.transform
+        if self.relative:
+            to_map = to_map @ Affine.scale(grid.width, grid.height)
+        placed = shapely.transform(geometries, lambda xy: np.column_stack(to_map @ tuple(xy.T)))
         bounds = shapely.total_bounds(placed) if len(placed) else np.full(4, np.nan)
         return LabelLayer(
             placed,

@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pycocotools.mask
 import pytest
 import rasterio
 import shapely
@@ -106,6 +108,26 @@ def test_overlapping_chips_are_of_one_group(export):
     (export / 'labels' / '000000000.xml').write_text(voc())
     groups = [entry.group for entry in read_training_set(export).entries]
     assert groups[0] == groups[1] != groups[2]
+
+
+def test_several_exports_are_one_training_set(export, tmp_path):
+    (export / 'labels' / '000000000.xml').write_text(voc(('1', (10, 20, 30, 40))))
+    shutil.copytree(export, tmp_path / 'second')
+    # The same value stands for another class, and the chips are on the same ground.
+    emd = {'Classes': [{'Value': 1, 'Name': 'Oak'}]}
+    (tmp_path / 'second' / 'esri_model_definition.emd').write_text(json.dumps(emd))
+    found = read_training_set([export, tmp_path / 'second'])
+    assert found.classes.names == ('Palm', 'Date palm', 'Oak')
+    items = [opened(found.entries[number], found.classes.names) for number in (0, 3)]
+    assert [item.labels.labels.tolist() for item in items] == [[0], [2]]
+    assert len({entry.name for entry in found.entries}) == 6
+    groups = [entry.group for entry in found.entries]
+    assert groups[:3] == groups[3:] and groups[0] != groups[2]
+    assert read_catalog(['export', 'second'], root=tmp_path) == list(found.entries)
+    shutil.rmtree(tmp_path / 'second' / 'labels')
+    (tmp_path / 'second' / 'labels' / 'Oak').mkdir(parents=True)
+    with pytest.raises(CatalogError, match=r'second: .*RCNN_Masks\), .*export: .*PASCAL_VOC'):
+        read_training_set([export, tmp_path / 'second'])
 
 
 def test_a_catalog_takes_a_folder_in_place_of_its_images(export, tmp_path):
@@ -220,3 +242,182 @@ def test_what_is_not_read_is_named(export, tmp_path):
         read_catalog(str(export))
     with pytest.raises(CatalogError, match=r'(?s)with export/\n.*ArcGIS export: .*give .*export'):
         read_catalog(str(tmp_path))
+
+
+@pytest.fixture
+def chip(tmp_path):
+    """A georeferenced chip of two bands of 16 bits in a folder ``images``."""
+    (tmp_path / 'images').mkdir()
+    return write_raster(tmp_path / 'images' / 'a.tif', noise((2, 40, 60), 'uint16'))
+
+
+def coco(path, annotations, file_name='a.tif', **more):
+    data = {
+        'images': [{'id': 3, 'file_name': file_name, 'width': 60, 'height': 40}],
+        'categories': [{'id': 5, 'name': 'roof'}, {'id': 2, 'name': 'tree', 'color': [1, 2, 3]}],
+        'annotations': [{'id': n, 'image_id': 3, **item} for n, item in enumerate(annotations)],
+    }
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(data | more))
+    return path
+
+
+def test_coco_boxes_polygons_run_lengths_and_crowds(tmp_path, chip):
+    rings = [[1.5, 2, 11.5, 2, 11.5, 12.25], [20, 20, 24, 20, 24, 24]]
+    mask = np.zeros((40, 60), np.uint8)
+    mask[3:6, 50:55] = 1
+    compressed = pycocotools.mask.encode(np.asfortranarray(mask))
+    plain = [50 * 40 + 3, *[3, 37] * 4, 3, 34 + 5 * 40]  # down the columns
+    path = coco(
+        tmp_path / 'labels.json',
+        [
+            {'category_id': 5, 'bbox': [0.5, 1.25, 10, 20]},
+            {'category_id': 2, 'bbox': [0, 0, 1, 1], 'segmentation': rings},
+            {'category_id': 2, 'segmentation': {'size': [40, 60], 'counts': plain}, 'iscrowd': 1},
+            {
+                'category_id': 5,
+                'segmentation': {'size': [40, 60], 'counts': compressed['counts'].decode()},
+            },
+        ],
+    )
+    for source in (path, tmp_path):
+        found = read_training_set(source)
+        assert (found.format, found.kind, found.classes.names) == (
+            'COCO',
+            'instances',
+            ('roof', 'tree'),
+        )
+        assert found.classes.colours[1] == (1, 2, 3)
+        item = opened(found.entries[0], found.classes.names)
+        assert item.scene.dtype == 'uint16' and item.scene.crs == 'EPSG:32617'
+        run = [50, 3, 55, 6]
+        assert bounds(item) == [[0.5, 1.25, 10.5, 21.25], [1.5, 2, 24, 24], run, run]
+        assert item.labels.labels.tolist() == [0, 1, -1, 0]
+        assert item.labels.geometries[1].area == pytest.approx(10 * 10.25 / 2 + 8)
+    assert read_catalog('labels.json', root=tmp_path)[0].image == str(chip)
+
+
+def test_the_splits_of_a_coco_folder(tmp_path, chip):
+    folder = tmp_path / 'annotations'
+    coco(folder / 'instances_train2017.json', [{'category_id': 5, 'bbox': [0, 0, 5, 5]}])
+    coco(folder / 'instances_val2017.json', [])
+    coco(folder / 'captions_val2017.json', [])
+    found = read_training_set(tmp_path)
+    assert [entry.split for entry in found.entries] == ['train', 'val']
+    assert [len(opened(entry, ('roof', 'tree')).labels) for entry in found.entries] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    'annotation',
+    [
+        {'category_id': 9, 'bbox': [0, 0, 1, 1]},
+        {'category_id': 5, 'bbox': [0, 0, 1]},
+        {'category_id': 5},
+        {'category_id': 5, 'segmentation': [[0, 0, 1, 1]]},
+        {'category_id': 5, 'segmentation': {'size': [40, 60], 'counts': [3, 4]}},
+    ],
+)
+def test_coco_annotations_that_cannot_be_read_are_named(tmp_path, chip, annotation):
+    path = coco(tmp_path / 'labels.json', [annotation])
+    (entry,) = read_training_set(path).entries
+    with pytest.raises(LabelError, match=r'annotation 0 of a.tif'):
+        opened(entry, ('roof', 'tree'))
+
+
+def test_a_missing_image_of_coco_is_named_with_the_places_looked_at(tmp_path, chip):
+    path = coco(tmp_path / 'labels.json', [], 'b.tif')
+    with pytest.raises(CatalogError, match=r'the image b.tif is in none of .*images'):
+        read_training_set(path)
+
+
+def test_yolo_boxes_and_polygons(tmp_path):
+    for split, text in (('train', '1 0.5 0.5 0.2 0.1\n'), ('val', '0 0 0 0.5 0 0.5 0.25\n')):
+        for kind in ('images', 'labels'):
+            (tmp_path / kind / split).mkdir(parents=True)
+        write_raster(tmp_path / 'images' / split / 'a.png', noise((3, 40, 60)), crs=None)
+        (tmp_path / 'labels' / split / 'a.txt').write_text(text)
+    write_raster(tmp_path / 'images' / 'val' / 'b.png', noise((3, 40, 60)), crs=None)
+    (tmp_path / 'data.yaml').write_text(
+        'path: /home/a/data\ntrain: images/train\nval: [images/val]\nnames: {0: roof, 1: tree}\n'
+    )
+    found = read_training_set(tmp_path)
+    assert (found.format, found.kind, found.classes.names) == (
+        'YOLO',
+        'instances',
+        ('roof', 'tree'),
+    )
+    assert [entry.split for entry in found.entries] == ['train', 'val', 'val']
+    items = [opened(entry, found.classes.names) for entry in found.entries]
+    assert [bounds(item) for item in items] == [[[24, 18, 36, 22]], [[0, 0, 30, 10]], []]
+    assert items[0].labels.labels.tolist() == [1] and items[1].labels.geometries[0].area == 150
+    assert [e.name for e in read_catalog('data.yaml', root=tmp_path, split='val')] == [
+        'images/val/a',
+        'images/val/b',
+    ]
+    (tmp_path / 'labels' / 'val' / 'b.txt').write_text('2 0.5 0.5 0.1 0.1\n')
+    with pytest.raises(LabelError, match=r"b.txt: line 1 is '2 0.5.*\n.*classes are 0, 1"):
+        opened(found.entries[2], found.classes.names)
+
+
+def test_pascal_voc_with_lists_of_splits_and_difficult_objects(tmp_path):
+    for folder in ('JPEGImages', 'Annotations', 'ImageSets/Main'):
+        (tmp_path / folder).mkdir(parents=True)
+    for name in ('a', 'b'):
+        write_raster(tmp_path / 'JPEGImages' / f'{name}.png', noise((3, 40, 60)), crs=None)
+    text = voc(('tree', (1, 2, 3, 4)), ('roof', (5, 6, 7, 8)))
+    hard = text.replace('<name>roof', '<difficult>1</difficult><name>roof')
+    (tmp_path / 'Annotations' / 'a.xml').write_text(text)
+    (tmp_path / 'Annotations' / 'b.xml').write_text(hard)
+    (tmp_path / 'ImageSets' / 'Main' / 'train.txt').write_text('a\n')
+    (tmp_path / 'ImageSets' / 'Main' / 'val.txt').write_text('b\n')
+    found = read_training_set(tmp_path)
+    assert (found.format, found.classes.names) == ('Pascal VOC', ('roof', 'tree'))
+    assert [entry.split for entry in found.entries] == ['train', 'val']
+    items = [opened(entry, found.classes.names) for entry in found.entries]
+    assert [item.labels.labels.tolist() for item in items] == [[1, 0], [1, -1]]
+    assert bounds(items[0]) == [[1, 2, 3, 4], [5, 6, 7, 8]]
+
+
+def test_kitti_without_files_of_arcgis(tmp_path, chip):
+    (tmp_path / 'labels').mkdir()
+    line = '{} 0 0 0 1 2 3.5 4 0 0 0 0 0 0 0\n'
+    (tmp_path / 'labels' / 'a.txt').write_text(line.format('Car') + line.format('DontCare'))
+    found = read_training_set(tmp_path)
+    assert (found.format, found.classes.names) == ('KITTI', ('Car',))
+    assert opened(found.entries[0], ('Car',)).labels.labels.tolist() == [0, -1]
+
+
+@pytest.mark.parametrize(
+    ('values', 'names', 'expected'),
+    [
+        ((0, 255), ('background', 'foreground'), (0, 1)),
+        ((0, 2), ('background', 'foreground'), (0, 1)),
+        ((0, 1, 3, 255), ('class 0', 'class 1', 'class 2', 'class 3'), (0, 1, 3, 255)),
+    ],
+)
+def test_images_and_masks(tmp_path, chip, values, names, expected):
+    mask = np.resize(np.array(values, np.uint8), (1, 40, 60))
+    (tmp_path / 'masks').mkdir()
+    write_raster(tmp_path / 'masks' / 'a.png', mask, crs=None)
+    found = read_training_set(tmp_path)
+    assert (found.format, found.classes.names) == ('images and masks', names)
+    item = opened(found.entries[0], names, objects=False)
+    where = [list(mask[0, 0]).index(value) for value in values]
+    assert item.labels.classes(Window(0, 0, 60, 40))[0, where].tolist() == list(expected)
+
+
+def test_names_of_masks_in_a_list(tmp_path, chip):
+    (tmp_path / 'masks').mkdir()
+    write_raster(tmp_path / 'masks' / 'a_mask.png', np.ones((1, 40, 60), np.uint8), crs=None)
+    (tmp_path / 'classes.txt').write_text('background\nwater\nforest\n')
+    found = read_training_set(tmp_path)
+    assert found.classes.names == ('background', 'water', 'forest')
+    assert found.classes.background == 'background'
+
+
+def test_a_mask_of_another_size_than_its_image(tmp_path, chip):
+    (tmp_path / 'masks').mkdir()
+    write_raster(tmp_path / 'masks' / 'a.png', np.ones((1, 20, 60), np.uint8), crs=None)
+    found = read_training_set(tmp_path)
+    with pytest.raises(LabelError, match=r'60 x 20 pixels, its image has 60 x 40'):
+        opened(found.entries[0], found.classes.names, objects=False)

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from geo_mm.errors import CatalogError, LabelError
-from geo_mm.formats.training import arcgis, boxes
+from geo_mm.formats.training import arcgis, boxes, coco, folders, yolo
 from geo_mm.formats.training.data import Kind, TrainingData, TrainingImage
 from geo_mm.labels import ImageLabels
 
 __all__ = [
+    'DESCRIPTIONS',
     'FORMATS',
     'Kind',
     'TrainingData',
@@ -49,8 +50,32 @@ FORMATS: dict[str, Format] = {
         arcgis.recognised,
         arcgis.read,
     ),
+    'yolo': Format('YOLO: a data.yaml with names and images', yolo.recognised, yolo.read),
+    'coco': Format(
+        'COCO: a .json with images, annotations and categories, or a folder with such files',
+        coco.recognised,
+        coco.read,
+    ),
+    'voc': Format(
+        'Pascal VOC: a folder of images, and one of .xml files (Annotations, labels)',
+        folders.voc_recognised,
+        folders.read_voc,
+    ),
+    'kitti': Format(
+        'KITTI: folders images and labels, with .txt files of 15 columns',
+        folders.kitti_recognised,
+        folders.read_kitti,
+    ),
+    'masks': Format(
+        'folders images and masks (or labels), with rasters of the same names',
+        folders.masks_recognised,
+        folders.read_masks,
+    ),
 }
 """The formats that are read, in the order in which they are tried."""
+
+DESCRIPTIONS = ('.json', '.yaml', '.yml')
+"""Suffixes of files that stand for a training set; others are folders."""
 
 
 def find_format(path: str | os.PathLike) -> str | None:

@@ -9,8 +9,15 @@ from typing import Any
 from geo_mm.classes import ClassSet, Colour
 from geo_mm.errors import CatalogError
 from geo_mm.formats.training import boxes, masks
-from geo_mm.formats.training.data import Kind, TrainingData, TrainingImage, class_set, images_in
-from geo_mm.labels import ImageLabels, ImageObjects
+from geo_mm.formats.training.data import (
+    Kind,
+    TrainingData,
+    TrainingImage,
+    class_set,
+    images_in,
+    named_classes,
+)
+from geo_mm.labels import ImageLabels
 
 METADATA = ('map.txt', 'esri_model_definition.emd', 'esri_accumulated_stats.json')
 """Files by which an export is recognised."""
@@ -177,12 +184,7 @@ def _found_classes(mode: str, path: Path, images: list[TrainingImage]) -> ClassS
         return class_set(sorted(item.name for item in (path / 'labels').iterdir() if item.is_dir()))
     if KINDS[mode] == 'pixels':
         return None
-    found: set[str] = set()
-    for image in images:
-        labels = _read_labels(mode, path, {}, image.key)
-        if isinstance(labels, ImageObjects):
-            found.update(name for name in labels.names if name is not None)
-    return class_set(sorted(found))
+    return named_classes(images, partial(_read_labels, mode, path, {}))
 
 
 def _json(path: Path) -> dict:

@@ -14,6 +14,8 @@ from geo_mm.labels import ImageObjects
 Box = tuple[float, float, float, float]
 """``x_min, y_min, x_max, y_max`` in pixels from the upper left corner of the image."""
 
+_KITTI = 15  # columns
+
 
 def read_voc(image: Path, path: Path, names: Mapping[int, str]) -> ImageObjects:
     """Boxes of a Pascal VOC file, none if there is no such file.
@@ -37,12 +39,12 @@ def read_kitti(image: Path, path: Path, names: Mapping[int, str]) -> ImageObject
     Raises:
         LabelError: If a line has not 15 columns, four of them a box.
     """
-    lines = _lines(path) if path.exists() else []
+    lines = lines_of(path) if path.exists() else []
     found = []
     for number, line in enumerate(lines, 1):
         # Names of classes may hold blanks; the 14 columns after them do not.
-        parts = line.rsplit(maxsplit=14)
-        box = _box(parts[4:8], path, f'line {number}') if len(parts) == 15 else None
+        parts = line.rsplit(maxsplit=_KITTI - 1)
+        box = _box(parts[4:8], path, f'line {number}') if len(parts) == _KITTI else None
         if box is None:
             raise LabelError(
                 f'{path}: line {number} is {line!r}',
@@ -69,6 +71,25 @@ def read_labelled_tile(image: Path, path: Path, names: Mapping[int, str]) -> Ima
     return _objects(image, path, [(_named(name, names), box) for name in found[:1]])
 
 
+def is_voc(folder: Path) -> bool:
+    """Whether the first XML file of a folder, but those of GDAL, is Pascal VOC."""
+    for path in sorted(folder.glob('*.xml')):
+        if not path.name.endswith('.aux.xml'):
+            try:
+                return _root(path).tag == 'annotation'
+            except LabelError:
+                return False
+    return False
+
+
+def is_kitti(folder: Path) -> bool:
+    """Whether the first text file of a folder with something in it has KITTI's columns."""
+    for path in sorted(folder.glob('*.txt')):
+        if lines := lines_of(path):
+            return len(lines[0].split()) >= _KITTI
+    return False
+
+
 def _voc_objects(path: Path) -> Iterator[tuple[str, Box, bool]]:
     """Class, box and difficulty of each object."""
     for number, item in enumerate(_root(path).iter('object'), 1):
@@ -91,7 +112,12 @@ def _root(path: Path) -> ElementTree.Element:
     return root
 
 
-def _lines(path: Path) -> list[str]:
+def lines_of(path: Path) -> list[str]:
+    """The lines of a text file that are not blank.
+
+    Raises:
+        LabelError: If it cannot be read.
+    """
     try:
         text = path.read_text('utf-8-sig', errors='replace')
     except OSError as error:

@@ -1,12 +1,13 @@
 """What the readers of training sets have in common."""
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from geo_mm.classes import ClassSet
-from geo_mm.labels import ImageLabels
+from geo_mm.labels import ImageLabels, ImageObjects
 
 Kind = Literal['boxes', 'instances', 'pixels']
 """What is labelled: boxes around objects, their outlines, or classes of pixels."""
@@ -64,6 +65,12 @@ def images_in(folder: Path) -> Iterator[Path]:
             yield path
 
 
+def split_of(name: str) -> str | None:
+    """The split that a file or folder is called after, such as ``instances_train2017.json``."""
+    found = re.search(r'(?<![a-z])(train|val|test)(?:id|idation|ing)?(?![a-z])', name.lower())
+    return found[1] if found else None
+
+
 def class_set(
     names: list[str],
     colours: dict[str, tuple[int, int, int]] | None = None,
@@ -89,3 +96,15 @@ def class_set(
         tuple(own.get(name, colour) for name, colour in zip(found, default, strict=True)),
         ground,
     )
+
+
+def named_classes(
+    images: Iterable[TrainingImage], read_labels: Callable[[str], ImageLabels]
+) -> ClassSet | None:
+    """Classes of a training set that does not list them: those that its labels name."""
+    found: set[str] = set()
+    for image in images:
+        labels = read_labels(image.key)
+        if isinstance(labels, ImageObjects):
+            found.update(name for name in labels.names if name is not None)
+    return class_set(sorted(found))

@@ -38,7 +38,7 @@ def read_instances(image: Path, folder: Path, names: Mapping[int, str]) -> Image
     if not folders and len(names) == 1:  # exported without a field of classes
         named = [(folder, next(iter(names.values())))]
     for item, name in named:
-        path = _beside(item, image)
+        path = beside(item, image)
         if path is not None:
             outlines = list(_outlines(path, image))
             geometries += outlines
@@ -54,7 +54,7 @@ def read_classes(image: Path, folder: Path, names: Mapping[int, str | None]) -> 
     Raises:
         LabelError: If there is no mask of its stem.
     """
-    path = _beside(folder, image)
+    path = beside(folder, image)
     if path is None:
         raise LabelError(
             f'{folder}: no mask for {image.name}',
@@ -64,11 +64,12 @@ def read_classes(image: Path, folder: Path, names: Mapping[int, str | None]) -> 
     return ImageClasses(str(image), str(path), names)
 
 
-def _beside(folder: Path, image: Path) -> Path | None:
+def beside(folder: Path, image: Path) -> Path | None:
     """The mask of an image: of its own name, or of its stem with another suffix."""
-    for suffix in (image.suffix, *sorted(IMAGES)):
-        if (path := folder / f'{image.stem}{suffix}').is_file():
-            return path
+    for ending in ('', '_mask', '_label', '_m'):
+        for suffix in (image.suffix, *sorted(IMAGES)):
+            if (path := folder / f'{image.stem}{ending}{suffix}').is_file():
+                return path
     return None
 
 
