@@ -9,11 +9,11 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pyogrio
+import rasterio
 from rasterio.windows import Window as RasterioWindow
 
 from geo_mm.paths import discard, hidden_beside
 from geo_mm.raster.grid import Grid, Window
-from geo_mm.raster.handles import open_quietly
 from geo_mm.raster.projection import ground_areas
 
 VAT_SUFFIXES = ('.vat.dbf', '.vat.cpg')
@@ -51,19 +51,19 @@ class AttributeTable:
     @classmethod
     def of(
         cls,
-        path: str | os.PathLike,
+        dataset: rasterio.DatasetReader,
         names: Mapping[int, str],
         colors: Mapping[int, Sequence[int]],
     ) -> 'AttributeTable':
         """Count the pixels of each class of a raster.
 
         Args:
-            path: One band of integers.
+            dataset: One band of integers.
             names: Class number to name; others are called by their number.
             colors: Class number to (red, green, blue) or (red, green, blue, alpha).
         """
         values = sorted({*names, *colors})
-        counts, areas = _measured(path, values)
+        counts, areas = _measured(dataset, values)
         rows = pd.DataFrame(
             {
                 'Value': values,
@@ -123,19 +123,20 @@ class AttributeTable:
             discard(partial.with_suffix('.cpg'))
 
 
-def _measured(path: str | os.PathLike, values: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+def _measured(
+    dataset: rasterio.DatasetReader, values: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
     """Pixels (int64) and square metres of each class."""
     counts, areas = np.zeros(len(values), np.int64), np.zeros(len(values))
     known = np.array(values)
-    with open_quietly(os.fspath(path)) as dataset:
-        grid = Grid(dataset.transform, dataset.width, dataset.height, dataset.crs)
-        for top in range(0, grid.height, _ROWS):
-            strip = RasterioWindow(0, top, grid.width, min(_ROWS, grid.height - top))
-            found, pixels = np.unique(dataset.read(1, window=strip), return_counts=True)
-            at = np.searchsorted(found, known).clip(max=len(found) - 1)
-            here = np.where(found[at] == known, pixels[at], 0)
-            counts += here
-            areas += here * _pixel_area(grid, strip)
+    grid = Grid(dataset.transform, dataset.width, dataset.height, dataset.crs)
+    for top in range(0, grid.height, _ROWS):
+        strip = RasterioWindow(0, top, grid.width, min(_ROWS, grid.height - top))
+        found, pixels = np.unique(dataset.read(1, window=strip), return_counts=True)
+        at = np.searchsorted(found, known).clip(max=len(found) - 1)
+        here = np.where(found[at] == known, pixels[at], 0)
+        counts += here
+        areas += here * _pixel_area(grid, strip)
     return counts, areas.round(2)
 
 

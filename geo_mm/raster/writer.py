@@ -57,14 +57,13 @@ def write_cog(source: str | os.PathLike, path: str | os.PathLike, *, classes: bo
         gdal_reported(path),
         atomic_write(path, sidecars=['.aux.xml', *VAT_SUFFIXES], sync=False) as partial,
     ):
-        _copy(source, partial, classes)
-        check_complete(partial)
+        with handles.open_quietly(source) as dataset:
+            block = block_size(max(dataset.shape))
+        _copy(source, partial, classes, block)
     return path
 
 
-def _copy(source: str, partial: Path, classes: bool) -> None:
-    with handles.open_quietly(source) as dataset:
-        block = block_size(max(dataset.shape))
+def _copy(source: str, partial: Path, classes: bool, block: int) -> None:
     copy(
         source,
         partial,
@@ -76,6 +75,8 @@ def _copy(source: str, partial: Path, classes: bool) -> None:
         RESAMPLING='NEAREST' if classes else 'AVERAGE',
         BIGTIFF='IF_SAFER',
     )
+    with handles.open_quietly(os.fspath(partial)) as dataset:
+        check_complete(dataset)
 
 
 def block_size(longest: int) -> int:
@@ -89,32 +90,35 @@ def gdal_reported(path: Path) -> AbstractContextManager:
     return reported(path, also=(RasterioError, CPLE_BaseError))
 
 
-def check_complete(path: Path) -> None:
+def check_complete(dataset: rasterio.DatasetReader) -> None:
     """Look whether every block of a GeoTIFF is in the file.
 
     Closing a dataset writes the blocks still in GDAL's cache, and neither GDAL
     nor rasterio tells if that fails: on a full disk they would just be lacking.
 
     Args:
-        path: A GeoTIFF without sparse blocks.
+        dataset: A GeoTIFF without sparse blocks, opened again.
 
     Raises:
         OSError: If one is missing, from the full resolution or an overview.
     """
-    size = os.path.getsize(path)
-    with handles.open_quietly(os.fspath(path)) as dataset:
-        levels = len(dataset.overviews(1))
-    for level in range(levels + 1):
-        with handles.open_quietly(os.fspath(path), level) as dataset:
-            separate = dataset.profile.get('interleave') == 'band'
-            for band in dataset.indexes if separate else (1,):
-                for (row, col), _ in dataset.block_windows(band):
-                    offset, length = (
-                        dataset.get_tag_item(f'BLOCK_{kind}_{col}_{row}', 'TIFF', bidx=band)
-                        for kind in ('OFFSET', 'SIZE')
-                    )
-                    if offset is None or int(offset) + int(length) > size:
-                        raise OSError(f'block {col}, {row} is not in the file; is the disk full?')
+    _check_blocks(dataset)
+    for level in range(1, len(dataset.overviews(1)) + 1):
+        with handles.open_quietly(dataset.name, level) as overview:
+            _check_blocks(overview)
+
+
+def _check_blocks(dataset: rasterio.DatasetReader) -> None:
+    size = os.path.getsize(dataset.name)
+    separate = dataset.profile.get('interleave') == 'band'
+    for band in dataset.indexes if separate else (1,):
+        for (row, col), _ in dataset.block_windows(band):
+            offset, length = (
+                dataset.get_tag_item(f'BLOCK_{kind}_{col}_{row}', 'TIFF', bidx=band)
+                for kind in ('OFFSET', 'SIZE')
+            )
+            if offset is None or int(offset) + int(length) > size:
+                raise OSError(f'block {col}, {row} is not in the file; is the disk full?')
 
 
 @dataclass(frozen=True)
@@ -262,16 +266,21 @@ class RasterWriter:
             return
         with self._reported():
             self._close()
-            check_complete(self._temporary)
-            classes = self.metadata.is_classes
-            if classes:
-                names, colors = self.metadata.class_names, self.metadata.colors
-                table = AttributeTable.of(self._temporary, names, colors)
+            table = self._checked()
+            if table is not None:
                 table.write_pam(Path(f'{self._temporary}.aux.xml'))
-            write_cog(self._temporary, self.path, classes=classes)
-            if classes:
+            write_cog(self._temporary, self.path, classes=self.metadata.is_classes)
+            if table is not None:
                 table.write_vat(self.path)
         discard(self._temporary)
+
+    def _checked(self) -> AttributeTable | None:
+        """Makes sure that the temporary file is complete; the table of its classes, if any."""
+        with handles.open_quietly(os.fspath(self._temporary)) as dataset:
+            check_complete(dataset)
+            if not self.metadata.is_classes:
+                return None
+            return AttributeTable.of(dataset, self.metadata.class_names, self.metadata.colors)
 
     def _profile(self) -> dict:
         """The temporary file's; it is read once, so it is compressed in little time."""

@@ -20,6 +20,7 @@ _FACES = {False: 'DejaVuSans.ttf', True: 'DejaVuSans-Bold.ttf'}
 """Of matplotlib's; Latin, Greek, Cyrillic, Arabic, Hebrew and more, not CJK."""
 
 
+@functools.lru_cache(maxsize=512)
 def font_for(text: str, size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
     """A font that has the letters of a text.
 
@@ -160,6 +161,7 @@ def _place(grid: Grid) -> str:
     return f'{":".join(code)} {name}' if code else name
 
 
+@functools.lru_cache(maxsize=256)
 def _text_block(text: str, width: int, size: int, *, bold: bool = False) -> Image.Image:
     font = font_for(text, size, bold=bold)
     lines = wrapped(text, font, width)

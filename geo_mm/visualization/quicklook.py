@@ -7,6 +7,7 @@ from os import PathLike
 from pathlib import Path
 from xml.etree import ElementTree
 
+import cv2
 import geopandas as gpd
 import numpy as np
 import shapely
@@ -55,8 +56,9 @@ class Quicklook:
         """
         path = Path(path)
         with reported(path), atomic_write(path, sidecars=['.aux.xml'], sync=False) as partial:
-            # A fifth larger than it could be, in a third of the time.
-            self.image.save(partial, compress_level=1)
+            # OpenCV writes it in half of Pillow's time; its colours are BGR.
+            encoded = cv2.imencode('.png', np.asarray(self.image)[..., ::-1])[1]
+            partial.write_bytes(encoded.tobytes())
         files = [path]
         if not self.grid.transform.is_identity:
             # World files give the centre of the first pixel.
