@@ -1,5 +1,7 @@
 """Configs that come inside a model file can run no program."""
 
+import ast
+import functools
 import inspect
 import math
 import re
@@ -151,6 +153,13 @@ def test_weights_to_start_from_are_left_out(files):
 
 OURS = sorted(path for path in CONFIGS.rglob('*.py') if '_base_' not in path.parts)
 
+
+@functools.cache
+def text_of(path):
+    """A config as a checkpoint holds it; MMEngine takes seconds to write some of ours."""
+    return Config.fromfile(path).pretty_text
+
+
 TEST_ATTACKS = {
     'a hook': lambda config: config.update(custom_hooks=[RUN]),
     'a visualizer': lambda config: config.update(visualizer=RUN),
@@ -193,7 +202,7 @@ def test_data_and_metrics_of_a_checkpoint_are_checked_too(files, attack):
 
 @pytest.mark.parametrize('path', OURS, ids=lambda path: path.stem)
 def test_our_own_configs_can_be_tested_from_a_checkpoint(path):
-    config = config_of({'meta': {'cfg': Config.fromfile(path).pretty_text}}, 'a.pth')
+    config = config_of({'meta': {'cfg': text_of(path)}}, 'a.pth')
     assert embedded_config.for_testing(config, 'a.pth').test_evaluator
 
 
@@ -208,15 +217,16 @@ def test_a_config_of_no_model(files, text):
 
 @pytest.mark.parametrize('path', OURS, ids=lambda path: path.stem)
 def test_our_own_configs_name_only_what_is_registered(path):
-    text = Config.fromfile(path).pretty_text
-    assert config_of({'meta': {'cfg': text}}, 'a.pth').model.type
+    assert config_of({'meta': {'cfg': text_of(path)}}, 'a.pth').model.type
 
 
 DANGEROUS = r'\b(eval|exec|__import__|import_module|getattr\(albumentations)\(|from_pretrained\('
 DANGEROUS += r'|create_model\(|instantiate_from_config|nltk\.|subprocess|os\.system|pickle\.load'
 
 
-def test_no_registered_part_that_runs_its_arguments_is_allowed():
+def test_no_registered_part_that_runs_its_arguments_is_allowed(monkeypatch):
+    # inspect parses the whole module again for every class in it.
+    monkeypatch.setattr(ast, 'parse', functools.cache(ast.parse))
     parts = [(node, embedded_config._MODEL_PARTS) for node in embedded_config._MODEL_PARTS]
     parts.append((embedded_config.TRANSFORMS, (embedded_config.TRANSFORMS,)))
     looked_at, found = 0, []
@@ -243,8 +253,7 @@ PLAIN = sorted(
 
 @pytest.mark.parametrize('path', PLAIN, ids=lambda path: path.stem)
 def test_our_configs_come_back_from_their_text(path):
-    config = load_config(path)
-    assert Config(embedded_config.parse(config.pretty_text)).to_dict() == config.to_dict()
+    assert Config(embedded_config.parse(text_of(path))).to_dict() == load_config(path).to_dict()
 
 
 def test_what_plain_data_looks_like():

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import geopandas as gpd
@@ -12,6 +13,7 @@ import shapely
 from affine import Affine
 from sklearn import metrics as sklearn_metrics
 
+from geo_mm.cli import main
 from geo_mm.formats import write_layer
 from tests.data.rasters import noise, write_raster
 from tests.test_evaluation.test_against_pycocotools import CLASSES, coco_eval, make_scene
@@ -19,14 +21,40 @@ from tests.test_evaluation.test_against_pycocotools import CLASSES, coco_eval, m
 ROOT = Path(__file__).parents[2]
 
 
-def evaluate(*arguments) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, ROOT / 'tools' / 'evaluate.py', *map(str, arguments)],
+@dataclass
+class Done:
+    """What subprocess.run returns."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def evaluate(capsys, monkeypatch):
+    """Runs the tool in this process; a process of its own would import for seconds."""
+    monkeypatch.setenv('COLUMNS', '60')
+
+    def run(*arguments) -> Done:
+        try:
+            status = main(['evaluate', *map(str, arguments)])
+        except SystemExit as error:
+            status = error.code
+        return Done(status, *capsys.readouterr())
+
+    return run
+
+
+def test_as_a_user_runs_it(layers, tmp_path):
+    done = subprocess.run(
+        [sys.executable, ROOT / 'tools' / 'evaluate.py', *layers, '-o', tmp_path / 'out'],
         capture_output=True,
         text=True,
-        check=False,
         env={'PYTHONPATH': str(ROOT), 'PATH': '', 'COLUMNS': '60'},
     )
+    assert done.returncode == 0, done.stderr
+    assert 'Objects by class, IoU 0.5' in done.stdout
+    assert (tmp_path / 'out' / 'report.html').exists()
 
 
 @pytest.fixture
@@ -40,7 +68,7 @@ def layers(tmp_path):
     )
 
 
-def test_objects(layers, tmp_path):
+def test_objects(evaluate, layers, tmp_path):
     out = tmp_path / 'out'
     run = evaluate(*layers, '-o', out, '--coco', '--size-classes', '50,200', '--min-score', '0.5')
     assert run.returncode == 0, run.stderr
@@ -54,7 +82,7 @@ def test_objects(layers, tmp_path):
         assert path.stat().st_size > 1000
 
 
-def test_names_with_brackets_are_not_markup(tmp_path):
+def test_names_with_brackets_are_not_markup(evaluate, tmp_path):
     boxes = [shapely.box(x, 0, x + 10, 10) for x in (0, 20)]
     frame = gpd.GeoDataFrame({'class': ['[/red]', '[b] :car:']}, geometry=boxes, crs='EPSG:32617')
     folder = tmp_path / '[in]'
@@ -66,13 +94,13 @@ def test_names_with_brackets_are_not_markup(tmp_path):
     assert f'  {tmp_path}/[out]/report.html' in run.stdout
 
 
-def test_objects_on_an_image(layers, tmp_path):
+def test_objects_on_an_image(evaluate, layers, tmp_path):
     image = write_raster(tmp_path / 'image.tif', np.ones((3, 50, 60), np.uint8))
     run = evaluate(*layers, '-o', tmp_path / 'out', '--image', image)
     assert run.returncode == 0, run.stderr
 
 
-def test_the_part_that_was_not_trained_on(layers, tmp_path):
+def test_the_part_that_was_not_trained_on(evaluate, layers, tmp_path):
     # The scene is 60 m wide; the first box is centred 5 m, the second 25 m from its left edge.
     scene = tmp_path / 'scene.tif'
     write_raster(scene, np.ones((3, 50, 120), np.uint8), transform=Affine(0.5, 0, 0, 0, -0.5, 20))
@@ -89,7 +117,7 @@ def test_the_part_that_was_not_trained_on(layers, tmp_path):
     assert 'Only the part (0.25, 0, 1, 1)' in run.stdout.replace('\n', ' ')
 
 
-def test_average_precision_is_that_of_pycocotools(tmp_path):
+def test_average_precision_is_that_of_pycocotools(evaluate, tmp_path):
     """The scene is one chip."""
     pred, truth = make_scene(np.random.default_rng(7), 120)
     truth['crowd'] = False
@@ -106,7 +134,7 @@ def test_average_precision_is_that_of_pycocotools(tmp_path):
         assert found[name]['ap_50_95'] == pytest.approx(precision[..., index].mean(), abs=1e-6)
 
 
-def test_confusion_is_that_of_sklearn(tmp_path):
+def test_confusion_is_that_of_sklearn(evaluate, tmp_path):
     pred, truth = noise((2, 61, 47), seed=5) % 3
     layers = [
         write_raster(tmp_path / f'{name}.tif', raster)
@@ -118,7 +146,7 @@ def test_confusion_is_that_of_sklearn(tmp_path):
     assert found == sklearn_metrics.confusion_matrix(truth.ravel(), pred.ravel()).tolist()
 
 
-def test_rasters(tmp_path):
+def test_rasters(evaluate, tmp_path):
     pred = write_raster(tmp_path / 'pred.tif', np.array([[0, 1], [1, 1]], np.uint8))
     truth = write_raster(tmp_path / 'truth.tif', np.array([[0, 1], [1, 0]], np.uint8))
     out = tmp_path / 'out'
@@ -143,14 +171,14 @@ def test_rasters(tmp_path):
         (['--area', '0', '0', '0.5', '1'], 'its scene is unknown'),
     ],
 )
-def test_mistakes_are_said_in_a_message(layers, arguments, said):
+def test_mistakes_are_said_in_a_message(evaluate, layers, arguments, said):
     run = evaluate(*layers, *arguments)
     assert run.returncode == 2
     assert said in run.stderr
     assert 'Traceback' not in run.stderr
 
 
-def test_objects_against_a_raster(layers, tmp_path):
+def test_objects_against_a_raster(evaluate, layers, tmp_path):
     raster = write_raster(tmp_path / 'truth.tif', np.ones((5, 5), np.uint8))
     run = evaluate(layers[0], raster)
     assert run.returncode == 2
