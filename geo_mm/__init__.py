@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from geo_mm.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from geo_mm.catalog import read_catalog
+    from geo_mm.catalog import read_catalog, read_training_set
+    from geo_mm.chip_export import ExportOptions, export_chips
     from geo_mm.classes import ClassSet
     from geo_mm.engine import TestOptions, TrainOptions, test, train
     from geo_mm.engine.launch import load_config
@@ -27,6 +28,7 @@ __version__ = '0.1.0'
 
 __all__ = [
     'ClassSet',
+    'ExportOptions',
     'Grid',
     'InputSpec',
     'ObjectSettings',
@@ -38,9 +40,11 @@ __all__ = [
     'TrainOptions',
     'evaluate_objects',
     'evaluate_pixels',
+    'export_chips',
     'load_config',
     'make_town',
     'read_catalog',
+    'read_training_set',
     'test',
     'train',
 ]
@@ -49,6 +53,7 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         'ClassSet': 'geo_mm.classes',
+        'ExportOptions': 'geo_mm.chip_export',
         'Grid': 'geo_mm.raster',
         'InputSpec': 'geo_mm.inputspec',
         'ObjectSettings': 'geo_mm.evaluation',
@@ -60,9 +65,11 @@ __getattr__, __dir__ = lazy_names(
         'TrainOptions': 'geo_mm.engine',
         'evaluate_objects': 'geo_mm.evaluation',
         'evaluate_pixels': 'geo_mm.evaluation',
+        'export_chips': 'geo_mm.chip_export',
         'load_config': 'geo_mm.engine.launch',
         'make_town': 'geo_mm.synthetic',
         'read_catalog': 'geo_mm.catalog',
+        'read_training_set': 'geo_mm.catalog',
         'test': 'geo_mm.engine',
         'train': 'geo_mm.engine',
     },

@@ -27,6 +27,7 @@ MAY_IMPORT = {
     'catalog': _FIRST,
     'formats': _FIRST,
     'synthetic': _FIRST,
+    'chip_export': {'chip_export', 'lazy', *_FIRST},
     'inputspec.py': _FIRST,
     'datasets': _SECOND,
     'models': _SECOND,

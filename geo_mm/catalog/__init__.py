@@ -9,7 +9,7 @@ from geo_mm.catalog.labelled_scene import (
     open_labelled,
     read_aoi,
 )
-from geo_mm.catalog.training_sets import TrainingSet, read_training_set
+from geo_mm.catalog.training_sets import TrainingSet, is_training_set, read_training_set
 
 __all__ = [
     'CatalogEntry',
@@ -18,6 +18,7 @@ __all__ = [
     'SceneOptions',
     'TrainingSet',
     'area_window',
+    'is_training_set',
     'open_labelled',
     'read_aoi',
     'read_catalog',

@@ -58,14 +58,17 @@ class TrainingSet:
     chip_size: tuple[int, int] | None = None
 
 
+def is_training_set(path: str) -> bool:
+    """Whether a path is a training set of a format that is read."""
+    return (os.path.isdir(path) or path.lower().endswith(DESCRIPTIONS)) and bool(find_format(path))
+
+
 def may_be_training_set(path: str) -> bool:
     """Whether a path is a training set, or a folder that is no image either.
 
     Of the latter, :func:`read_training_set` says what was found and what is read.
     """
-    if not os.path.isdir(path):
-        return path.lower().endswith(DESCRIPTIONS) and find_format(path) is not None
-    return find_format(path) is not None or not _is_raster(path)
+    return is_training_set(path) or (os.path.isdir(path) and not _is_raster(path))
 
 
 def _is_raster(path: str) -> bool:

@@ -25,6 +25,7 @@ COMMANDS = {
     'statistics': 'mean and standard deviation of the bands of a config',
     'class-weights': 'how often classes occur in training, and weights for the loss',
     'anchors': 'sizes of objects, and anchors that fit them',
+    'export-chips': 'cut labelled scenes into chips for ArcGIS, COCO, VOC or YOLO',
     'print-config': 'print a config with its bases merged, or that of a checkpoint',
     'synthetic': 'write synthetic scenes with labels',
     'demo': 'train and predict on a synthetic town',

@@ -75,8 +75,8 @@ class ImageClasses:
         image: The image file.
         path: Raster of class values, which need not be georeferenced.
         names: Class name of each value, None to ignore its pixels. Value 0
-            without a name is what nothing was drawn on: the background if that
-            is a class, else ignored.
+            without a name is what nothing was drawn on: the background. Where
+            that is no class, its pixels are ignored.
         grid: Where the pixels of the image are; None to look into its file.
     """
 
@@ -98,9 +98,10 @@ class ImageClasses:
                 than the image.
         """
         own = self.grid or file_grid(self.image)
-        values: dict[int, str | None] = {0: None, **self.names}
-        if 0 not in self.names and options.background in classes:
-            values[0] = options.background
+        ground = options.background
+        values: dict[int, str | None] = {0: ground, **self.names}
+        if ground not in classes:
+            values = {value: None if name == ground else name for value, name in values.items()}
         renamed = {str(key): name for key, name in (options.class_map or {}).items()}
         class_map = {
             value: renamed.get(str(value), name if name is None else renamed.get(name, name))

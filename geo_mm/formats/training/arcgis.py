@@ -18,6 +18,7 @@ from geo_mm.formats.training.data import (
     named_classes,
 )
 from geo_mm.labels import ImageLabels
+from geo_mm.labels.classification import IGNORED_NAME
 
 METADATA = ('map.txt', 'esri_model_definition.emd', 'esri_accumulated_stats.json')
 """Files by which an export is recognised."""
@@ -86,7 +87,8 @@ def read(path: Path) -> TrainingData:
             'copy it again, with all of its folders',
         )
     background = KINDS[mode] == 'pixels' and (info.unlabelled is not False or len(info.names) < 2)
-    classes = class_set(list(info.names.values()), info.colours, background)
+    names = [name for name in info.names.values() if name != IGNORED_NAME]
+    classes = class_set(names, info.colours, background)
     return TrainingData(
         path=str(path),
         format=f'ArcGIS {mode}',

@@ -1,9 +1,10 @@
-"""Boxes of one chip: Pascal VOC's XML and KITTI's text."""
+"""Boxes of one chip: Pascal VOC's XML and KITTI's text, both ways."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
+from xml.etree.ElementTree import Element, SubElement
 
 import numpy as np
 import shapely
@@ -69,6 +70,45 @@ def read_labelled_tile(image: Path, path: Path, names: Mapping[int, str]) -> Ima
     size = [root.findtext(f'size/{side}') for side in ('width', 'height')]
     box = _box(('0', '0', *size), path, 'its size')
     return _objects(image, path, [(_named(name, names), box) for name in found[:1]])
+
+
+def voc_text(
+    name: str, shape: tuple[int, int, int], objects: Sequence[tuple[str | None, Box]]
+) -> str:
+    """A Pascal VOC file, as ArcGIS writes it.
+
+    Args:
+        name: File name of the chip.
+        shape: ``(bands, height, width)``.
+        objects: Class and box of each; those of no class are marked as difficult.
+    """
+    root = Element('annotation')
+    SubElement(root, 'filename').text = name
+    SubElement(SubElement(root, 'source'), 'annotation').text = 'geo_mm'
+    size = SubElement(root, 'size')
+    for side, value in zip(('width', 'height', 'depth'), reversed(shape), strict=True):
+        SubElement(size, side).text = str(value)
+    for text, box in objects:
+        item = SubElement(root, 'object')
+        SubElement(item, 'name').text = 'ignore' if text is None else text
+        if text is None:
+            SubElement(item, 'difficult').text = '1'
+        corners = SubElement(item, 'bndbox')
+        for side, number in zip(('xmin', 'ymin', 'xmax', 'ymax'), box, strict=True):
+            SubElement(corners, side).text = f'{number:.2f}'
+    ElementTree.indent(root)
+    return f'<?xml version="1.0"?>\n{ElementTree.tostring(root, encoding="unicode")}\n'
+
+
+def kitti_text(objects: Sequence[tuple[str | None, Box]]) -> str:
+    """A KITTI file of 15 columns; regions of no class are ``DontCare``."""
+    lines = [
+        f'{"DontCare" if text is None else text} 0.0 0 0.0 '
+        + ' '.join(f'{number:.2f}' for number in box)
+        + ' 0.0' * 7
+        for text, box in objects
+    ]
+    return ''.join(f'{line}\n' for line in lines)
 
 
 def is_voc(folder: Path) -> bool:

@@ -1,4 +1,4 @@
-"""COCO's JSON: boxes, polygons and run-length masks of many images in one file."""
+"""COCO's JSON: boxes, polygons and run-length masks of many images in one file, both ways."""
 
 import json
 import math
@@ -12,7 +12,7 @@ import numpy as np
 import shapely
 from pycocotools import mask as run_lengths
 
-from geo_mm.classes import Colour
+from geo_mm.classes import ClassSet, Colour
 from geo_mm.errors import CatalogError, LabelError
 from geo_mm.formats.training.data import TrainingData, TrainingImage, class_set, split_of
 from geo_mm.formats.training.masks import outlines_of
@@ -208,3 +208,41 @@ def _decoded(counts: Any, height: int, width: int) -> shapely.Geometry:
         text = counts.encode() if isinstance(counts, str) else counts
         mask = run_lengths.decode({'size': [height, width], 'counts': text})
     return next(outlines_of(mask), shapely.Polygon())
+
+
+def annotation(geometry: shapely.Geometry, category: int, crowd: bool, mask: np.ndarray) -> dict:
+    """One object, without the numbers of its own and of its image.
+
+    Args:
+        geometry: Its outline in pixels of the image.
+        category: Number of its class.
+        crowd: Whether it is a region to ignore.
+        mask: ``(height, width)``, 1 inside: run lengths of it are written where
+            polygons cannot tell the outline, because it has holes, and for crowds.
+    """
+    parts = shapely.get_parts(geometry)
+    left, top, right, bottom = shapely.bounds(geometry).tolist()
+    found: dict[str, Any] = {
+        'category_id': category,
+        'bbox': [round(value, 3) for value in (left, top, right - left, bottom - top)],
+        'area': round(float(shapely.area(geometry)), 3),
+        'iscrowd': int(crowd),
+    }
+    if crowd or shapely.get_num_interior_rings(parts).any():
+        counts = run_lengths.encode(np.asfortranarray(mask))['counts']
+        found['segmentation'] = {'size': list(mask.shape), 'counts': counts.decode()}
+    else:
+        rings = [shapely.get_coordinates(part.exterior)[:-1] for part in parts]
+        found['segmentation'] = [ring.round(3).ravel().tolist() for ring in rings]
+    return found
+
+
+def coco_text(images: Sequence[dict], annotations: Sequence[dict], classes: ClassSet) -> str:
+    """A COCO file; categories are numbered from 1."""
+    categories = [
+        {'id': number, 'name': classes.names[index], 'color': list(classes.colours[index])}
+        for number, index in enumerate(classes.foreground, 1)
+    ]
+    numbered = [{'id': number, **item} for number, item in enumerate(annotations, 1)]
+    data = {'images': list(images), 'annotations': numbered, 'categories': categories}
+    return json.dumps(data)

@@ -76,7 +76,7 @@ def read_masks(path: Path) -> TrainingData:
     images, labels = _found(path, tuple(IMAGES))
     listed = _listed_names(path)
     values: Mapping[int, str | None]
-    values = listed if listed is not None else _named_values(images, labels)
+    values = {IGNORE: None, **listed} if listed else _named_values(images, labels)
 
     def read_labels(key: str) -> ImageLabels:
         return masks.read_classes(images / key, labels, values)

@@ -11,7 +11,7 @@ from rasterio.features import shapes
 from geo_mm.errors import LabelError
 from geo_mm.formats.training.data import IMAGES
 from geo_mm.labels import ImageClasses, ImageObjects
-from geo_mm.paths import reason
+from geo_mm.paths import file_name, reason
 from geo_mm.raster.handles import open_quietly
 
 
@@ -74,8 +74,9 @@ def beside(folder: Path, image: Path) -> Path | None:
 
 
 def _folder_class(folder: str, names: Mapping[int, str]) -> str:
-    if folder in names.values():
-        return folder
+    for name in names.values():
+        if folder in (name, file_name(name)):
+            return name
     try:
         return names.get(int(folder), folder)
     except ValueError:
@@ -117,3 +118,26 @@ def outlines_of(mask: np.ndarray) -> Iterator[shapely.Geometry]:
     for value in sorted(parts):
         own = parts[value]
         yield own[0] if len(own) == 1 else shapely.union_all(own)
+
+
+def instance_bands(masks: np.ndarray) -> np.ndarray:
+    """Masks of objects as numbers from 1, in as many bands as overlaps make necessary.
+
+    Args:
+        masks: ``(N, height, width)``, 1 inside.
+
+    Returns:
+        ``(bands, height, width)`` uint8, or uint16 if there are more than 255
+        objects; numbers restart in each band.
+    """
+    bands: list[np.ndarray] = []
+    counts: list[int] = []
+    dtype = np.uint8 if len(masks) < 256 else np.uint16
+    for mask in masks.astype(bool):
+        band = next((n for n, taken in enumerate(bands) if not (taken[mask] > 0).any()), len(bands))
+        if band == len(bands):
+            bands.append(np.zeros(mask.shape, dtype))
+            counts.append(0)
+        counts[band] += 1
+        bands[band][mask] = counts[band]
+    return np.stack(bands)

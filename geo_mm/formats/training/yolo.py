@@ -1,7 +1,7 @@
-"""YOLO's text files: a data.yaml, and boxes or polygons as fractions of each image."""
+"""YOLO's text files, both ways: a data.yaml, and boxes or polygons as fractions of each image."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -153,3 +153,33 @@ def _label_file(image: Path) -> Path:
 
 def _lines(path: Path) -> list[str]:
     return lines_of(path) if path.exists() else []
+
+
+def yolo_text(
+    objects: Sequence[tuple[int, shapely.Geometry]], size: tuple[int, int], outlined: bool
+) -> str:
+    """A YOLO file.
+
+    Args:
+        objects: Class number and outline of each, in pixels of the image.
+        size: ``(width, height)`` of the image.
+        outlined: Write polygons, of each part of an object and without holes, not boxes.
+    """
+    lines = []
+    rows: list[np.ndarray]
+    for number, geometry in objects:
+        if outlined:
+            rings = [shapely.get_coordinates(part.exterior) for part in shapely.get_parts(geometry)]
+            rows = [(ring[:-1] / size).ravel() for ring in rings]
+        else:
+            left, top, right, bottom = shapely.bounds(geometry)
+            box = np.array([(left + right) / 2, (top + bottom) / 2, right - left, bottom - top])
+            rows = [box / (*size, *size)]
+        lines += [f'{number} {" ".join(f"{value:.7f}" for value in row)}' for row in rows]
+    return ''.join(f'{line}\n' for line in lines)
+
+
+def yaml_text(names: Sequence[str], images: str) -> str:
+    """The data.yaml of images without splits, which serve for training and validation."""
+    data = {'train': images, 'val': images, 'names': dict(enumerate(names))}
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)

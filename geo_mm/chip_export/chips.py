@@ -1,0 +1,175 @@
+"""Chips of labelled scenes: where they are, and what is cut out for them."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import shapely
+from affine import Affine
+from scipy import ndimage
+
+from geo_mm.catalog import LabelledScene
+from geo_mm.chip_export.options import ExportOptions
+from geo_mm.classes import IGNORE
+from geo_mm.labels import ClippedObjects, SceneLabels
+from geo_mm.raster import Grid, Window
+
+_WHOLE = 0.999  # of an interpolated validity
+
+
+class ChipPlace(NamedTuple):
+    """Where a chip is.
+
+    Attributes:
+        scene: Number of its scene.
+        window: Its pixels, before it is rotated about its centre.
+        angle: Degrees by which it is rotated.
+    """
+
+    scene: int
+    window: Window
+    angle: float
+
+
+@dataclass(frozen=True, eq=False)
+class Chip:
+    """What is written of one chip.
+
+    Attributes:
+        stem: Name of its files.
+        pixels: ``(bands, height, width)``, 0 where invalid.
+        valid: ``(height, width)`` bool.
+        grid: Where it is.
+        labels: Its objects, or ``(height, width)`` class numbers.
+    """
+
+    stem: str
+    pixels: np.ndarray
+    valid: np.ndarray
+    grid: Grid
+    labels: ClippedObjects | np.ndarray
+
+
+def chip_places(scene: int, grid: Grid, options: ExportOptions) -> Iterator[ChipPlace]:
+    """All chips of a scene, row by row, until they cover it; the last may hang over its edge."""
+    steps = math.ceil(360 / options.rotation_angle) if options.rotation_angle else 1
+    width, height = options.tile_size_x, options.tile_size_y
+    for row in _starts(grid.height, height, options.stride_y):
+        for col in _starts(grid.width, width, options.stride_x):
+            for step in range(steps):
+                window = Window(col, row, width, height)
+                yield ChipPlace(scene, window, step * options.rotation_angle)
+
+
+def _starts(length: int, tile: int, stride: int) -> range:
+    count = max(math.ceil((length - tile) / stride), 0) + 1
+    return range(0, count * stride, stride)
+
+
+def cut(
+    labelled: LabelledScene, place: ChipPlace, stem: str, options: ExportOptions
+) -> Chip | None:
+    """Cut one chip; None if it has no data, or is not entirely inside the AOI."""
+    source = _Straight(labelled, place) if not place.angle else _Rotated(labelled, place)
+    aoi = labelled.aoi
+    if aoi is not None and not source.inside(aoi):
+        return None
+    pixels, valid = source.read()
+    if not valid.any():
+        return None
+    labels = source.classes() if options.of_pixels else _kept(source.objects(), options)
+    return Chip(stem, pixels, valid, source.grid, labels)
+
+
+def _kept(objects: ClippedObjects, options: ExportOptions) -> ClippedObjects:
+    kept = objects.visible >= options.min_polygon_overlap_ratio
+    return ClippedObjects(
+        objects.geometries[kept],
+        objects.labels[kept],
+        objects.indices[kept],
+        objects.visible[kept],
+        objects.boxes[kept],
+        objects.outlines[kept],
+        objects.window,
+    )
+
+
+class _Straight:
+    """A chip along the pixels of its scene."""
+
+    def __init__(self, labelled: LabelledScene, place: ChipPlace) -> None:
+        self.labelled, self.window = labelled, place.window
+        self.grid = labelled.scene.grid.crop(place.window)
+
+    def read(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.labelled.scene.read(self.window)
+
+    def inside(self, aoi: SceneLabels) -> bool:
+        return bool(aoi.covers(self.window).all())
+
+    def classes(self) -> np.ndarray:
+        assert self.labelled.labels is not None  # checked before chips are cut
+        return self.labelled.labels.classes(self.window)
+
+    def objects(self) -> ClippedObjects:
+        assert self.labelled.labels is not None
+        return self.labelled.labels.objects(self.window)
+
+
+class _Rotated:
+    """A chip rotated about its centre, cut out of the square around it."""
+
+    def __init__(self, labelled: LabelledScene, place: ChipPlace) -> None:
+        window = place.window
+        centre_x = window.col_off + window.width / 2
+        centre_y = window.row_off + window.height / 2
+        half = math.ceil(math.hypot(window.width, window.height) / 2) + 1
+        self.labelled, self.window = labelled, window
+        # Pixels of the chip to those of the scene.
+        self.to_scene = (
+            Affine.translation(centre_x, centre_y)
+            @ Affine.rotation(place.angle)
+            @ Affine.translation(-window.width / 2, -window.height / 2)
+        )
+        self.around = Window(
+            math.floor(centre_x) - half, math.floor(centre_y) - half, 2 * half, 2 * half
+        )
+        scene = labelled.scene.grid
+        self.grid = Grid(scene.transform @ self.to_scene, window.width, window.height, scene.crs)
+
+    def read(self) -> tuple[np.ndarray, np.ndarray]:
+        data, valid = self.labelled.scene.read(self.around)
+        places = self._places()
+        inside = ndimage.map_coordinates(valid.astype(np.float32), places, order=1) > _WHOLE
+        bands = [ndimage.map_coordinates(band.astype(np.float64), places, order=1) for band in data]
+        pixels = np.stack(bands)
+        if data.dtype.kind in 'iu':
+            pixels = pixels.round()
+        return np.where(inside, pixels, 0).astype(data.dtype), inside
+
+    def inside(self, aoi: SceneLabels) -> bool:
+        covered = aoi.covers(self.around).astype(np.uint8)
+        return bool(ndimage.map_coordinates(covered, self._places(), order=0).all())
+
+    def classes(self) -> np.ndarray:
+        assert self.labelled.labels is not None
+        around = self.labelled.labels.classes(self.around)
+        return ndimage.map_coordinates(around, self._places(), order=0, cval=IGNORE)
+
+    def objects(self) -> ClippedObjects:
+        assert self.labelled.labels is not None
+        found = self.labelled.labels.objects(self.around)
+        to_chip = ~self.to_scene
+        outlines = shapely.transform(
+            found.outlines, lambda xy: np.column_stack(to_chip @ tuple(xy.T))
+        )
+        rotated = SceneLabels(outlines, found.labels, found.indices, self.grid)
+        return rotated.objects(self.grid.window)
+
+    def _places(self) -> np.ndarray:
+        """Rows and columns of the square under the pixel centres of the chip, (2, h, w)."""
+        rows, cols = np.mgrid[: self.window.height, : self.window.width] + 0.5
+        x, y = self.to_scene @ (cols, rows)
+        return np.stack([y - self.around.row_off - 0.5, x - self.around.col_off - 0.5])
