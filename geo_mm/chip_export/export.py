@@ -4,9 +4,8 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from geo_mm.catalog import CatalogEntry, LabelledScene, SceneOptions, open_labelled
 from geo_mm.chip_export.chips import ChipPlace, chip_places, cut
@@ -85,7 +84,8 @@ def export_chips(
     places = [
         place for i, item in enumerate(scenes) for place in chip_places(i, item.scene.grid, options)
     ]
-    journal = _Journal(out, _identity(entries, classes, options, scene_options, label_options))
+    same = replace(options, workers=1)
+    journal = _Journal(out, _digest(list(entries), classes, same, scene_options, label_options))
     done = journal.records
     writer = LabelWriter(out, classes, options)
     todo = [number for number in range(len(places)) if number not in done]
@@ -145,10 +145,9 @@ def _grid_of(
     return scenes[first.scene].scene.grid.crop(first.window)
 
 
-def _identity(*parts: Any) -> str:
-    """A digest of what the chips depend on."""
-    text = repr([part if isinstance(part, list) else asdict(part) for part in parts])
-    return hashlib.sha256(text.encode()).hexdigest()
+def _digest(*parts: object) -> str:
+    """Stands for what the chips depend on."""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 class _Journal:

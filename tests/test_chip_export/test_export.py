@@ -48,7 +48,7 @@ def entry(tmp_path):
 def exported(entry, out, metadata_format, classes=CLASSES, **more):
     sides = dict(tile_size_x=32, tile_size_y=32, stride_x=32, stride_y=32)
     options = ExportOptions(metadata_format, **(sides | more))
-    export_chips([entry], classes, out, options, label_options=LABELS)
+    export_chips((entry,), classes, out, options, label_options=LABELS)
     return read_training_set(out)
 
 
@@ -180,7 +180,7 @@ def test_an_interrupted_export_goes_on(entry, tmp_path, monkeypatch):
     with pytest.raises(OutputError, match='unfinished export of other data or options'):
         exported(entry, out, 'COCO', tile_size_x=16)
     monkeypatch.setattr(export, 'write_chip', write)
-    exported(entry, out, 'COCO')
+    exported(entry, out, 'COCO', workers=2)
     assert (out / 'images' / '000000000.tif').stat().st_mtime_ns == first
     files = [path.relative_to(whole) for path in whole.rglob('*') if path.is_file()]
     assert files == [path.relative_to(out) for path in out.rglob('*') if path.is_file()]
