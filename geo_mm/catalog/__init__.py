@@ -1,7 +1,7 @@
 """Which scenes belong with which labels, and how both are opened."""
 
 from geo_mm.catalog.coverage import Coverage
-from geo_mm.catalog.entries import CatalogEntry, read_catalog
+from geo_mm.catalog.entries import CatalogEntry, read_catalog, write_catalog
 from geo_mm.catalog.labelled_scene import (
     LabelledScene,
     SceneOptions,
@@ -9,6 +9,7 @@ from geo_mm.catalog.labelled_scene import (
     open_labelled,
     read_aoi,
 )
+from geo_mm.catalog.splits import SplitCatalog, SplitOptions, split_entries
 from geo_mm.catalog.training_sets import TrainingSet, is_training_set, read_training_set
 
 __all__ = [
@@ -16,6 +17,8 @@ __all__ = [
     'Coverage',
     'LabelledScene',
     'SceneOptions',
+    'SplitCatalog',
+    'SplitOptions',
     'TrainingSet',
     'area_window',
     'is_training_set',
@@ -23,4 +26,6 @@ __all__ = [
     'read_aoi',
     'read_catalog',
     'read_training_set',
+    'split_entries',
+    'write_catalog',
 ]

@@ -11,15 +11,21 @@ import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from geo_mm.catalog.tables import SUFFIXES, read_table
+import shapely
+
+from geo_mm.catalog.tables import GEOMETRY, SUFFIXES, read_table, write_table
 from geo_mm.errors import CatalogError
-from geo_mm.paths import absolute, is_missing, is_pattern
+from geo_mm.labels.reading import is_polygon_text
+from geo_mm.paths import absolute, is_local, is_missing, is_pattern
 
 logger = logging.getLogger(__name__)
+
+SEPARATOR = '; '
+"""Between the names of several files in one cell of a table."""
 
 _WILDCARD = re.compile(r'(\*\*/?|\*|\?|\[[^\]]+\])')
 
@@ -37,13 +43,17 @@ class CatalogEntry:
         labels: Vector layer or label raster, or None.
         split: Name of the split it belongs to, such as ``train``; None
             belongs to every split.
-        aoi: Polygon file; nothing outside it is read, learned or scored.
+        aoi: Polygon file, or a polygon as text, ``SRID=4326;POLYGON (...)``;
+            nothing outside it is learned or scored. In a table with geometries, the
+            word ``geometry`` stands for that of the row.
         area: ``(left, top, right, bottom)`` as fractions 0..1 of the scene:
             only this part is used, and nothing outside it is ever read.
         layer: Layer of the label file, where it has several.
         name: Name in messages and results; default the image's stem.
         group: Scenes of one group go to the same split, such as chips that
             overlap; None if it depends on no other scene.
+        columns: Other columns of the table, such as ``date``: not for training,
+            but to split by, and kept when the catalog is written again.
     """
 
     image: Image
@@ -54,9 +64,14 @@ class CatalogEntry:
     layer: str | None = None
     name: str | None = None
     group: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
-COLUMNS = tuple(field.name for field in fields(CatalogEntry))
+COLUMNS = tuple(field.name for field in fields(CatalogEntry) if field.name != 'columns')
+
+
+DESCRIPTIONS = ('date', 'crs', 'gsd', 'width', 'height', 'bands', 'dtype', 'nodata', 'block')
+"""Columns that say what is in the image, in catalogs that geo_mm writes."""
 
 
 def read_catalog(
@@ -143,9 +158,20 @@ def _known_columns(rows: list[dict], path: str) -> list[dict]:
                 f'the columns {", ".join(COLUMNS)} (or `image:ROLE` of each role)',
                 f'rename it to {close[0]!r}, or to something else if that is not meant',
             )
-    if others:
-        logger.warning('%s: the columns %s are not used', path, ', '.join(others))
-    return [{key: value for key, value in row.items() if key not in others} for row in rows]
+    if unused := [key for key in others if key not in DESCRIPTIONS]:
+        logger.warning('%s: the columns %s are not used', path, ', '.join(unused))
+    return [
+        {key: _several(key, value) for key, value in row.items() if key not in others}
+        | {'columns': {key: row[key] for key in others if key in row}}
+        for row in rows
+    ]
+
+
+def _several(column: str, value: Any) -> Any:
+    """The files in a cell, if there are several: ``b02.tif; b03.tif``."""
+    if _is_image(column) and isinstance(value, str) and SEPARATOR in value:
+        return value.split(SEPARATOR)
+    return value
 
 
 def _is_image(column: str) -> bool:
@@ -160,6 +186,7 @@ def _entries(row: Any, root: Path, where: str, number: int) -> list[CatalogEntry
             f'{where}: entry {number} is {row!r}', 'a mapping, or the path of an image'
         )
     row = {key: os.fspath(v) if isinstance(v, os.PathLike) else v for key, v in row.items()}
+    columns = row.pop('columns', {})
     row = _with_roles(row)
     unknown = [key for key in row if key not in COLUMNS]
     if unknown or 'image' not in row:
@@ -175,14 +202,15 @@ def _entries(row: Any, root: Path, where: str, number: int) -> list[CatalogEntry
             )
     area = row.pop('area', None)
     entry = CatalogEntry(**{key: v for key, v in row.items() if key != 'image'}, image=())
-    entry = replace(entry, area=_parse_area(area, where, number))
+    entry = replace(entry, columns=columns, area=_parse_area(area, where, number))
     if isinstance(row['image'], str) and 'labels' not in row:
         images = _of_training_sets([row['image']], root)
         if images:
             given = {key: found for key in ('split', 'group') if (found := getattr(entry, key))}
             if entry.aoi is not None:
-                given['aoi'] = _existing(entry.aoi, root, where)
-            return [replace(image, **given) for image in images]
+                is_file = not is_polygon_text(entry.aoi)
+                given['aoi'] = _existing(entry.aoi, root, where) if is_file else entry.aoi
+            return [replace(image, columns=columns, **given) for image in images]
     return [_resolve(entry, *found, root, where) for found in _images(row['image'], root, where)]
 
 
@@ -325,7 +353,7 @@ def _resolve(
     paths: dict[str, Any] = {
         key: _existing(match.fill(value, f'{where}: {key}'), root, where)
         for key in ('labels', 'aoi')
-        if (value := getattr(entry, key)) is not None
+        if (value := getattr(entry, key)) is not None and not is_polygon_text(value)
     }
     return replace(entry, image=image, name=entry.name or Path(match.path).stem, **paths)
 
@@ -356,3 +384,57 @@ def _parse_area(area: Any, where: str, number: int) -> tuple | None:
             'the western two thirds are (0, 0, 0.667, 1)',
         )
     return left, top, right, bottom
+
+
+def write_catalog(
+    entries: Sequence[CatalogEntry],
+    outlines: Sequence[shapely.Geometry | None],
+    path: str | os.PathLike,
+) -> Path:
+    """Writes a catalog that :func:`read_catalog` reads, and a GIS opens as a map.
+
+    Of files in the folder of the catalog or below the names are relative, so
+    that both can be moved together.
+
+    Args:
+        entries: One for each row.
+        outlines: What each covers, in longitude and latitude. In GeoPackage and
+            GeoJSON, an ``aoi`` that is a polygon becomes the geometry of its row.
+        path: Where to, ``.csv``, ``.geojson`` or ``.gpkg``.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    folder = Path(os.path.abspath(path)).parent
+    as_layer = Path(path).suffix.lower() != '.csv'
+    rows = [_row(entry, folder, as_layer) for entry in entries]
+    return write_table(rows, outlines, path)
+
+
+def _row(entry: CatalogEntry, folder: Path, as_layer: bool) -> dict:
+    """The cells of an entry by column."""
+    image = entry.image if isinstance(entry.image, dict) else {'': entry.image}
+    row: dict[str, Any] = {
+        f'image:{role}' if role else 'image': _cell(files, folder) for role, files in image.items()
+    }
+    row |= {key: getattr(entry, key) for key in COLUMNS[1:]} | dict(entry.columns)
+    if entry.area is not None:
+        row['area'] = ' '.join(f'{share:.9g}' for share in entry.area)
+    if entry.labels is not None:
+        row['labels'] = _cell(entry.labels, folder)
+    if entry.aoi is not None and not is_polygon_text(entry.aoi):
+        row['aoi'] = _cell(entry.aoi, folder)
+    elif entry.aoi is not None and as_layer:
+        row['aoi'] = GEOMETRY
+    return row
+
+
+def _cell(files: str | Sequence[str], folder: Path) -> str:
+    files = [files] if isinstance(files, str) else files
+    return SEPARATOR.join(_relative(file, folder) for file in files)
+
+
+def _relative(path: str, folder: Path) -> str:
+    if not is_local(path) or not Path(path).is_relative_to(folder):
+        return path
+    return Path(path).relative_to(folder).as_posix()

@@ -2,15 +2,29 @@
 
 import csv
 import io
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import geopandas as gpd
+import pandas as pd
 import pyogrio
+import shapely
 from pyogrio.errors import DataLayerError, DataSourceError, FieldError
 
+from geo_mm.classes import default_colours
 from geo_mm.errors import CatalogError
+from geo_mm.formats.layers import write_layer
+from geo_mm.formats.qml import category_style
 from geo_mm.gdal import without_side_files
+from geo_mm.labels.reading import polygon_text
+from geo_mm.paths import write_text
+from geo_mm.raster.projection import LONLAT
 
 SUFFIXES = ('.csv', '.geojson', '.gpkg')
+
+GEOMETRY = 'geometry'
+"""In the column ``aoi`` of a layer: the geometry of the row."""
 
 
 def read_table(path: str) -> list[dict]:
@@ -31,6 +45,34 @@ def read_table(path: str) -> list[dict]:
             'open it in a spreadsheet or GIS and save it again',
         ) from error
     return [{key: _plain(value) for key, value in row.items() if _is_set(value)} for row in rows]
+
+
+def write_table(
+    rows: Sequence[Mapping], outlines: Sequence[shapely.Geometry | None], path: str | os.PathLike
+) -> Path:
+    """Writes the rows of a table, completely or not at all.
+
+    Columns without any content are left out.
+
+    Args:
+        rows: Values by column.
+        outlines: The geometry of each row in longitude and latitude, or None.
+        path: Where to; the suffix chooses the format.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    names = dict.fromkeys(key for row in rows for key in row if _is_set(row[key]))
+    table = pd.DataFrame({name: [row.get(name) for row in rows] for name in names})
+    if Path(path).suffix.lower() == '.csv':
+        return write_text(path, table.to_csv(index=False))
+    frame = gpd.GeoDataFrame(table, geometry=list(outlines), crs=LONLAT)
+    found = [str(split) for split in dict.fromkeys(table.get('split', [])) if _is_set(split)]
+    colours = dict(zip(found, default_colours(len(found)), strict=True))
+    style = category_style('split', {name: (name, colours[name]) for name in found})
+    return write_layer(
+        frame, path, 'catalog', geometry_type='MultiPolygon', style=style if found else None
+    )
 
 
 def _csv_rows(path: str) -> list[dict]:
@@ -55,7 +97,15 @@ def _decoded(content: bytes) -> str:
 def _layer_rows(path: str) -> list[dict]:
     if '!' in path:
         raise ValueError("the '!' in its path stands for a file inside an archive; rename it")
-    return pyogrio.read_dataframe(path, layer=0, read_geometry=False).to_dict('records')
+    table = pyogrio.read_dataframe(path, layer=0, read_geometry=False)
+    rows = table.to_dict('records')
+    if 'aoi' in table and (table['aoi'] == GEOMETRY).any():
+        own = pyogrio.read_dataframe(path, layer=0, columns=[])
+        own = own if own.crs is None else own.to_crs(LONLAT)
+        for row, polygon in zip(rows, own.geometry, strict=True):
+            if row['aoi'] == GEOMETRY:
+                row['aoi'] = None if polygon is None else polygon_text(polygon)
+    return rows
 
 
 def _plain(value: object) -> object:

@@ -29,7 +29,7 @@ from geo_mm.labels.placing import (
     near_boxes,
     place,
 )
-from geo_mm.labels.reading import layer_name, made_valid, read_layer, single_parts
+from geo_mm.labels.reading import is_polygon_text, layer_name, made_valid, read_layer, single_parts
 from geo_mm.labels.scene_labels import SceneLabels
 from geo_mm.raster.grid import Grid
 from geo_mm.raster.projection import bounds_in, proj_crs
@@ -291,7 +291,7 @@ def _opened(
     """A layer from memory or from its file, whole or what is near a grid."""
     layer, where = (options.layer, options.where) if options else (None, None)
     choose = 'name it with layer=...' if options else 'save that layer as a file of its own'
-    if isinstance(source, gpd.GeoDataFrame):
+    if isinstance(source, gpd.GeoDataFrame) or is_polygon_text(source):
         return made(read_layer(source, layer=layer, where=where))
     key = (os.path.abspath(source), stamp := _stamp(source), kind)
     found = _layers.get(key) or _extent_if_large(source, layer)

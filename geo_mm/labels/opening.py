@@ -40,6 +40,11 @@ class Labels(Protocol):
         """
 
 
+def is_label_raster(source: str | os.PathLike) -> bool:
+    """Whether labels are classes of pixels, by the name of their file."""
+    return Path(source).suffix.lower() in _RASTER_SUFFIXES
+
+
 def open_labels(
     source: str | os.PathLike | ImageLabels,
     classes: Sequence[str],
@@ -71,7 +76,7 @@ def open_labels(
     if isinstance(source, ImageClasses):
         _check_objects(source.path, objects)
         return source.onto(classes, options, grid)
-    if not isinstance(source, ImageObjects) and Path(source).suffix.lower() in _RASTER_SUFFIXES:
+    if not isinstance(source, ImageObjects) and is_label_raster(source):
         _check_objects(source, objects)
         return LabelRaster.read(source, classes, grid, options.class_map)
     known = None if options.background not in classes else options.background

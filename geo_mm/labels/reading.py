@@ -11,6 +11,7 @@ import numpy as np
 import pyogrio
 import shapely
 from pyogrio.errors import DataLayerError, DataSourceError
+from pyproj.exceptions import ProjError
 from shapely.errors import GEOSException
 
 from geo_mm.errors import LabelError
@@ -20,6 +21,7 @@ from geo_mm.paths import is_missing
 logger = logging.getLogger(__name__)
 
 MULTI_TYPES = (4, 5, 6, 7)  # GEOS type ids: MultiPoint ... GeometryCollection
+_TEXT = 'SRID=4326;'
 REPORTED = 3  # features named in a report
 
 
@@ -58,6 +60,8 @@ def read_layer(
             if the layer must be named, or if the filter is wrong.
     """
     name = layer_name(source)
+    if is_polygon_text(source):
+        source = _of_polygon_text(os.fspath(source), name)
     if isinstance(source, gpd.GeoDataFrame):
         if where is not None:
             raise LabelError(
@@ -81,7 +85,31 @@ def layer_name(source: str | PathLike | gpd.GeoDataFrame) -> str:
     """How messages call this source: its file name, or 'GeoDataFrame'."""
     if isinstance(source, gpd.GeoDataFrame):
         return 'GeoDataFrame'
+    if is_polygon_text(source):
+        return 'the polygon in the catalog'
     return os.path.basename(os.fspath(source).rstrip('/')) or os.fspath(source)
+
+
+def polygon_text(polygon: shapely.Geometry) -> str:
+    """A polygon in longitude and latitude as text that stands for it in place of a file."""
+    return _TEXT + shapely.to_wkt(polygon, rounding_precision=-1)
+
+
+def is_polygon_text(source: object) -> bool:
+    """Whether a source is a polygon itself, as PostGIS writes one: ``SRID=4326;POLYGON (...)``."""
+    return isinstance(source, str) and source.startswith('SRID=')
+
+
+def _of_polygon_text(text: str, name: str) -> gpd.GeoDataFrame:
+    srid, _, wkt = text.removeprefix('SRID=').partition(';')
+    try:
+        return gpd.GeoDataFrame(geometry=[shapely.from_wkt(wkt)], crs=f'EPSG:{int(srid)}')
+    except (ValueError, GEOSException, ProjError) as error:
+        raise LabelError(
+            f'{name} cannot be read: {text[:60]} ...',
+            'an EPSG code and well-known text, such as SRID=4326;POLYGON ((...))',
+            str(error),
+        ) from error
 
 
 def _existing(source: str | PathLike, name: str) -> str:
