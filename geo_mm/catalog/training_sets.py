@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import shapely
+from affine import Affine
 from rasterio.errors import RasterioError
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -115,7 +116,7 @@ def read_training_set(
         entries = [
             replace(entry, name=_long_name(entry, several=len(sets) > 1)) for entry in entries
         ]
-    grids = [_grid(str(entry.image)) for entry in entries]
+    grids = [grid for data in sets for grid in _grids(data)]
     gsd = next((grid.gsd for grid in grids if grid is not None), None)
     return TrainingSet(
         path=', '.join(data.path for data in sets),
@@ -152,8 +153,35 @@ def _merged(sets: Sequence[ClassSet]) -> ClassSet | None:
     return ClassSet(tuple(colours), tuple(colours.values()), background) if colours else None
 
 
+def _grids(data: TrainingData) -> Iterator[Grid | None]:
+    """Where the images are; None for those that are not georeferenced or cannot be opened.
+
+    Of chips of one size only the first is opened, if world files place the
+    others: to open thousands would take longer than all else.
+    """
+    first: Grid | None = None
+    for image in data.images:
+        grid = first and data.chip_size and _by_world_file(Path(image.path), first)
+        if not grid:
+            grid = _grid(image.path)
+        if first is None and grid is not None and (grid.height, grid.width) == data.chip_size:
+            first = grid
+        yield grid
+
+
+def _by_world_file(image: Path, like: Grid) -> Grid | None:
+    """The grid of an image of the size and CRS of another; None without a world file."""
+    suffix = image.suffix
+    world = image.with_suffix(f'.{suffix[1]}{suffix[-1]}w')  # .tfw, .jgw
+    try:
+        a, d, b, e, c, f = map(float, world.read_text('ascii').split())
+    except (OSError, ValueError):
+        return None
+    # It gives the centre of the first pixel.
+    return replace(like, transform=Affine(a, b, c, d, e, f) @ Affine.translation(-0.5, -0.5))
+
+
 def _grid(path: str) -> Grid | None:
-    """Where an image is, None if it is not georeferenced or cannot be opened."""
     try:
         with open_quietly(path) as dataset:
             return None if dataset.transform.is_identity else Grid.of(dataset)

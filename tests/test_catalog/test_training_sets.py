@@ -110,6 +110,29 @@ def test_overlapping_chips_are_of_one_group(export):
     assert groups[0] == groups[1] != groups[2]
 
 
+def test_world_files_place_the_chips_as_gdal_does(tmp_path):
+    folder = tmp_path / 'export'
+    for name in ('images', 'labels'):
+        (folder / name).mkdir(parents=True)
+    turned = TRANSFORM @ rasterio.Affine.rotation(30)
+    for number, col in enumerate((0, 59, 61)):
+        path = folder / 'images' / f'{number}.png'
+        transform = turned @ rasterio.Affine.translation(col, 5)
+        write_raster(path, noise((3, 40, 60)), crs=None, transform=None, driver='PNG')
+        a, b, c, d, e, f, *_ = transform @ rasterio.Affine.translation(0.5, 0.5)
+        path.with_suffix('.pgw').write_text('\n'.join(map(repr, (a, d, b, e, c, f))))
+        (folder / 'labels' / f'{number}.xml').write_text(voc(('1', (0, 0, 1, 1))))
+    with_mode(folder, 'PASCAL_VOC_rectangles')
+    found = read_training_set(folder)
+    assert found.chip_size == (40, 60)
+    # Neighbours by one column overlap, but not those of a chip's width and more.
+    groups = [entry.group for entry in found.entries]
+    assert groups[0] == groups[1] == groups[2]  # the second hangs together with both
+    (folder / 'images' / '1.png').unlink()
+    groups = [entry.group for entry in read_training_set(folder).entries]
+    assert groups[0] != groups[1]
+
+
 def test_several_exports_are_one_training_set(export, tmp_path):
     (export / 'labels' / '000000000.xml').write_text(voc(('1', (10, 20, 30, 40))))
     shutil.copytree(export, tmp_path / 'second')
@@ -315,6 +338,7 @@ def test_the_splits_of_a_coco_folder(tmp_path, chip):
         {'category_id': 5},
         {'category_id': 5, 'segmentation': [[0, 0, 1, 1]]},
         {'category_id': 5, 'segmentation': {'size': [40, 60], 'counts': [3, 4]}},
+        {'category_id': 5, 'segmentation': {'size': [2, 2], 'counts': [3, 1]}},
     ],
 )
 def test_coco_annotations_that_cannot_be_read_are_named(tmp_path, chip, annotation):

@@ -7,8 +7,8 @@ catalogs in place of a file: ``FORMAT:PATH#KEY``.
 
 import os
 import re
+from collections import OrderedDict
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +28,9 @@ __all__ = [
     'read_training_data',
     'reference',
 ]
+
+
+_MOST = 16  # training sets kept in memory
 
 
 class Format(NamedTuple):
@@ -93,7 +96,7 @@ def read_training_data(path: str | os.PathLike) -> TrainingData:
     name = find_format(path)
     if name is None:
         raise _unknown(Path(path))
-    return _read(name, os.path.abspath(path), _stamp(path))
+    return _keep(name, os.path.abspath(path))
 
 
 def reference(name: str, path: str, key: str) -> str:
@@ -130,20 +133,20 @@ def read_image_labels(labels: str, image: object) -> ImageLabels | None:
             'labels of an image in a training set: FORMAT:PATH#IMAGE',
             'correct the path, or make the catalog again',
         )
-    return _read(name, path, _stamp(path)).read_labels(key)
+    data = _kept.get((name, path)) or _keep(name, path)
+    return data.read_labels(key)
 
 
-@lru_cache(maxsize=16)
-def _read(name: str, path: str, stamp: int) -> TrainingData:
-    return FORMATS[name].read(Path(path))
+_kept: 'OrderedDict[tuple[str, str], TrainingData]' = OrderedDict()
+"""What was read last, for the labels of its images, which are read one by one."""
 
 
-def _stamp(path: str | os.PathLike) -> int:
-    """What changes when a training set is written again."""
-    try:
-        return os.stat(path).st_mtime_ns
-    except OSError:
-        return 0
+def _keep(name: str, path: str) -> TrainingData:
+    _kept[name, path] = data = FORMATS[name].read(Path(path))
+    _kept.move_to_end((name, path))
+    while len(_kept) > _MOST:
+        _kept.popitem(last=False)
+    return data
 
 
 def _unknown(path: Path) -> CatalogError:

@@ -193,7 +193,7 @@ def _json(path: Path) -> dict:
     """A JSON file's object; empty if there is none, or none that can be read."""
     try:
         data = json.loads(path.read_text('utf-8-sig', errors='replace'))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}
 

@@ -17,6 +17,7 @@ from geo_mm.errors import CatalogError, LabelError
 from geo_mm.formats.training.data import TrainingData, TrainingImage, class_set, split_of
 from geo_mm.formats.training.masks import outlines_of
 from geo_mm.labels import ImageLabels, ImageObjects
+from geo_mm.raster.aligned import file_grid
 
 _PATTERNS = ('annotations/*.json', '*.json', '*/_annotations.coco.json')
 """Where a folder has its JSON files."""
@@ -92,7 +93,7 @@ def _parsed(path: Path, stamp: int) -> dict:
     """The file's content; empty if it is no COCO."""
     try:
         data = json.loads(path.read_text('utf-8-sig'))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     if not isinstance(data, dict):
         return {}
@@ -155,21 +156,27 @@ def _objects(
                 f'{where} has the category {item.get("category_id")!r}',
                 f'one of {", ".join(map(str, names))}',
             )
-        geometries[number] = _geometry(item, where)
+        geometries[number] = _geometry(item, image, where)
         crowd = item.get('iscrowd') or item.get('ignore')
         classes.append(None if crowd else names[item['category_id']])
     return ImageObjects(image, geometries, classes, f'{source}: {Path(image).name}')
 
 
-def _geometry(item: dict, where: str) -> shapely.Geometry:
+def _geometry(item: dict, image: str, where: str) -> shapely.Geometry:
     """An object's outline, or its box if it has none.
 
     Raises:
-        LabelError: If it is neither polygons nor run lengths.
+        LabelError: If it is neither polygons nor run lengths of the image's size.
     """
     try:
         match item.get('segmentation'):
             case {'counts': counts, 'size': [int(height), int(width)]}:
+                grid = file_grid(image)
+                if (height, width) != (grid.height, grid.width):
+                    raise ValueError(
+                        f'run lengths of {width} x {height} pixels, '
+                        f'the image has {grid.width} x {grid.height}'
+                    )
                 return _decoded(counts, height, width)
             case [_, *_] as rings:
                 return _polygons(rings)

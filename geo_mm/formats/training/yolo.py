@@ -103,7 +103,7 @@ def _parsed(path: Path) -> dict:
     """The file's content; empty if it describes no data set."""
     try:
         data = yaml.safe_load(path.read_text('utf-8-sig'))
-    except (OSError, ValueError, yaml.YAMLError):
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return {}
     if not isinstance(data, dict) or not isinstance(data.get('names'), list | dict):
         return {}
