@@ -19,6 +19,7 @@ import shapely
 
 from geo_mm.catalog.tables import GEOMETRY, SUFFIXES, read_table, write_table
 from geo_mm.errors import CatalogError
+from geo_mm.formats.training import Reference
 from geo_mm.labels.reading import is_polygon_text
 from geo_mm.paths import absolute, is_local, is_missing, is_pattern
 
@@ -359,6 +360,8 @@ def _resolve(
 
 
 def _existing(path: str, root: Path, where: str) -> str:
+    if in_training_set := Reference.parse(path, root):
+        return str(in_training_set)
     path = absolute(path, root)
     if is_missing(path):
         raise CatalogError(
@@ -435,6 +438,8 @@ def _cell(files: str | Sequence[str], folder: Path) -> str:
 
 
 def _relative(path: str, folder: Path) -> str:
+    if in_training_set := Reference.parse(path):
+        return str(in_training_set.relative_to(folder))
     if not is_local(path) or not Path(path).is_relative_to(folder):
         return path
     return Path(path).relative_to(folder).as_posix()

@@ -20,10 +20,10 @@ from geo_mm.errors import CatalogError
 from geo_mm.formats.training import (
     DESCRIPTIONS,
     Kind,
+    Reference,
     TrainingData,
     find_format,
     read_training_data,
-    reference,
 )
 from geo_mm.raster.grid import Grid
 from geo_mm.raster.handles import open_quietly
@@ -133,8 +133,8 @@ def read_training_set(
 def _entries(data: TrainingData) -> Iterator[CatalogEntry]:
     name = find_format(data.path) or ''
     for image in data.images:
-        labels = reference(name, data.path, image.key)
-        yield CatalogEntry(image.path, labels, image.split, name=Path(image.path).stem)
+        labels = Reference(name, data.path, image.key)
+        yield CatalogEntry(image.path, str(labels), image.split, name=Path(image.path).stem)
 
 
 def _long_name(entry: CatalogEntry, several: bool) -> str:

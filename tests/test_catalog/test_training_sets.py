@@ -13,6 +13,7 @@ import rasterio
 import shapely
 
 from geo_mm.catalog import SceneOptions, open_labelled, read_catalog, read_training_set
+from geo_mm.catalog.entries import write_catalog
 from geo_mm.classes import ClassSet
 from geo_mm.errors import CatalogError, LabelError
 from geo_mm.labels import LabelOptions
@@ -159,10 +160,24 @@ def test_a_catalog_takes_a_folder_in_place_of_its_images(export, tmp_path):
     assert entries == list(read_training_set(export).entries)
     mixed = read_catalog([{'image': 'export', 'split': 'val'}], root=tmp_path, split='val')
     assert [entry.name for entry in mixed] == ['000000000', '000000001', '000000002']
-    # As it stands in a catalog file.
-    (tmp_path / 'c.csv').write_text(f'image,labels\n{entries[0].image},{entries[0].labels}\n')
-    (entry,) = read_catalog(tmp_path / 'c.csv')
+
+
+def test_a_catalog_file_of_a_training_set_moves_with_it(export, tmp_path):
+    (export / 'labels' / '000000000.xml').write_text(voc(('1', (10, 20, 30, 40))))
+    entries = read_catalog('export', root=tmp_path)
+    write_catalog(entries, [None] * 3, tmp_path / 'c.csv')
+    assert read_catalog(tmp_path / 'c.csv') == entries
+    (tmp_path / 'new #1').mkdir()
+    for name in ('export', 'c.csv'):
+        shutil.move(tmp_path / name, tmp_path / 'new #1' / name)
+    entry, *_ = read_catalog(tmp_path / 'new #1' / 'c.csv')
     assert bounds(opened(entry, ('Palm',))) == [[10, 20, 30, 40]]
+    shutil.rmtree(tmp_path / 'new #1' / 'export' / 'labels')
+    (tmp_path / 'c.csv').write_text(f'image,labels\n{entry.image},arcgis:gone#images/0.tif\n')
+    with pytest.raises(
+        LabelError, match=r'arcgis:gone#images/0\.tif: there is no such training set'
+    ):
+        read_catalog(tmp_path / 'c.csv')
 
 
 def test_a_voc_file_beside_any_image(export, tmp_path):

@@ -16,17 +16,18 @@ from geo_mm.errors import CatalogError, LabelError
 from geo_mm.formats.training import arcgis, boxes, coco, folders, yolo
 from geo_mm.formats.training.data import Kind, TrainingData, TrainingImage
 from geo_mm.labels import ImageLabels
+from geo_mm.paths import absolute
 
 __all__ = [
     'DESCRIPTIONS',
     'FORMATS',
     'Kind',
+    'Reference',
     'TrainingData',
     'TrainingImage',
     'find_format',
     'read_image_labels',
     'read_training_data',
-    'reference',
 ]
 
 
@@ -99,9 +100,52 @@ def read_training_data(path: str | os.PathLike) -> TrainingData:
     return _keep(name, os.path.abspath(path))
 
 
-def reference(name: str, path: str, key: str) -> str:
-    """The text that stands for the labels of an image in a catalog."""
-    return f'{name}:{path}#{key}'
+class Reference(NamedTuple):
+    """What stands for the labels of an image in a catalog, as ``FORMAT:PATH#KEY``.
+
+    Attributes:
+        format: Of the training set.
+        path: Its file or folder.
+        key: Name of the image in it.
+    """
+
+    format: str
+    path: str
+    key: str
+
+    def __str__(self) -> str:
+        return f'{self.format}:{self.path}#{self.key}'
+
+    @classmethod
+    def parse(cls, text: str, root: str | os.PathLike = '') -> 'Reference | None':
+        """A reference with an absolute path, or None for a text of another kind.
+
+        Args:
+            text: As in a catalog.
+            root: Folder that relative paths start from.
+
+        Raises:
+            LabelError: If there is no such training set.
+        """
+        format, _, rest = text.partition(':')
+        if format not in FORMATS or '#' not in rest:
+            return None
+        # Folders may have a '#' in their names, as may images.
+        for sign in re.finditer('#', rest):
+            path = absolute(rest[: sign.start()], root)
+            if os.path.exists(path):
+                return cls(format, path, rest[sign.end() :])
+        raise LabelError(
+            f'{text}: there is no such training set',
+            'labels of an image in a training set: FORMAT:PATH#IMAGE',
+            'correct the path, or make the catalog again',
+        )
+
+    def relative_to(self, folder: Path) -> 'Reference':
+        """With a path that starts from a folder, if it is in there."""
+        path = Path(self.path)
+        inside = path.is_relative_to(folder)
+        return self._replace(path=path.relative_to(folder).as_posix()) if inside else self
 
 
 def read_image_labels(labels: str, image: object) -> ImageLabels | None:
@@ -118,23 +162,12 @@ def read_image_labels(labels: str, image: object) -> ImageLabels | None:
     Raises:
         LabelError: If they cannot be read.
     """
-    name, _, rest = labels.partition(':')
-    if name not in FORMATS or '#' not in rest:
+    found = Reference.parse(labels)
+    if found is None:
         is_voc = labels.lower().endswith('.xml') and isinstance(image, str)
         return boxes.read_voc(Path(str(image)), Path(labels), {}) if is_voc else None
-    # Folders may have a '#' in their names, as may images.
-    ends = [sign.start() for sign in re.finditer('#', rest)]
-    path, key = next(
-        ((rest[:end], rest[end + 1 :]) for end in ends if os.path.exists(rest[:end])), (rest, '')
-    )
-    if not key:
-        raise LabelError(
-            f'{labels}: there is no such training set',
-            'labels of an image in a training set: FORMAT:PATH#IMAGE',
-            'correct the path, or make the catalog again',
-        )
-    data = _kept.get((name, path)) or _keep(name, path)
-    return data.read_labels(key)
+    data = _kept.get(found[:2]) or _keep(*found[:2])
+    return data.read_labels(found.key)
 
 
 _kept: 'OrderedDict[tuple[str, str], TrainingData]' = OrderedDict()
