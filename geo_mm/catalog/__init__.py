@@ -1,18 +1,27 @@
 """Which scenes belong with which labels, and how both are opened."""
 
-from geo_mm.catalog.coverage import Coverage
-from geo_mm.catalog.entries import CatalogEntry, read_catalog, write_catalog
-from geo_mm.catalog.labelled_scene import (
-    LabelledScene,
-    SceneOptions,
-    area_window,
-    open_labelled,
-    read_aoi,
-)
-from geo_mm.catalog.splits import SplitCatalog, SplitOptions, split_entries
-from geo_mm.catalog.training_sets import TrainingSet, is_training_set, read_training_set
+from typing import TYPE_CHECKING
+
+from geo_mm.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from geo_mm.catalog.audit import Audit, AuditedScene, audit_splits
+    from geo_mm.catalog.coverage import Coverage
+    from geo_mm.catalog.entries import CatalogEntry, read_catalog, write_catalog
+    from geo_mm.catalog.labelled_scene import (
+        LabelledScene,
+        SceneOptions,
+        area_window,
+        open_labelled,
+        read_aoi,
+    )
+    from geo_mm.catalog.split_options import SplitOptions
+    from geo_mm.catalog.splits import SplitCatalog, split_entries
+    from geo_mm.catalog.training_sets import TrainingSet, is_training_set, read_training_set
 
 __all__ = [
+    'Audit',
+    'AuditedScene',
     'CatalogEntry',
     'Coverage',
     'LabelledScene',
@@ -21,6 +30,7 @@ __all__ = [
     'SplitOptions',
     'TrainingSet',
     'area_window',
+    'audit_splits',
     'is_training_set',
     'open_labelled',
     'read_aoi',
@@ -29,3 +39,28 @@ __all__ = [
     'split_entries',
     'write_catalog',
 ]
+
+# The options must be known without numpy, to `geo-mm split --help`.
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        'Audit': 'geo_mm.catalog.audit',
+        'AuditedScene': 'geo_mm.catalog.audit',
+        'CatalogEntry': 'geo_mm.catalog.entries',
+        'Coverage': 'geo_mm.catalog.coverage',
+        'LabelledScene': 'geo_mm.catalog.labelled_scene',
+        'SceneOptions': 'geo_mm.catalog.labelled_scene',
+        'SplitCatalog': 'geo_mm.catalog.splits',
+        'SplitOptions': 'geo_mm.catalog.split_options',
+        'TrainingSet': 'geo_mm.catalog.training_sets',
+        'area_window': 'geo_mm.catalog.labelled_scene',
+        'audit_splits': 'geo_mm.catalog.audit',
+        'is_training_set': 'geo_mm.catalog.training_sets',
+        'open_labelled': 'geo_mm.catalog.labelled_scene',
+        'read_aoi': 'geo_mm.catalog.labelled_scene',
+        'read_catalog': 'geo_mm.catalog.entries',
+        'read_training_set': 'geo_mm.catalog.training_sets',
+        'split_entries': 'geo_mm.catalog.splits',
+        'write_catalog': 'geo_mm.catalog.entries',
+    },
+)

@@ -12,8 +12,8 @@ from scipy.sparse.csgraph import connected_components
 from shapely import STRtree
 
 from geo_mm.catalog.entries import CatalogEntry
-from geo_mm.catalog.labelled_scene import area_window
-from geo_mm.labels import LabelLayer
+from geo_mm.catalog.labelled_scene import area_window, read_aoi
+from geo_mm.labels import SceneLabels
 from geo_mm.raster import Grid, Scene
 from geo_mm.raster.projection import LONLAT, moved
 
@@ -47,34 +47,36 @@ def read_ground(entry: CatalogEntry) -> Ground:
         SceneError: If it cannot be opened.
         LabelError: If its AOI cannot be read.
     """
-    scene = Scene.open(entry.image, name=entry.name)
+    scene = whole = Scene.open(entry.image, name=entry.name)
     if entry.area is not None:
         scene = scene.crop(area_window(scene, entry.area))
+    return scene_ground(scene, None if entry.aoi is None else read_aoi(entry.aoi, whole, scene))
+
+
+def scene_ground(scene: Scene, aoi: SceneLabels | None = None) -> Ground:
+    """The ground of a scene inside the polygons of an AOI in its pixels."""
     grid = scene.grid
+    size = (grid.width, grid.height)
     if grid.gsd is None or grid.lonlat_footprint() is None:
-        return Ground(None, None, (grid.width, grid.height))
-    outline = _to_lonlat(_valid_part(scene), grid)
-    if entry.aoi is not None:
-        aoi = LabelLayer.read_area(entry.aoi)
-        polygons = moved_polygons(aoi.geometries, aoi.crs, LONLAT)
-        outline = areas_only(shapely.intersection(outline, shapely.union_all(polygons)))
+        return Ground(None, None, size)
+    pixels = valid_part(scene)
+    if aoi is not None:
+        inside = shapely.union_all(aoi.geometries) if len(aoi) else shapely.Polygon()
+        pixels = areas_only(shapely.intersection(pixels, inside))
     gsd = float(np.sqrt(grid.gsd[0] * grid.gsd[1]))
-    return Ground(outline, gsd, (grid.width, grid.height))
+    return Ground(_to_lonlat(pixels, grid), gsd, size)
 
 
-def _valid_part(scene: Scene) -> shapely.Geometry:
-    """Polygons around the valid pixels, in pixels of the scene."""
-    whole = shapely.box(0, 0, scene.width, scene.height)
+def valid_part(scene: Scene) -> shapely.Geometry:
+    """Polygons of the valid pixels, coarsely, in pixels of the scene."""
     cell = max(scene.width, scene.height) / _COARSE
     rows, cols = max(round(scene.height / cell), 1), max(round(scene.width / cell), 1)
     valid = scene.read_valid(out_shape=(rows, cols))
     if valid.all():
-        return whole
+        return shapely.box(0, 0, scene.width, scene.height)
     scale = Affine.scale(scene.width / cols, scene.height / rows)
     found = shapes(valid.astype('uint8'), mask=valid, transform=scale)
-    parts = shapely.union_all([shapely.geometry.shape(part) for part, _ in found])
-    # A cell is looked at in its middle only.
-    return shapely.intersection(shapely.buffer(parts, cell / 2, join_style='mitre'), whole)
+    return areas_only(shapely.union_all([shapely.geometry.shape(part) for part, _ in found]))
 
 
 def _to_lonlat(polygons: shapely.Geometry, grid: Grid) -> shapely.Geometry:

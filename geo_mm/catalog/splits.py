@@ -9,9 +9,9 @@ from nor scored, so that not even a chip on the border sees another split.
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import rasterio
@@ -29,126 +29,17 @@ from geo_mm.catalog.ground import (
     sites,
     together,
 )
+from geo_mm.catalog.split_options import SplitOptions
 from geo_mm.errors import CatalogError, LabelError
 from geo_mm.labels.opening import is_label_raster
 from geo_mm.labels.reading import polygon_text, read_layer
 from geo_mm.raster.projection import LONLAT, moved
-
-SPLITS = ('train', 'val', 'test')
 
 _TRIES = 30  # orders of the units, of which the one nearest to the fractions is taken
 _SAME_GROUND = 0.25  # overlapping share of the smaller scene from which two stay together
 _SLIVER = 0.25  # of the area of a chip or block: smaller pieces are left out
 _CIRCUMSCRIBED = 1 / math.cos(math.pi / 16)
 _SAMPLES = 256  # pixels along a side of a label raster that are counted
-
-By = Literal['block', 'scene', 'cluster', 'aoi', 'column', 'date']
-
-
-@dataclass(frozen=True)
-class SplitOptions:
-    """How a catalog is split.
-
-    Attributes (see ``geo-mm split --help``): each field's help text.
-    """
-
-    by: By = field(
-        default='block',
-        metadata={
-            'help': 'what goes to a split as a whole: a block of ground, a scene (with those that '
-            'overlap it by a quarter or are of its group), a cluster of scenes, a polygon of '
-            '--aoi, the scenes with one value in --column, or of one date'
-        },
-    )
-    fractions: tuple[float, ...] = field(
-        default=(0.7, 0.15, 0.15),
-        metadata={'help': 'shares of the ground for train, val and test', 'metavar': 'SHARE'},
-    )
-    folds: int | None = field(
-        default=None,
-        metadata={'help': 'make this many equal splits fold_1, fold_2, ... for cross-validation'},
-    )
-    block_size: float | None = field(
-        default=None,
-        metadata={
-            'help': 'side of a block in metres; by default three buffers, or more if that '
-            'gives more than 100 blocks',
-            'metavar': 'METRES',
-        },
-    )
-    buffer: float | None = field(
-        default=None,
-        metadata={
-            'help': 'least distance in metres between splits; by default the diagonal of a chip',
-            'metavar': 'METRES',
-        },
-    )
-    chip_size: int = field(
-        default=256, metadata={'help': 'side of a chip, for the buffer', 'metavar': 'PIXELS'}
-    )
-    gsd: float | None = field(
-        default=None,
-        metadata={
-            'help': "metres per pixel that chips are read at; by default the scenes' own",
-            'metavar': 'METRES',
-        },
-    )
-    seed: int = field(default=0, metadata={'help': 'same seed, same split'})
-    aoi: str | None = field(
-        default=None, metadata={'help': 'layer of polygons, for --by aoi', 'metavar': 'FILE'}
-    )
-    column: str | None = field(
-        default=None,
-        metadata={
-            'help': 'column of the catalog, for --by column; of the layer of polygons, for '
-            '--by aoi: the name of the split that each belongs to'
-        },
-    )
-    clusters: int = field(default=10, metadata={'help': 'number of clusters, for --by cluster'})
-    stratify: bool = field(
-        default=False, metadata={'help': 'give each split its share of every class'}
-    )
-    class_column: str | None = field(
-        default=None, metadata={'help': 'column of label layers with the class, for --stratify'}
-    )
-    allow_overlap: bool = field(
-        default=False,
-        metadata={
-            'help': 'leave no buffer, and divide also scenes of the same ground: the splits may '
-            'leak into one another'
-        },
-    )
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The splits."""
-        if self.folds is not None:
-            return tuple(f'fold_{number + 1}' for number in range(self.folds))
-        return SPLITS[: len(self.fractions)]
-
-    @property
-    def shares(self) -> np.ndarray:
-        """The share of each split, 0..1."""
-        given = np.ones(self.folds) if self.folds is not None else np.array(self.fractions, float)
-        return given / given.sum()
-
-    def check(self) -> None:
-        """Raises CatalogError if the options make no sense."""
-        if self.folds is not None and self.folds < 2:
-            raise CatalogError(f'{self.folds} folds', 'at least 2')
-        if not 2 <= len(self.fractions) <= 3 or min(self.fractions) <= 0:
-            raise CatalogError(
-                f'fractions {" ".join(map(str, self.fractions))}',
-                'two or three positive numbers: for train and val, or train, val and test',
-            )
-        for name in ('block_size', 'chip_size', 'gsd', 'clusters'):
-            if (value := getattr(self, name)) is not None and not value > 0:
-                raise CatalogError(f'{name} {value}', 'a positive number')
-        if self.buffer is not None and not 0 <= self.buffer < math.inf:
-            raise CatalogError(f'buffer {self.buffer}', 'metres, 0 or more')
-        for by, key in (('aoi', 'aoi'), ('column', 'column')):
-            if self.by == by and getattr(self, key) is None:
-                raise CatalogError(f'by={by!r} without {key}', f'--{key}', f'name the {key}')
 
 
 class _Piece(NamedTuple):
@@ -427,10 +318,10 @@ def _assigned(pieces, entries, planes, options: SplitOptions) -> dict:
     contents = _contents(pieces, units, entries, planes, options)
     if options.by == 'date':
         order = sorted(range(len(units)), key=lambda unit: str(units[unit]))
-        chosen = _in_order(contents[order, 0], options.shares)
+        chosen = _in_order(contents[order, 0], np.array(options.shares))
         return {units[unit]: names[split] for unit, split in zip(order, chosen, strict=True)}
     rng = np.random.default_rng(options.seed)
-    tries = (_divided(contents, options.shares, rng) for _ in range(_TRIES))
+    tries = (_divided(contents, np.array(options.shares), rng) for _ in range(_TRIES))
     chosen, _ = min(tries, key=lambda found: found[1])
     return {unit: names[split] for unit, split in zip(units, chosen, strict=True)}
 

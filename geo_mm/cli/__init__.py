@@ -21,6 +21,8 @@ COMMANDS = {
     'predict': 'predict scenes of any size',
     'evaluate': 'compare results with ground truth, on the map',
     'describe': 'say what a result is and how it was made',
+    'split': 'divide scenes among train, val and test without shared ground',
+    'audit': 'measure what train, val and test of a config share',
     'browse': 'draw chips of a config with their labels',
     'statistics': 'mean and standard deviation of the bands of a config',
     'class-weights': 'how often classes occur in training, and weights for the loss',

@@ -9,6 +9,8 @@ from mmengine.registry import DATASETS, DefaultScope
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader, Dataset
 
+from geo_mm.catalog.audit import AuditedScene, picture_part
+from geo_mm.catalog.ground import scene_ground
 from geo_mm.datasets import (
     ClassFrequencies,
     ObjectSizes,
@@ -76,6 +78,34 @@ def train_frequencies(
     if chip_datasets(dataset)[0][1].objects:
         return object_counts(dataset)
     return class_frequencies(dataset, progress)
+
+
+def audited_scenes(config: Config) -> tuple[dict[str, list[AuditedScene]], float]:
+    """The scenes of each split of a config, and the side of a chip in metres.
+
+    Raises:
+        ConfigError: If the config has only one split, or one cannot be built.
+    """
+    splits: dict[str, list[AuditedScene]] = {}
+    chip = 0.0
+    for split in ('train', 'val', 'test'):
+        if not config.get(f'{split}_dataloader'):
+            continue
+        splits[split] = []
+        for _, chips in chip_datasets(build_dataset(config, split)):
+            for labelled in chips.labelled:
+                scene, ground = labelled.scene, scene_ground(labelled.scene, labelled.aoi)
+                chip = max(chip, max(chips.chip_size) * (ground.gsd or 0))
+                _, numbers = labelled.points()
+                counts = np.bincount(numbers[numbers >= 0], minlength=len(chips.classes)).tolist()
+                classes = dict(zip(chips.classes.names, counts, strict=True))
+                part = picture_part(scene, ground)
+                splits[split].append(
+                    AuditedScene(scene.name, scene.sources[0], ground, part, classes)
+                )
+    if len(splits) < 2:
+        raise ConfigError(f'the config has only {", ".join(splits)}', 'train and val or test')
+    return splits, chip
 
 
 def _scope(config: Config):
