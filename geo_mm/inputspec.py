@@ -53,7 +53,7 @@ class InputSpec:
             others in each place.
         wavelengths: Centre of each band in micrometres, None where unknown.
         receptive_radius: How far around a pixel a model for pixels looks, in pixels,
-            see :func:`geo_mm.models.receptive_field.receptive_radius`; None if it was
+            see :func:`geo_mm.models.segmentors.receptive_radius`; None if it was
             not measured.
         version: geo_mm that wrote this.
     """

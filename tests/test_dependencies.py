@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 # Packages of geo_mm that a package may import, by layer.
-_BASE = {'errors', 'env', 'paths', 'classes', 'gdal', 'lazy'}
+_BASE = {'errors', 'env', 'paths', 'classes', 'lazy'}
 _GROUND = {'raster', 'labels', 'vectorize', 'detections', *_BASE}
 _FIRST = {'catalog', 'formats', 'synthetic', 'inputspec', *_GROUND}
 _SECOND = {'datasets', 'models', 'engine', 'evaluation', 'registry', *_FIRST}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from geo_mm.engine.checkpoints import config_of
+from geo_mm.engine.embedded_config import config_of
 from geo_mm.engine.launch import build_model, load_config
 from geo_mm.errors import CatalogError, ConfigError
 from geo_mm.inference.scenes import find_scenes

@@ -75,7 +75,7 @@ def about_layer(path: Path) -> Iterator[str]:
         return
     import pyogrio
 
-    from geo_mm.gdal import without_side_files
+    from geo_mm.raster.handles import without_side_files
 
     with without_side_files():
         info = pyogrio.read_info(path, layer=0)  # after it: styles
@@ -107,7 +107,7 @@ def class_features(path: Path) -> Counter:
         return Counter(parquet.read_table(path, columns=['class'])['class'].to_pylist())
     import pyogrio
 
-    from geo_mm.gdal import without_side_files
+    from geo_mm.raster.handles import without_side_files
 
     with without_side_files():
         table = pyogrio.read_dataframe(path, layer=0, columns=['class'], read_geometry=False)

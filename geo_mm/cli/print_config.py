@@ -16,8 +16,9 @@ def run(args: argparse.Namespace) -> None:
     from geo_mm import env
 
     env.require()
-    from geo_mm.engine.checkpoints import read_checkpoint, unchecked_config_of
+    from geo_mm.engine.embedded_config import unchecked_config_of
     from geo_mm.engine.launch import load_config
+    from geo_mm.models.checkpoints import read_checkpoint
 
     config = args.config
     if config.endswith('.pth'):

@@ -63,7 +63,7 @@ def _score_scenes(runner, checkpoint: str, out: str) -> None:
     from geo_mm.evaluation.report import write_report
     from geo_mm.evaluation.tables import show
     from geo_mm.inference import PredictOptions, Predictor
-    from geo_mm.inference.scene_scores import score_scenes
+    from geo_mm.inference.scenes import score_scenes
 
     # Average precision needs the objects of low confidence, too.
     kept = PredictOptions(score=0.0) if runner.cfg.default_scope == 'mmdet' else None

@@ -6,7 +6,8 @@ takes positions ``r, r + n, ...``), and after resuming.
 """
 
 import itertools
-from collections.abc import Iterator, Mapping, Sized
+import math
+from collections.abc import Iterator, Mapping, Sequence, Sized
 
 import numpy as np
 from mmengine.dist import get_dist_info, sync_random_seed
@@ -14,7 +15,6 @@ from torch.utils.data import Sampler
 
 from geo_mm.catalog import Coverage
 from geo_mm.datasets.chips import ChipDataset, chip_datasets
-from geo_mm.datasets.sampling_strategies import LabelSampling, UniformSampling, valid_chips
 from geo_mm.errors import CatalogError, ConfigError
 from geo_mm.registry import DATA_SAMPLERS
 
@@ -172,3 +172,203 @@ def _usable(chips: ChipDataset, min_valid: float) -> list[int]:
         if keep:
             usable.append(index)
     return usable
+
+
+_TRIES = 8
+_ANCHORS = 1 << 24  # points of one class that are kept of all scenes: 256 MB
+_LEAST_ANCHORS = 512  # of each scene in any case
+
+
+class ValidChips:
+    """Chips of one scene with enough valid pixels.
+
+    The positions of chips are binned into cells no larger than those of
+    :class:`geo_mm.catalog.Coverage`; a bin counts if a chip that starts at
+    its middle is valid enough. All positions in those bins are equally likely.
+
+    Args:
+        offset: Index of the dataset's first chip among all chips.
+        chips: The dataset.
+        number: Which of its scenes.
+        min_valid: Least share 0..1 of valid pixels.
+    """
+
+    def __init__(self, offset: int, chips: ChipDataset, number: int, min_valid: float) -> None:
+        self.chips = chips
+        self.labelled = chips.labelled[number]
+        self.coverage = Coverage(self.labelled, chips.chip_size)
+        self._offset = offset
+        self._number = number
+        self._steps = chips.chip_space.shapes[number]
+        cells = (self.coverage.cell_height, self.coverage.cell_width)
+        bins = [
+            min(steps, math.ceil(steps * chips.stride / cell))
+            for steps, cell in zip(self._steps, cells, strict=True)
+        ]
+        rows, cols = (
+            ((np.arange(count) + 0.5) * steps / count - 0.5) * chips.stride
+            for count, steps in zip(bins, self._steps, strict=True)
+        )
+        shares = self.coverage.shares(cols, rows, chips.chip_size)
+        self._usable = shares >= min_valid - _ROUNDING if min_valid > 0 else shares > 0
+        self._bins = np.flatnonzero(self._usable)
+
+    @property
+    def weight(self) -> float:
+        """Valid pixels of the scene; 0 if no chip is usable."""
+        return self.coverage.area if len(self._bins) else 0.0
+
+    def draw(self, rng: np.random.Generator) -> int:
+        """A chip, each position in usable bins being equally likely."""
+        chosen = np.unravel_index(self._bins[rng.integers(len(self._bins))], self._usable.shape)
+        position = [
+            min(int((place + rng.random()) * steps / count), steps - 1)
+            for place, steps, count in zip(chosen, self._steps, self._usable.shape, strict=True)
+        ]
+        return self._offset + self.chips.chip_space.at(self._number, *position)
+
+    def draw_around(self, point: np.ndarray, rng: np.random.Generator) -> int:
+        """A usable chip that holds a pixel position (x, y) in its middle 80 %."""
+        height, width = self.chips.chip_size
+        for _ in range(_TRIES):
+            corner = point - (width, height) * rng.uniform(0.1, 0.9, 2)
+            if self.usable_at(corner[None])[0]:
+                break
+        else:
+            corner = point - (width / 2, height / 2)
+        return self._offset + self.chips.chip_space.index(self._number, *corner)
+
+    def anchors(self) -> tuple[np.ndarray, np.ndarray]:
+        """Labelled points inside the valid area that a usable chip can be cut around.
+
+        Returns:
+            Pixel positions ``(N, 2)`` as (x, y), and class indices ``(N,)``.
+        """
+        points, labels = self.labelled.points()
+        height, width = self.chips.chip_size
+        keep = (labels >= 0) & self.coverage.at(points)
+        keep &= self.usable_at(points - (width / 2, height / 2))
+        return points[keep], labels[keep]
+
+    def usable_at(self, corners: np.ndarray) -> np.ndarray:
+        """Whether chips that start nearest to positions ``(N, 2)`` are usable."""
+        indices = []
+        for corner, steps, count in zip(
+            corners.T[::-1], self._steps, self._usable.shape, strict=True
+        ):
+            position = np.clip(np.rint(corner / self.chips.stride), 0, steps - 1)
+            indices.append(((position + 0.5) * count / steps).astype(int))
+        return self._usable[tuple(indices)]
+
+
+def valid_chips(dataset: Sized, min_valid: float) -> list[ValidChips]:
+    """The usable chips of every scene of a dataset.
+
+    Raises:
+        CatalogError: If there are none at all.
+    """
+    scenes = [
+        ValidChips(offset, chips, number, min_valid)
+        for offset, chips in chip_datasets(dataset)
+        for number in range(len(chips.labelled))
+    ]
+    if not any(scene.weight for scene in scenes):
+        chips = scenes[0].chips
+        raise CatalogError(
+            f'no chip of {chips.chip_size[1]} x {chips.chip_size[0]} pixels has a valid share '
+            f'of at least {min_valid} in {_names(scenes)}, {_sizes(scenes)}',
+            fix="lower the sampler's min_valid, or check nodata, AOI, gsd and chip_size",
+        )
+    return scenes
+
+
+class UniformSampling:
+    """Draws from the usable chips of all scenes, in proportion to their valid area."""
+
+    def __init__(self, scenes: Sequence[ValidChips]) -> None:
+        self._scenes = [scene for scene in scenes if scene.weight]
+        self._ends = np.cumsum([scene.weight for scene in self._scenes])
+
+    def draw(self, rng: np.random.Generator) -> int:
+        drawn = rng.random() * self._ends[-1]
+        return self._scenes[np.searchsorted(self._ends[:-1], drawn, side='right')].draw(rng)
+
+
+class LabelSampling:
+    """Draws chips around labels: a class, then one of its labels, then a chip.
+
+    Of many scenes with many labels, as label rasters have them, only some
+    labels are kept in memory; scenes count by all of theirs.
+
+    Args:
+        scenes: Usable chips.
+        class_weights: Class name to relative frequency; None takes every
+            class that has labels equally often.
+
+    Raises:
+        CatalogError: If a class has no labels inside the usable area.
+        ConfigError: If a weight is negative, or all are 0.
+    """
+
+    def __init__(
+        self, scenes: Sequence[ValidChips], class_weights: Mapping[str, float] | None
+    ) -> None:
+        by_class: dict[str, list] = {}
+        most = max(_ANCHORS // len(scenes), _LEAST_ANCHORS)
+        for scene in scenes:
+            points, labels = scene.anchors()
+            classes = scene.chips.classes.names
+            for label in np.unique(labels):
+                here = points[labels == label]
+                place = (scene, _some(here, most), len(here))
+                by_class.setdefault(classes[label], []).append(place)
+        weights = _checked_weights(class_weights, by_class, scenes)
+        self._shares = np.cumsum(list(weights.values())) / sum(weights.values())
+        self._places = [by_class[name] for name in weights]
+        self._ends = [np.cumsum([count for _, _, count in p]) for p in self._places]
+
+    def draw(self, rng: np.random.Generator) -> int:
+        chosen = np.searchsorted(self._shares[:-1], rng.random(), side='right')
+        ends = self._ends[chosen]
+        drawn = rng.integers(ends[-1])
+        place = np.searchsorted(ends, drawn, side='right')
+        scene, points, count = self._places[chosen][place]
+        return scene.draw_around(points[(drawn - ends[place]) * len(points) // count], rng)
+
+
+def _some(points: np.ndarray, most: int) -> np.ndarray:
+    """At most so many of the points, the same in every process."""
+    if len(points) <= most:
+        return points
+    return points[np.random.default_rng(0).choice(len(points), most, replace=False)]
+
+
+def _checked_weights(
+    weights: Mapping[str, float] | None, by_class: Mapping, scenes: Sequence[ValidChips]
+) -> dict[str, float]:
+    weights = dict(weights or dict.fromkeys(by_class, 1.0))
+    unknown = [name for name in weights if name not in by_class]
+    if unknown or not by_class:
+        raise CatalogError(
+            f'no labels of class {", ".join(unknown) or "any"} to draw chips around in '
+            f'{_names(scenes)}',
+            f'classes with labels inside the valid area: {", ".join(by_class) or "none"}',
+            "correct the sampler's class_weights, or set positive_share=0",
+        )
+    if min(weights.values()) < 0 or not sum(weights.values()):
+        raise ConfigError(f'class_weights={weights}', 'weights of 0 or more, at least one above 0')
+    return weights
+
+
+def _sizes(scenes: Sequence[ValidChips]) -> str:
+    """Such as ``764 x 506 pixels at a gsd of 0.3 m``, of the first scene."""
+    scene = scenes[0].labelled.scene
+    at = f' at a gsd of {scene.gsd[0]:.3g} m' if scene.gsd else ''
+    return f'{scene.width} x {scene.height} pixels{at}'
+
+
+def _names(scenes: Sequence[ValidChips], shown: int = 5) -> str:
+    """The files of the first scenes, and how many more there are."""
+    files = [scene.labelled.scene.sources[0] for scene in scenes]
+    more = f' and {len(files) - shown} more' if len(files) > shown else ''
+    return ', '.join(files[:shown]) + more

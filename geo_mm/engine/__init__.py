@@ -1,15 +1,17 @@
 """Registered hooks, optimisers and schedules, and the way from a config file to a Runner."""
 
 from geo_mm.engine.acceleration import BFloat16OptimWrapper, ChannelsLastHook
-from geo_mm.engine.chip_visualization_hook import ChipVisualizationHook
-from geo_mm.engine.input_spec_hook import InputSpecHook, input_spec_of
+from geo_mm.engine.hooks import (
+    ChipVisualizationHook,
+    InputSpecHook,
+    StartWeightsHook,
+    input_spec_of,
+)
 from geo_mm.engine.resume import CheckpointHook, SameRunHook
 from geo_mm.engine.run import TestOptions, TrainOptions, config_for, test, train
 from geo_mm.engine.runner import Runner
 from geo_mm.engine.schedules import EarlyStoppingHook, MultiStepLR, OneCycleLR
-from geo_mm.engine.stages import StageRateConstructor
-from geo_mm.engine.start_weights_hook import StartWeightsHook
-from geo_mm.engine.transfer_hook import TransferHook
+from geo_mm.engine.transfer import StageRateConstructor, TransferHook
 
 __all__ = [
     'BFloat16OptimWrapper',

@@ -8,6 +8,8 @@ reads it without running it. Read as data, it is still a program: one that
 comes inside a model file may therefore name only parts that are registered,
 and no files. Of the config only the model and the test pipeline are built, so
 these are checked; nothing is imported on its behalf.
+
+The file itself and its weights are checked in :mod:`geo_mm.models.checkpoints`.
 """
 
 import ast
@@ -32,6 +34,7 @@ from mmengine.registry import (
     WEIGHT_INITIALIZERS,
     Registry,
 )
+from mmengine.utils import import_modules_from_strings
 
 from geo_mm.errors import ConfigError, GeoMMError
 
@@ -87,6 +90,72 @@ _STARTS = frozenset(('init_cfg', 'pretrained'))
 # No paths, addresses or expressions; a dot only in numbers, as in regnetx_3.2gf.
 _WORDS = re.compile(r'(?:[\w +,-]|(?<=\d)\.(?=\d))*')
 _FORMATS = frozenset(('pkl', 'pickle', 'npy', 'npz', 'json', 'yml', 'yaml', 'py', 'pth', 'pt'))
+
+
+def config_of(data: Mapping, checkpoint: str | os.PathLike, trust: bool = False) -> Config:
+    """The config with which MMEngine wrote a checkpoint.
+
+    Its text is read as data and not run (:func:`parse`),
+    and it may name only what is registered (:func:`check`).
+
+    Args:
+        data: What :func:`read_checkpoint` gave.
+        checkpoint: Its file, for messages.
+        trust: Lets the config name anything to import and to call, modules of
+            ``custom_imports`` included, so that the file can run any program.
+
+    Raises:
+        ConfigError: If there is none in it, it is not plain data, names what
+            is not registered, or needs modules that are not there.
+    """
+    config = unchecked_config_of(data, checkpoint)
+    if not trust:
+        try:
+            check(config, checkpoint)
+        except (ValueError, TypeError, KeyError, RecursionError, MemoryError) as error:
+            raise _not_plain(checkpoint, error) from error
+    elif 'custom_imports' in config:
+        _import(config, checkpoint)
+    return config
+
+
+def unchecked_config_of(data: Mapping, checkpoint: str | os.PathLike) -> Config:
+    """The same, to be read and not to be built: it may name anything.
+
+    Raises:
+        ConfigError: If there is none in it, or it is not plain data.
+    """
+    meta = data.get('meta')
+    text = meta.get('cfg') if isinstance(meta, Mapping) else None
+    if not isinstance(text, str):
+        raise ConfigError(
+            f'{checkpoint} does not hold the config that it was trained with',
+            'a checkpoint written by geo-mm train',
+            'give the config, too: geo-mm predict CONFIG CHECKPOINT ...',
+        )
+    try:
+        return Config(parse(text))
+    except (SyntaxError, ValueError, TypeError, KeyError, RecursionError, MemoryError) as error:
+        raise _not_plain(checkpoint, error) from error
+
+
+def _not_plain(checkpoint: str | os.PathLike, error: Exception) -> ConfigError:
+    return ConfigError(
+        f'{checkpoint}: the config in it is not plain data: {error}',
+        'names, numbers, texts, lists and dicts',
+        'give the config, too: geo-mm predict CONFIG CHECKPOINT ...',
+    )
+
+
+def _import(config: Config, checkpoint: str | os.PathLike) -> None:
+    try:
+        import_modules_from_strings(**config.custom_imports)
+    except ImportError as error:
+        raise ConfigError(
+            f'{checkpoint}: its config needs a module that is not here: {error}',
+            f'custom_imports={list(config.custom_imports.imports)} to be importable',
+            'install it, or set PYTHONPATH to where it is',
+        ) from error
 
 
 def parse(text: str) -> dict:

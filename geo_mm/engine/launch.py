@@ -21,9 +21,9 @@ from mmengine.registry import MODELS, RUNNERS, DefaultScope
 from mmengine.runner import Runner as MMEngineRunner
 
 import geo_mm
-from geo_mm.engine.checkpoints import existing_checkpoint, use_safe_loading
 from geo_mm.engine.runner import QuietRunner, Runner
 from geo_mm.errors import ConfigError, OutputError
+from geo_mm.models.checkpoints import existing_checkpoint, use_safe_loading
 from geo_mm.models.stems import fit_bands
 
 # What is read from a config besides the arguments of the Runner.

@@ -11,8 +11,8 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from geo_mm.engine import launch
-from geo_mm.engine.checkpoints import check_weights, config_of, existing_checkpoint, read_checkpoint
-from geo_mm.engine.embedded_config import built_from_embedded, for_testing
+from geo_mm.engine.embedded_config import built_from_embedded, config_of, for_testing
+from geo_mm.models.checkpoints import check_weights, existing_checkpoint, read_checkpoint
 
 
 @dataclass(frozen=True)

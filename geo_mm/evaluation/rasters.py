@@ -15,10 +15,10 @@ from geo_mm.classes import IGNORE
 from geo_mm.errors import LabelError
 from geo_mm.evaluation.layers import Source, no_common_area
 from geo_mm.evaluation.records import only_class
-from geo_mm.gdal import without_side_files
-from geo_mm.labels import LabelLayer, LabelOptions, Labels, read_layer
+from geo_mm.labels import LabelLayer, LabelOptions, Labels, read_layer, read_onto
 from geo_mm.labels.reading import layer_name
-from geo_mm.raster import Grid, Scene, Window, read_onto
+from geo_mm.raster import Grid, Scene, Window
+from geo_mm.raster.handles import without_side_files
 from geo_mm.raster.projection import bounds_in
 
 if TYPE_CHECKING:

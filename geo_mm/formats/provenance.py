@@ -19,10 +19,9 @@ from rasterio.errors import RasterioError
 import geo_mm
 from geo_mm.errors import OutputError, SpecError
 from geo_mm.formats.file_records import FileRecord
-from geo_mm.gdal import without_side_files
 from geo_mm.inputspec import InputSpec
 from geo_mm.paths import reason
-from geo_mm.raster.handles import open_quietly
+from geo_mm.raster.handles import open_quietly, without_side_files
 
 KEY = 'GEO_MM_PROVENANCE'
 """Name of the metadata item that holds it, in all file formats."""

@@ -1,4 +1,9 @@
-"""A trained model, ready for chips of scenes."""
+"""A trained model, ready for chips of scenes.
+
+Refuses a checkpoint without an input specification, or whose normalisation is not
+that of the config; :mod:`geo_mm.models.checkpoints` has checked the file and the
+weights before, :mod:`geo_mm.engine.embedded_config` the config inside.
+"""
 
 import contextlib
 import os
@@ -14,13 +19,13 @@ from mmengine.registry import DefaultScope
 from mmengine.structures import BaseDataElement
 
 from geo_mm.engine.acceleration import fold_batch_norms, use_channels_last
-from geo_mm.engine.checkpoints import check_weights, config_of, read_checkpoint
-from geo_mm.engine.embedded_config import built_from_embedded
+from geo_mm.engine.embedded_config import built_from_embedded, config_of
 from geo_mm.engine.launch import build_model
 from geo_mm.errors import ConfigError, SpecError
 from geo_mm.inference.options import tile_side
 from geo_mm.inference.tasks import task_of
 from geo_mm.inputspec import InputSpec
+from geo_mm.models.checkpoints import check_weights, read_checkpoint
 from geo_mm.raster import Scene, Window
 
 _LABEL_STEPS = ('LoadChipObjects', 'LoadChipClasses', 'LoadAnnotations')

@@ -1,7 +1,7 @@
 """Labels of a scene, from vector layers or rasters: read, repair, place on its grid."""
 
 from geo_mm.labels.image_labels import ImageClasses, ImageLabels, ImageObjects
-from geo_mm.labels.label_raster import LabelRaster
+from geo_mm.labels.label_raster import LabelRaster, read_onto
 from geo_mm.labels.layer import LabelLayer, LabelOptions
 from geo_mm.labels.opening import Labels, open_labels
 from geo_mm.labels.reading import read_layer
@@ -19,4 +19,5 @@ __all__ = [
     'SceneLabels',
     'open_labels',
     'read_layer',
+    'read_onto',
 ]

@@ -8,10 +8,9 @@ import shapely
 from affine import Affine
 
 from geo_mm.labels.classification import IGNORED_NAME, LabelOptions, numbers_of_names
-from geo_mm.labels.label_raster import LabelRaster
+from geo_mm.labels.label_raster import LabelRaster, file_grid
 from geo_mm.labels.layer import Extent, LabelLayer
 from geo_mm.labels.reading import made_valid
-from geo_mm.raster.aligned import file_grid
 from geo_mm.raster.grid import Grid
 from geo_mm.raster.projection import proj_crs
 

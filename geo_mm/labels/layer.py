@@ -19,7 +19,6 @@ from shapely import STRtree
 
 from geo_mm.classes import IGNORE
 from geo_mm.errors import LabelError
-from geo_mm.gdal import without_side_files
 from geo_mm.labels.classification import LabelOptions, check_sizes, checked_classes, classify
 from geo_mm.labels.placing import (
     as_polygons,
@@ -32,6 +31,7 @@ from geo_mm.labels.placing import (
 from geo_mm.labels.reading import is_polygon_text, layer_name, made_valid, read_layer, single_parts
 from geo_mm.labels.scene_labels import SceneLabels
 from geo_mm.raster.grid import Grid
+from geo_mm.raster.handles import without_side_files
 from geo_mm.raster.projection import bounds_in, proj_crs
 
 logger = logging.getLogger(__name__)

@@ -15,8 +15,8 @@ from pyproj.exceptions import ProjError
 from shapely.errors import GEOSException
 
 from geo_mm.errors import LabelError
-from geo_mm.gdal import without_side_files
 from geo_mm.paths import is_missing
+from geo_mm.raster.handles import without_side_files
 
 logger = logging.getLogger(__name__)
 

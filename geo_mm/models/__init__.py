@@ -2,6 +2,7 @@
 
 from geo_mm.models.anchors import AnchorGrid, anchor_grid, fit_anchors
 from geo_mm.models.backbones import SSDVGG, Darknet, ResNetEncoder, VGGEncoder
+from geo_mm.models.checkpoints import load_weights
 from geo_mm.models.detection_heads import (
     CascadeRoIHead,
     MaxIoUAssigner,
@@ -15,7 +16,6 @@ from geo_mm.models.pixel_losses import CrossEntropyLoss, DiceLoss, FocalLoss
 from geo_mm.models.preprocessors import GeoDetDataPreprocessor, GeoSegDataPreprocessor, PixelMixup
 from geo_mm.models.segmentors import EncoderDecoder, PointRendSegmentor, UNetHead
 from geo_mm.models.stems import AnyBands, find_stems, fit_bands, replace_stem
-from geo_mm.models.weights import load_weights
 
 __all__ = [
     'SSDVGG',

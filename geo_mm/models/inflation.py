@@ -30,8 +30,8 @@ from mmengine.model import update_init_info
 from torch import Tensor, nn
 
 from geo_mm.errors import ConfigError
+from geo_mm.models.checkpoints import load_weights
 from geo_mm.models.stems import PIXELS
-from geo_mm.models.weights import load_weights
 from geo_mm.registry import WEIGHT_INITIALIZERS
 
 logger = logging.getLogger(__name__)
@@ -132,7 +132,7 @@ class InflatedPretrained:
     a list, as ``[dict(type='Kaiming', layer='Conv2d'), dict(type='geo_mm...')]``.
 
     Args:
-        checkpoint: See :func:`geo_mm.models.weights.load_weights`. It should
+        checkpoint: See :func:`geo_mm.models.checkpoints.load_weights`. It should
             have been trained on normalised images, as torchvision's are.
         bands: Names of the bands, in the order that the model gets them.
         extra: Rule for bands that are no colour: ``'mean'``, ``'red'``,

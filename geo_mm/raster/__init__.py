@@ -1,6 +1,5 @@
 """Scenes, tiles, band statistics and raster output. Imports neither torch nor mm*."""
 
-from geo_mm.raster.aligned import read_onto
 from geo_mm.raster.grid import Grid, Window
 from geo_mm.raster.scene import Scene
 from geo_mm.raster.statistics import BandStatistics, band_statistics
@@ -16,7 +15,6 @@ __all__ = [
     'Tile',
     'Window',
     'band_statistics',
-    'read_onto',
     'tile_plan',
     'tile_starts',
     'write_cog',

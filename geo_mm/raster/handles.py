@@ -3,6 +3,10 @@
 A GDAL dataset must be used by one thread at a time and must not be carried
 over a fork. Scenes therefore hold no handles: they ask here, and every thread
 of every process gets its own, from a small cache.
+
+A raw band of a VRT (``VRTRawRasterBand``) takes any file for pixels. A VRT of
+unknown origin could put a private file into a result that is passed on, and
+GDAL before 3.12 has no switch against it: :func:`check_vrt` is.
 """
 
 import errno
@@ -14,10 +18,14 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from xml.etree import ElementTree
 
+import pyogrio
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 
+from geo_mm.errors import SceneError
 from geo_mm.paths import reason
 
 MAX_OPEN = 64
@@ -172,3 +180,88 @@ if hasattr(os, 'register_at_fork'):
         after_in_parent=_after_fork_in_parent,
         after_in_child=_after_fork_in_child,
     )
+
+
+_SOURCES = ('sourcefilename', 'sourcedataset')
+_START = b'<VRTDataset'
+
+
+def check_vrt(path: str, dataset: rasterio.DatasetReader) -> None:
+    """Refuses a VRT with raw bands, also in VRT files on this machine that it is made of.
+
+    Raises:
+        SceneError: If there are any, or the XML cannot be read.
+    """
+    text = ''.join(dataset.tags(ns='xml:VRT').values()) or Path(path).read_text(errors='replace')
+    for name, tree in _trees(path, text):
+        values = (value for item in tree.iter() for value in (*item.attrib.values(), item.text))
+        if any((value or '').strip().lower() == 'vrtrawrasterband' for value in values):
+            raise SceneError(
+                f'{name}: a VRT with raw bands, which can show any file of this machine as pixels',
+                'a VRT whose sources are rasters',
+                f'if you trust it, make a copy: gdal_translate {Path(path).name} copy.tif',
+            )
+
+
+def _trees(path: str, text: str) -> Iterator[tuple[str, ElementTree.Element]]:
+    """A VRT and those below it, with their names."""
+    pending, seen = [(path, text)], {path}
+    while pending:
+        name, text = pending.pop()
+        try:
+            tree = ElementTree.fromstring(text)
+        except ElementTree.ParseError as error:
+            raise SceneError(f'{name}: a VRT whose XML is damaged: {error}', 'valid XML') from error
+        yield name, tree
+        for source in _sources(tree, os.path.dirname(name)):
+            inner = _vrt_text(source)
+            if inner is not None and source not in seen:
+                seen.add(source)
+                pending.append((source, inner))
+
+
+def _sources(tree: ElementTree.Element, folder: str) -> Iterator[str]:
+    for item in tree.iter():
+        if item.tag.lower() in _SOURCES and item.text:
+            relative = any(k.lower() == 'relativetovrt' and v == '1' for k, v in item.items())
+            yield os.path.join(folder, item.text) if relative else item.text
+
+
+def _vrt_text(source: str) -> str | None:
+    """The XML of a source that is itself a VRT, in a file or in place."""
+    if source.lstrip().encode(errors='replace').startswith(_START):
+        return source
+    try:
+        with open(source, 'rb') as file:
+            head = file.read(1024)
+            return (head + file.read()).decode(errors='replace') if _START in head else None
+    except (OSError, ValueError):  # GDAL says what is wrong with it
+        return None
+
+
+_SIDE_FILES = 'GDAL_PAM_ENABLED'
+_setting_lock = threading.Lock()
+_side_file_calls = 0  # of without_side_files that run now, in any thread
+_side_files_before: object = None  # the option before the first of them
+
+
+@contextmanager
+def without_side_files() -> Iterator[None]:
+    """Keep GDAL from leaving .aux.xml files beside GeoPackages that are merely read.
+
+    The setting belongs to the whole process: what the user has set is put back
+    when the last of our calls that run side by side has ended.
+    """
+    global _side_file_calls, _side_files_before
+    with _setting_lock:
+        if not _side_file_calls:
+            _side_files_before = pyogrio.get_gdal_config_option(_SIDE_FILES)
+            pyogrio.set_gdal_config_options({_SIDE_FILES: False})
+        _side_file_calls += 1
+    try:
+        yield
+    finally:
+        with _setting_lock:
+            _side_file_calls -= 1
+            if not _side_file_calls:
+                pyogrio.set_gdal_config_options({_SIDE_FILES: _side_files_before})

@@ -18,7 +18,7 @@ from geo_mm.errors import SceneError
 from geo_mm.paths import absolute, is_missing, reason
 from geo_mm.raster import handles
 from geo_mm.raster.grid import Grid, Window
-from geo_mm.raster.vrt import check_vrt
+from geo_mm.raster.handles import check_vrt
 
 NoData = float | Literal['auto'] | None
 """The value that marks pixels without data; 'auto' for what each file declares."""

@@ -1,9 +1,14 @@
 """Pictures of chips and of results."""
 
-from geo_mm.visualization.chips import contact_sheet, draw_chip, draw_labels, with_legend
+from geo_mm.visualization.chips import (
+    GeoLocalVisualizer,
+    contact_sheet,
+    draw_chip,
+    draw_labels,
+    with_legend,
+)
+from geo_mm.visualization.map_frame import display_bands, to_rgb
 from geo_mm.visualization.quicklook import draw_objects_quicklook, draw_pixels_quicklook
-from geo_mm.visualization.rgb import display_bands, to_rgb
-from geo_mm.visualization.visualizer import GeoLocalVisualizer
 
 __all__ = [
     'GeoLocalVisualizer',

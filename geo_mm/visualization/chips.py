@@ -1,17 +1,21 @@
-"""Pictures of model input: chips after the whole pipeline, with labels."""
+"""Pictures of chips: input with labels, and sheets of image, ground truth and prediction."""
 
 from collections.abc import Sequence
 from typing import Any
 
+import mmcv
 import numpy as np
+from mmengine.dist import master_only
 from mmengine.structures import BaseDataElement
+from mmengine.visualization import Visualizer
 from PIL import Image, ImageDraw
 
 from geo_mm.classes import IGNORE, ClassSet
 from geo_mm.inputspec import InputSpec
-from geo_mm.visualization.map_frame import Entry, legend_block
+from geo_mm.raster import Scene, Window
+from geo_mm.registry import VISUALIZERS
+from geo_mm.visualization.map_frame import INVALID_COLOUR, Entry, font_for, legend_block, to_rgb
 from geo_mm.visualization.quicklook import overlay
-from geo_mm.visualization.rgb import INVALID_COLOUR, to_rgb
 
 _GAP = 6  # pixels between the pictures of a sheet
 _MASK_OPACITY = 0.4
@@ -119,3 +123,123 @@ def contact_sheet(images: Sequence[Image.Image], columns: int) -> Image.Image:
     for number, image in enumerate(images):
         sheet.paste(image, (number % columns * width, number // columns * height))
     return sheet
+
+
+_TITLE = 18  # pixels above each picture
+_LEAST_SIDE = 160  # pixels of a picture; narrower ones have no room for their title
+
+
+@VISUALIZERS.register_module()
+class GeoLocalVisualizer(Visualizer):
+    """Draws chips of any number of bands, as SegLocalVisualizer and DetLocalVisualizer draw RGB.
+
+    Colours and names of the classes are those of the data set. One sheet shows
+    image, ground truth and prediction side by side, with a legend.
+
+    MMSegmentation's and MMDetection's own visualization hooks hand over the
+    whole file that a chip is cut from, as far as OpenCV can read it; the chip is
+    then read anew from that file. :class:`geo_mm.engine.ChipVisualizationHook`
+    hands over what the model was given, which is faster and always possible.
+
+    Args:
+        name: By which the runner and the hooks find it.
+        bands: Names of the bands, by which those to show as red, green and
+            blue are chosen; by default the first three.
+        **kwargs: Those of :class:`mmengine.visualization.Visualizer`.
+    """
+
+    def __init__(
+        self, name: str = 'visualizer', *, bands: Sequence[str] = (), **kwargs: Any
+    ) -> None:
+        super().__init__(name, **kwargs)
+        self.bands = tuple(bands)
+
+    @master_only
+    def add_datasample(
+        self,
+        name: str,
+        image: np.ndarray | None,
+        data_sample: BaseDataElement | None = None,
+        draw_gt: bool = True,
+        draw_pred: bool = True,
+        *,
+        pred_score_thr: float = 0.3,
+        **output: Any,
+    ) -> None:
+        """Draw a sheet and hand it to all backends.
+
+        Args:
+            name: Of the sheet.
+            image: ``(h, w, bands)``, of any type.
+            data_sample: DetDataSample or SegDataSample.
+            draw_gt: Whether to draw the ground truth, if there is one.
+            draw_pred: Whether to draw the prediction, if there is one.
+            pred_score_thr: Confidence from which objects are drawn.
+            **output: ``out_file`` (a picture instead of the backends), ``show``,
+                ``wait_time`` and ``step``, as in the libraries.
+        """
+        sheet = self.draw_sheet(image, data_sample, draw_gt, draw_pred, pred_score_thr)
+        if output.get('show'):
+            self.show(sheet, win_name=name, wait_time=output.get('wait_time', 0))
+        if output.get('out_file') is not None:
+            mmcv.imwrite(sheet[..., ::-1], output['out_file'])
+        elif not output.get('show'):
+            self.add_image(name, sheet, output.get('step', 0))
+        self.set_image(sheet)
+
+    def draw_sheet(
+        self,
+        image: np.ndarray | None,
+        sample: BaseDataElement | None,
+        draw_gt: bool = True,
+        draw_pred: bool = True,
+        least: float = 0.3,
+    ) -> np.ndarray:
+        """The sheet, ``(h, w, 3)`` uint8 RGB; arguments as of :meth:`add_datasample`."""
+        if sample is None:
+            if image is None:
+                raise ValueError('there is neither an image nor a sample to draw')
+            return self._picture(image, None)
+        picture = self._picture(_chip_of(sample, image), sample)
+        classes = ClassSet.from_metainfo(self.dataset_meta, self.dataset_meta.get('background'))
+        panels = [('image', Image.fromarray(picture))]
+        for predicted, title, wanted in (
+            (False, 'ground truth', draw_gt),
+            (True, 'prediction', draw_pred),
+        ):
+            key = 'pred' if predicted else 'gt'
+            if wanted and ({f'{key}_instances', f'{key}_sem_seg'} & {*sample.keys()}):
+                labels = draw_labels(picture, sample, classes, predicted=predicted, least=least)
+                panels.append((title, labels))
+        sheet = contact_sheet([_titled(panel, title) for title, panel in panels], len(panels))
+        return np.array(with_legend(sheet, classes))
+
+    def _picture(self, image: np.ndarray, sample: BaseDataElement | None) -> np.ndarray:
+        shape = image.shape[:2]
+        valid = np.ones(shape, bool) if sample is None else valid_pixels(sample, shape)
+        names = self.bands if len(self.bands) == image.shape[2] else [''] * image.shape[2]
+        return to_rgb(image.transpose(2, 0, 1), valid, names)
+
+
+def _chip_of(sample: BaseDataElement, image: np.ndarray | None) -> np.ndarray:
+    """The chip that a sample is of: ``image``, or read from its file if that is no chip."""
+    shape = tuple(sample.metainfo['ori_shape'])
+    if image is not None and image.shape[:2] == shape:
+        return image
+    if image is not None and image.shape[:2] == tuple(sample.metainfo.get('img_shape', ())):
+        return np.array(mmcv.imresize(image, shape[::-1], interpolation='nearest'))
+    data, _ = Scene.open(sample.img_path).read(Window(*sample.window))
+    return data.transpose(1, 2, 0)
+
+
+def _titled(image: Image.Image, title: str) -> Image.Image:
+    factor = -(-_LEAST_SIDE // min(image.size))
+    if factor > 1:  # pixels of a small chip become squares
+        image = image.resize(
+            (image.width * factor, image.height * factor), Image.Resampling.NEAREST
+        )
+    canvas = Image.new('RGB', (image.width, image.height + _TITLE), 'white')
+    canvas.paste(image, (0, _TITLE))
+    font = font_for(title, 13)
+    ImageDraw.Draw(canvas).text((2, 1), title, fill='black', font=font)
+    return canvas

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from geo_mm.catalog import Coverage
-from geo_mm.datasets import GridChipSampler, RandomChipSampler, sampling_strategies
+from geo_mm.datasets import GridChipSampler, RandomChipSampler, samplers
 from geo_mm.errors import CatalogError, ConfigError
 from tests.data.chips import build_dataset
 from tests.data.labels import box, write_labels
@@ -125,8 +125,8 @@ class TestRandomChipSampler:
 
     def test_of_many_labels_only_some_stay_in_memory(self, tmp_path, monkeypatch):
         """Scenes are drawn by the number of all their labels."""
-        monkeypatch.setattr(sampling_strategies, '_ANCHORS', 100)
-        monkeypatch.setattr(sampling_strategies, '_LEAST_ANCHORS', 20)
+        monkeypatch.setattr(samplers, '_ANCHORS', 100)
+        monkeypatch.setattr(samplers, '_LEAST_ANCHORS', 20)
         scenes = []
         for name, rows in (('a', 60), ('b', 20)):
             values = np.zeros((80, 100), 'uint8')

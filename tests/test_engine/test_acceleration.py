@@ -9,8 +9,8 @@ from mmengine.registry import HOOKS
 
 from geo_mm.engine import ChannelsLastHook, launch
 from geo_mm.engine.acceleration import fold_batch_norms, use_channels_last
-from geo_mm.engine.checkpoints import read_checkpoint
 from geo_mm.errors import ConfigError
+from geo_mm.models.checkpoints import read_checkpoint
 from tests.data.chips import CONFIGS, fresh_mmengine, run_tool, write_scene, write_seg_config
 
 

@@ -5,7 +5,7 @@ import torch
 from mmengine.hooks import Hook
 
 from geo_mm.engine import launch
-from geo_mm.engine.checkpoints import read_checkpoint
+from geo_mm.models.checkpoints import read_checkpoint
 from tests.data.chips import fresh_mmengine, write_scene, write_seg_config
 
 EMA = """

@@ -12,7 +12,7 @@ import torch
 from mmengine.config import Config
 
 from geo_mm.engine import embedded_config
-from geo_mm.engine.checkpoints import config_of
+from geo_mm.engine.embedded_config import config_of
 from geo_mm.engine.launch import load_config
 from geo_mm.engine.run import config_for
 from geo_mm.errors import ConfigError

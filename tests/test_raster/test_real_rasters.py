@@ -8,7 +8,8 @@ import pytest
 from rasterio.crs import CRS
 
 from geo_mm.errors import SceneError
-from geo_mm.raster import Grid, Scene, Window, band_statistics, read_onto
+from geo_mm.labels import read_onto
+from geo_mm.raster import Grid, Scene, Window, band_statistics
 
 REFUSED = {
     'corrupt.tif': 'cannot read the window',

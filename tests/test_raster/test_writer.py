@@ -9,13 +9,13 @@ from affine import Affine
 from rasterio.shutil import copy
 
 from geo_mm.errors import OutputError
+from geo_mm.labels import read_onto
 from geo_mm.raster import (
     Grid,
     RasterMetadata,
     RasterWriter,
     Scene,
     Window,
-    read_onto,
     tile_plan,
 )
 from tests.data.rasters import TRANSFORM, noise

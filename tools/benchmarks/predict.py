@@ -43,7 +43,7 @@ from geo_mm.classes import ClassSet
 from geo_mm.engine.acceleration import use_channels_last
 from geo_mm.engine.launch import build_model, load_config
 from geo_mm.inference import Predictor
-from geo_mm.inference.prefetch import rows_of
+from geo_mm.inference.runner import rows_of
 from geo_mm.inference.tile_merge import StripBlender
 from geo_mm.inputspec import InputSpec
 from geo_mm.raster import Scene, tile_plan

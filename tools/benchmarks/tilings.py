@@ -26,7 +26,7 @@ from rich.table import Table
 from geo_mm.inference import PredictOptions, TrainedModel
 from geo_mm.inference.area import SceneToPredict
 from geo_mm.inference.ensemble import Ensemble
-from geo_mm.inference.prefetch import TileSource, predicted_rows, rows_of
+from geo_mm.inference.runner import TileSource, predicted_rows, rows_of
 from geo_mm.inference.tasks.detection import DetectionMerger, join_strips
 from geo_mm.raster import Scene, Tile, tile_plan
 

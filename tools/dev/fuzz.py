@@ -184,7 +184,7 @@ def make_checkpoint(folder: Path) -> Path:
 
 
 def read_weights(path: Path) -> object:
-    from geo_mm.engine.checkpoints import read_checkpoint
+    from geo_mm.models.checkpoints import read_checkpoint
 
     weights = read_checkpoint(path)['state_dict']
     return {key: value.numpy().tobytes() for key, value in weights.items()}
@@ -199,7 +199,7 @@ def make_config(folder: Path) -> Path:
 
 
 def read_config(path: Path) -> object:
-    from geo_mm.engine.checkpoints import config_of
+    from geo_mm.engine.embedded_config import config_of
 
     text = path.read_bytes().decode(errors='replace')
     return repr(config_of({'meta': {'cfg': text}}, path)._cfg_dict)

@@ -47,7 +47,8 @@ def main() -> None:
     from geo_mm.datasets import chip_datasets
     from geo_mm.engine import input_spec_of
     from geo_mm.engine.launch import build_model, load_config
-    from geo_mm.raster import Window, read_onto
+    from geo_mm.labels import read_onto
+    from geo_mm.raster import Window
     from geo_mm.visualization import to_rgb
     from geo_mm.visualization.quicklook import overlay
 

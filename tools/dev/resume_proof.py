@@ -35,7 +35,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from geo_mm.engine.input_spec_hook import input_spec_of
+from geo_mm.engine.hooks import input_spec_of
 from geo_mm.engine.launch import build_model, load_config
 from geo_mm.synthetic import make_town
 

@@ -22,7 +22,7 @@ from geo_mm.formats.qml import write_style
 from geo_mm.inference.box_fusion import fuse, turned_back
 from geo_mm.inference.options import PredictOptions
 from geo_mm.inference.prediction import Job, Prediction
-from geo_mm.inference.prefetch import Predicted
+from geo_mm.inference.runner import Predicted
 from geo_mm.inference.tasks.task import Task, View
 from geo_mm.raster import Scene, Tile, Window
 from geo_mm.vectorize import mask_to_polygon

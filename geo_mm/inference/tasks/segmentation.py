@@ -20,10 +20,10 @@ from geo_mm.formats.qml import share_style, write_style
 from geo_mm.inference.options import PredictOptions
 from geo_mm.inference.polygons import LAYER, PolygonTables
 from geo_mm.inference.prediction import SHARE_STEPS, Job, Prediction, as_steps, nearest
-from geo_mm.inference.prefetch import Predicted
+from geo_mm.inference.runner import Predicted
 from geo_mm.inference.tasks.task import Task, View
 from geo_mm.inference.tile_merge import StripBlender, StripRegrid
-from geo_mm.models.receptive_field import receptive_radius
+from geo_mm.models.segmentors import receptive_radius
 from geo_mm.raster import Grid, Tile
 
 if TYPE_CHECKING:

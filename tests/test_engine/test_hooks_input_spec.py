@@ -8,9 +8,9 @@ from mmengine.hooks import Hook
 
 from geo_mm.classes import ClassSet
 from geo_mm.engine import input_spec_of, launch
-from geo_mm.engine.checkpoints import read_checkpoint
 from geo_mm.errors import ConfigError
 from geo_mm.inputspec import InputSpec
+from geo_mm.models.checkpoints import read_checkpoint
 from tests.data.chips import build_dataset, fresh_mmengine, write_scene, write_seg_config
 from tests.data.labels import box, write_labels
 from tests.data.rasters import TRANSFORM, noise, write_raster

@@ -9,7 +9,7 @@ from rasterio.features import rasterize
 from geo_mm.errors import CatalogError
 from geo_mm.evaluation import evaluate_objects, evaluate_pixels
 from geo_mm.inference import Predictor
-from geo_mm.inference.scene_scores import scenes_of, score_scenes
+from geo_mm.inference.scenes import scenes_of, score_scenes
 from tests.data.chips import build_dataset
 from tests.data.labels import box, write_labels
 from tests.data.models import object_files, paint, pixel_files, spec_of

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from geo_mm.errors import SceneError
-from geo_mm.inference.prefetch import TileSource, predicted_rows, rows_of
+from geo_mm.inference.runner import TileSource, predicted_rows, rows_of
 from geo_mm.raster import Scene, tile_plan
 from tests.data.models import ensemble, pixel_files, spec_of, trained
 from tests.data.rasters import noise, write_raster

@@ -7,13 +7,13 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import CheckpointLoader, load_checkpoint
 
 from geo_mm.engine import OneCycleLR
-from geo_mm.engine.checkpoints import (
+from geo_mm.errors import ConfigError
+from geo_mm.models.checkpoints import (
     check_weights,
     existing_checkpoint,
     read_checkpoint,
     use_safe_loading,
 )
-from geo_mm.errors import ConfigError
 
 
 def saved(path, model, **more):

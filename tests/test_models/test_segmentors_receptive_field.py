@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from geo_mm.models.receptive_field import receptive_radius
+from geo_mm.models.segmentors import receptive_radius
 
 
 class Filter(nn.Module):

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from geo_mm.engine import launch
-from geo_mm.engine.checkpoints import read_checkpoint
 from geo_mm.errors import ConfigError
+from geo_mm.models.checkpoints import read_checkpoint
 from tests.data.chips import fresh_mmengine, run_tool, write_scene, write_seg_config
 
 THREE_CLASSES = """

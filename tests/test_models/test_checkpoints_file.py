@@ -11,9 +11,8 @@ import pytest
 import torch
 from mmengine.runner import CheckpointLoader
 
-from geo_mm.engine.checkpoints import read_checkpoint, use_safe_loading
 from geo_mm.errors import ConfigError
-from geo_mm.models.checkpoint_file import read_checkpoint_file
+from geo_mm.models.checkpoints import read_checkpoint, read_checkpoint_file, use_safe_loading
 
 WEIGHTS = {'a.weight': torch.arange(600.0).reshape(20, 30), 'a.bias': torch.ones(20)}
 
