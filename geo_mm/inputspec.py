@@ -13,6 +13,7 @@ import geo_mm
 from geo_mm.classes import ClassSet
 from geo_mm.errors import ConfigError, SpecError
 from geo_mm.raster import Scene
+from geo_mm.raster.sources import NoData
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class InputSpec:
     bands: tuple[str, ...]
     gsd: float | None
     dtype: str
-    nodata: float | str | None
+    nodata: NoData
     mean: tuple[float, ...]
     std: tuple[float, ...]
     chip_size: tuple[int, int]
@@ -177,7 +178,7 @@ class InputSpec:
         return scene.at_gsd(self.gsd) if scene.gsd else scene.resized(own[0] / self.gsd)
 
     def _check_dtype(self, scene: Scene, force: bool) -> None:
-        """8 bits against 16, or integers against floats, mean values on another scale."""
+        """Refuses a type of another size or kind: its values are mostly on another scale."""
         trained, own = np.dtype(self.dtype), np.dtype(scene.dtype)
         if trained.kind == own.kind == 'f' or (
             'f' not in (trained.kind, own.kind) and trained.itemsize == own.itemsize

@@ -52,10 +52,10 @@ def join_tiles(detections: Detections, windows: np.ndarray, cores: np.ndarray) -
     with a margin reports it whole: of several such tiles, the outline and the
     confidence are those of the one whose edge is farthest from its centre. If
     no tile sees all of it, its outline is the union of its parts, its
-    confidence their mean, weighted by area. What one tile alone reports counts
-    only if its centre is in that tile's core; of what several report, a part
-    must reach into the core of its tile. Objects that only touch share no area
-    and are never joined.
+    confidence their mean, weighted by area. An object that a single tile reports
+    is kept if its centre is in the core of that tile; one that several tiles
+    report, if one of its parts reaches into the core of the tile it is from.
+    Objects that only touch share no area and are never joined.
 
     Two neighbouring tiles must overlap, or nothing tells a long object from
     two.

@@ -78,12 +78,11 @@ def match_scene(
 ) -> list[SceneMatches]:
     """Match the objects of one scene, for every size range.
 
-    What counts follows COCO's area ranges, and the area of interest works in
-    the same way: true objects outside of either are ignored but may still be
-    matched; a prediction matched to an ignored true object is ignored, and an
-    unmatched one is a false positive only if it is inside itself. An object
-    that straddles a limit is therefore never both a false negative and a false
-    positive.
+    Size ranges and the area of interest are treated alike, as COCO treats its
+    area ranges. A true object outside is ignored: it may be matched, but is no
+    false negative, and the prediction matched to it is ignored, too. An unmatched
+    prediction is a false positive only if it is itself inside. So an object on the
+    border never counts as a false negative and a false positive at once.
 
     Args:
         pred: Predicted objects with outlines in one planar CRS, and in their

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 import geopandas as gpd
 import numpy as np
@@ -23,13 +24,23 @@ from pyogrio.errors import DataLayerError, DataSourceError, FeatureError, FieldE
 from geo_mm.errors import OutputError
 from geo_mm.paths import discard
 
-DRIVERS = {
-    '.gpkg': 'GPKG',
-    '.geojson': 'GeoJSON',
-    '.json': 'GeoJSON',
-    '.fgb': 'FlatGeobuf',
-    '.parquet': 'Parquet',
+
+class LayerFormat(NamedTuple):
+    """A file format of vector layers: GDAL's name for it, and its media type."""
+
+    driver: str
+    media_type: str
+
+
+LAYER_FORMATS = {
+    '.gpkg': LayerFormat('GPKG', 'application/geopackage+sqlite3'),
+    '.geojson': LayerFormat('GeoJSON', 'application/geo+json'),
+    '.fgb': LayerFormat('FlatGeobuf', 'application/vnd.flatgeobuf'),
+    '.parquet': LayerFormat('Parquet', 'application/vnd.apache.parquet'),
 }
+"""The formats of results by suffix; :data:`geo_mm.inference.options.Format` names them, too."""
+
+_DRIVERS = {suffix: known.driver for suffix, known in LAYER_FORMATS.items()} | {'.json': 'GeoJSON'}
 
 _BATCH = 10_000  # features written at once
 
@@ -297,11 +308,11 @@ def write_layer(
 
 
 def _driver(path: Path) -> str:
-    driver = DRIVERS.get(path.suffix.lower())
+    driver = _DRIVERS.get(path.suffix.lower())
     if driver is None:
         raise OutputError(
             f'{path}: the suffix {path.suffix!r} names no vector format',
-            f'one of {", ".join(DRIVERS)}',
+            f'one of {", ".join(_DRIVERS)}',
         )
     return driver
 

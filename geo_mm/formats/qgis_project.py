@@ -8,6 +8,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
+from geo_mm.formats.layers import LAYER_FORMATS
 from geo_mm.paths import atomic_write, reported, write_text
 from geo_mm.raster import Grid
 
@@ -37,7 +38,7 @@ class ProjectLayer:
 
     @property
     def is_vector(self) -> bool:
-        return Path(self.path).suffix.lower() in ('.gpkg', '.geojson', '.fgb', '.parquet')
+        return Path(self.path).suffix.lower() in LAYER_FORMATS
 
 
 def write_project(

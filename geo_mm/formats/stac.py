@@ -15,6 +15,7 @@ import shapely
 from geo_mm.classes import ClassSet
 from geo_mm.errors import OutputError
 from geo_mm.formats.file_records import FileRecord, file_sha256
+from geo_mm.formats.layers import LAYER_FORMATS
 from geo_mm.formats.provenance import Provenance
 from geo_mm.inputspec import InputSpec
 from geo_mm.paths import write_text
@@ -40,10 +41,7 @@ _RASTER = EXTENSIONS[1]
 
 _KINDS = {
     '.tif': ('image/tiff; application=geotiff; profile=cloud-optimized', 'data'),
-    '.gpkg': ('application/geopackage+sqlite3', 'data'),
-    '.geojson': ('application/geo+json', 'data'),
-    '.fgb': ('application/vnd.flatgeobuf', 'data'),
-    '.parquet': ('application/vnd.apache.parquet', 'data'),
+    **{suffix: (known.media_type, 'data') for suffix, known in LAYER_FORMATS.items()},
     '.png': ('image/png', 'overview'),
     '.json': ('application/json', 'metadata'),
     '.qml': ('application/xml', 'metadata'),

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from affine import Affine
@@ -17,6 +17,7 @@ from geo_mm.inputspec import InputSpec
 from geo_mm.labels import SceneLabels
 from geo_mm.paths import absolute
 from geo_mm.raster import Scene, Window
+from geo_mm.raster.sources import NoData
 from geo_mm.raster.stack import Files
 
 Source = Files | Scene | np.ndarray | Any
@@ -103,7 +104,7 @@ class SceneToPredict:
         aoi_file = None if self.aoi is None else stamped(self.aoi)
         return Area(native, scene, aoi, tuple(map(stamped, whole.sources)), aoi_file)
 
-    def _scene(self, spec: InputSpec, nodata: float | str | None) -> Scene:
+    def _scene(self, spec: InputSpec, nodata: NoData) -> Scene:
         if isinstance(self.source, Scene):
             return self.source
         if self.is_array:
@@ -111,11 +112,12 @@ class SceneToPredict:
                 self.source,
                 transform=self.transform,
                 crs=self.crs,
-                bands=self.bands,
+                bands=None if self.bands is None else list(map(str, self.bands)),
                 nodata=nodata,
             )
+        files = cast(Files, self.source)
         if self.bands is not None:
-            scene = Scene.open(self.source, bands=self.bands, nodata=nodata)
+            scene = Scene.open(files, bands=self.bands, nodata=nodata)
             if scene.count != len(spec.bands):
                 raise SceneError(
                     f'{scene.count} bands are chosen: {", ".join(scene.band_names)}',
@@ -125,9 +127,9 @@ class SceneToPredict:
         try:
             # By name, because an alpha band is left out unless asked for, and
             # in some files that is the near infrared.
-            return Scene.open(self.source, bands=spec.bands, nodata=nodata)
+            return Scene.open(files, bands=spec.bands, nodata=nodata)
         except SceneError:
-            return Scene.open(self.source, nodata=nodata)
+            return Scene.open(files, nodata=nodata)
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ class Ensemble:
                 f'one config for {len(paths)} checkpoints',
                 'none: each checkpoint holds the config of its model',
             )
-        how = dict(tile=options.tile, amp=options.amp, compiled=options.compiled)
+        how: dict[str, Any] = dict(tile=options.tile, amp=options.amp, compiled=options.compiled)
         how['trust_checkpoint'] = trust_checkpoint
         return cls([TrainedModel(path, config, device, **how) for path in paths], options)
 
@@ -109,15 +109,14 @@ class Ensemble:
 
     def predict(self, inputs: Sequence[list[dict]]) -> list[Any]:
         """What the task makes of the predictions for a batch of :meth:`load`'s inputs."""
-        total: list[Any] | None = None
+        total: list[Any] = []
         for number, member in enumerate(self.members):
             for view in self.views:
                 samples = member.predict([turned(item[number], view) for item in inputs])
                 found = [self.task.read(member, sample, view) for sample in samples]
-                if total is None:
-                    total = found
-                else:
-                    total = [self.task.combine(*both) for both in zip(total, found, strict=True)]
+                if total:
+                    found = [self.task.combine(*both) for both in zip(total, found, strict=True)]
+                total = found
         voters = len(self.members) * len(self.views)
         return [self.task.fuse(everything, voters) for everything in total]
 

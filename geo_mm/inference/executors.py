@@ -64,7 +64,7 @@ class Ranks(Serial):
         Only mistakes of the user's are passed on (:class:`GeoMMError`): another
         exception ends this process, and its launcher then ends the others.
         """
-        result, error = None, None
+        error: GeoMMError | None = None
         try:
             result = work()
         except GeoMMError as found:
@@ -77,7 +77,7 @@ class Ranks(Serial):
         return result
 
     def first(self, work: Callable[[], T]) -> T:
-        result = [self.each(work if self.rank == 0 else lambda: None)]
+        result: list[Any] = [self.each(work if self.rank == 0 else lambda: None)]
         torch.distributed.broadcast_object_list(result, src=0)
         return result[0]
 

@@ -43,8 +43,11 @@ class GeoInferencer:
         device: str | None = None,
         **options: Any,
     ) -> None:
-        is_file = isinstance(model, str | PathLike)
-        if weights is None and is_file and os.fspath(model).endswith('.pth'):
+        if (
+            weights is None
+            and isinstance(model, str | PathLike)
+            and os.fspath(model).endswith('.pth')
+        ):
             model, weights = None, model
         if weights is None:
             raise ConfigError(
@@ -88,15 +91,16 @@ class GeoInferencer:
         predictor = self.predictor
         if batch_size is not None:
             predictor = predictor.changed(batch_size=batch_size)
-        several = isinstance(inputs, list | tuple)
         scenes: list = []
-        for item in inputs if several else [inputs]:
-            is_file = isinstance(item, str | PathLike)
-            scenes += find_scenes([os.fspath(item)]) if is_file else [item]
+        for item in inputs if isinstance(inputs, list | tuple) else [inputs]:
+            if isinstance(item, str | PathLike):
+                scenes += find_scenes([os.fspath(item)])
+            else:
+                scenes.append(item)
         if out_dir:
             outcomes = predict_scenes(predictor, scenes, Path(out_dir), **part)
             check_outcomes(outcomes)
-            found = [outcome.prediction for outcome in outcomes]
+            found = [item.prediction for item in outcomes if item.prediction is not None]
         else:
             found = [predictor.predict(scene, **part) for scene in scenes]
         pictures = [prediction.picture() for prediction in found] if return_vis else []

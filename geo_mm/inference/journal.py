@@ -10,7 +10,7 @@ import uuid
 import zipfile
 from collections.abc import Iterator, Mapping, Sized
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import numpy as np
 
@@ -95,11 +95,11 @@ class Journal:
     @property
     def notes(self) -> dict:
         """What was noted: at the start, and with :meth:`note` since."""
-        return self._run()['notes']
+        return self._started()['notes']
 
     def note(self, **changes: object) -> None:
         """Changes notes, for this run and for those that resume it."""
-        run = self._run()
+        run = self._started()
         self._write_run(run['facts'], run['notes'] | changes)
 
     def finished(self) -> set[int]:
@@ -170,6 +170,16 @@ class Journal:
     def _done(self) -> Path:
         return self.folder.with_name(self.folder.name + '.done')
 
+    def _started(self) -> dict:
+        run = self._run()
+        if run is None:
+            raise OutputError(
+                f'{self.folder}: run.json is gone',
+                'the settings of an unfinished run, as they were written',
+                'run the command again, and leave the folder alone meanwhile',
+            )
+        return run
+
     def _run(self) -> dict | None:
         """What ``run.json`` holds; None if there is none.
 
@@ -199,7 +209,8 @@ class Journal:
                 path.unlink()
 
     def _let_go(self) -> None:
-        self._lock.close()
+        if self._lock is not None:
+            self._lock.close()
         self._lock = None
 
     def _save(self, name: str, arrays: Mapping[str, np.ndarray], method: int) -> None:
@@ -267,7 +278,7 @@ def _checksum(run: Mapping) -> str:
     return hashlib.sha256(_text(run).encode()).hexdigest()
 
 
-def _write_array(file: BinaryIO, array: np.ndarray) -> None:
+def _write_array(file: IO[bytes], array: np.ndarray) -> None:
     """As np.save, but a row or plane at a time, which takes no memory for large views."""
     if array.dtype.hasobject:
         raise ValueError(f'an array of {array.dtype} cannot be written as plain data')

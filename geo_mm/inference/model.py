@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
+from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
 from mmengine.structures import BaseDataElement
 
@@ -100,11 +101,11 @@ class TrainedModel:
         self._parameters = sum(parameter.numel() for parameter in model.parameters())
         # Convolutions on CPUs and tensor cores are faster with channels last.
         use_channels_last(model)
-        self.model = model.to(self.device).eval()
+        self.model: BaseModel = model.to(self.device).eval()
         fold_batch_norms(self.model)
         self.amp = _half_type(self.device) if amp else None
         if compiled:
-            self.model.backbone.compile()
+            self.model.get_submodule('backbone').compile()
 
     def about(self) -> dict:
         """What records say of the model: ``architecture``, ``parameters``, ``masks`` and,

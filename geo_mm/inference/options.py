@@ -1,4 +1,8 @@
-"""Options of a prediction; the command line makes its own from them."""
+"""Options of a prediction: a field here is an option of ``geo-mm predict``, too.
+
+What is predicted (files, window, AOI) is :class:`geo_mm.inference.area.SceneToPredict`;
+which options a kind of task takes is in its ``own_options``.
+"""
 
 import math
 import types
@@ -12,6 +16,7 @@ from geo_mm.errors import ConfigError
 # `geo-mm predict --help` waits for what is imported here: no torch.
 
 Format = Literal['gpkg', 'geojson', 'parquet', 'fgb']
+"""Those of :data:`geo_mm.formats.layers.LAYER_FORMATS`, which would take long to import."""
 
 WRITING = ('polygons', 'min_area', 'simplify', 'regularise', 'formats', 'quicklook', 'stac')
 """Options that concern only how results are written, and not what is computed."""

@@ -46,10 +46,11 @@ def as_steps(share: np.ndarray) -> np.ndarray:
 
 def nearest(grid: Grid, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
     """Rows and columns of a grid that a quick look of a scene of this footprint shows."""
-    return tuple(
+    rows, cols = (
         ((np.arange(shown) + 0.5) * own / shown).astype(np.int64)
         for shown, own in zip(quicklook_shape(scene), (grid.height, grid.width), strict=True)
     )
+    return rows, cols
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +63,7 @@ class Job:
         plan: Tiles that cover it.
         spec: What the model finds.
         options: What is kept and written.
-        fingerprint: What else determines the result; None if no record is wanted.
+        fingerprint: What else determines the result.
         notes: When and how the run was started.
     """
 
@@ -71,7 +72,7 @@ class Job:
     plan: Sequence[Tile]
     spec: InputSpec
     options: PredictOptions
-    fingerprint: Fingerprint | None = field(default=None, repr=False)
+    fingerprint: Fingerprint = field(repr=False)
     notes: Mapping = field(default_factory=run_notes)
 
     @property
@@ -102,7 +103,7 @@ class Job:
             values: ``'classes'``, ``'confidence'`` or ``'probabilities'``.
         """
         classes = self.spec.classes
-        kind = self.options.probabilities if values == 'probabilities' else 'uint8'
+        kind = (values == 'probabilities' and self.options.probabilities) or 'uint8'
         more: dict = {'band_names': [values], 'tags': self.record.tags()}
         if values == 'classes':
             more |= {'colors': dict(enumerate(classes.colours)), 'band_names': ['class']}
@@ -117,7 +118,7 @@ class Job:
         return RasterWriter(path, self.grid, count, kind, nodata, metadata)
 
     def layer(self) -> dict:
-        """What layer writers are to be told: metadata, style and time."""
+        """Arguments of a layer writer: metadata, style and time."""
         record = self.record
         return {'metadata': record.metadata(), 'style': self.style, 'time': record.time}
 
@@ -189,7 +190,8 @@ class Prediction:
         with self.job.writer(Path(path), values) as writer:
             if array.dtype != writer.dtype:
                 valid = ~np.isnan(array)
-                array = np.where(valid, as_steps(np.where(valid, array, 0)), writer.nodata)
+                array = as_steps(np.where(valid, array, 0))
+                array[~valid] = writer.nodata
             writer.write(array.astype(writer.dtype))
         return Path(path)
 

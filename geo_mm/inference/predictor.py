@@ -75,7 +75,8 @@ class Predictor:
         tile = tile_side(options.tile, self.spec.chip_size)
         overlap = executors.current().first(lambda: self.ensemble.task.overlap(tile))
         nodata = self.spec.nodata if options.nodata is None else options.nodata
-        self.options = replace(options, tile=tile, overlap=overlap, nodata=nodata)
+        settled: dict[str, Any] = {'tile': tile, 'overlap': overlap, 'nodata': nodata}
+        self.options = replace(options, **settled)
         self._fingerprint = Fingerprint(self.ensemble, self.options)
 
     @property
@@ -166,7 +167,8 @@ class Predictor:
             _check_georeferenced(area, options)
         multiple = max(model.divisor for model in self.models)
         scene = area.scene
-        plan = tile_plan(scene.width, scene.height, options.tile, int(options.overlap), multiple)
+        tile = tile_side(options.tile, self.spec.chip_size)
+        plan = tile_plan(scene.width, scene.height, tile, int(options.overlap or 0), multiple)
         self.ensemble.task.check_plan(plan)
         return Job(request, area, plan, self.spec, options, self._fingerprint)
 

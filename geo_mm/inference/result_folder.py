@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from geo_mm.errors import OutputError
+from geo_mm.formats.layers import LAYER_FORMATS
 from geo_mm.raster import Scene
 from geo_mm.visualization.quicklook import SUFFIXES
 
@@ -18,11 +19,8 @@ _SUFFIXES = (
     '.tif.vat.cpg',
     '_confidence.tif',
     '_probabilities.tif',
-    '.gpkg',
+    *LAYER_FORMATS,
     '.gpkg.aux.xml',  # GDAL leaves it when the GeoPackage is read
-    '.geojson',
-    '.parquet',
-    '.fgb',
     '.qml',
     '_confidence.qml',
     '_probabilities.qml',

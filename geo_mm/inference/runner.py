@@ -4,7 +4,7 @@ import itertools
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any, NamedTuple, Protocol
@@ -62,7 +62,7 @@ def predicted_rows(
     *,
     readers: int | None = None,
     progress: Callable[[int], None] | None = None,
-) -> Iterator[Iterator[Predicted]]:
+) -> Generator[Iterator[Predicted]]:
     """Predicts tiles row by row; empty ones cost no forward pass.
 
     A batch never holds tiles of two rows, so what is predicted of a row does
@@ -122,7 +122,7 @@ def _batch(model: TileModel, pending: list, progress) -> Iterator[Predicted]:
 
 def _read_ahead(
     model: TileModel, tiles: Sequence[TileSource], ahead: int, threads: int
-) -> Iterator[tuple[Tile, Any, np.ndarray]]:
+) -> Generator[tuple[Tile, Any, np.ndarray]]:
     if len(tiles) == 1:  # nothing to predict meanwhile
         for source in tiles:
             yield source.tile, *model.load(*source)
@@ -206,7 +206,7 @@ class Runner:
             self._batch_size = journal.notes.get('batch_size', options.batch_size)
         self._progress = progress
 
-    def strips(self, rows: Sequence[int] | None = None) -> Iterator[Strip]:
+    def strips(self, rows: Sequence[int] | None = None) -> Generator[Strip]:
         """Computes rows and records them.
 
         Args:
@@ -239,12 +239,16 @@ class Runner:
                 if trouble is not None:
                     self._halve_batch(trouble)
 
-    def all_strips(self, finished: set[int]) -> Iterator[Strip]:
+    def all_strips(self, finished: set[int]) -> Generator[Strip]:
         """All rows from the top down: those of the journal, and the others as they are computed."""
+        journal = self._journal
         computed = self.strips([row for row in range(len(self._rows)) if row not in finished])
         with closing(computed):
             for row in range(len(self._rows)):
-                yield self._journal.read(row) if row in finished else next(computed)
+                if journal is not None and row in finished:
+                    yield journal.read(row)
+                else:
+                    yield next(computed)
 
     def _start_of(self, row: int) -> int:
         """Where to begin for ``row``: there, if what is carried over to it is known."""

@@ -1,7 +1,7 @@
 """One scene from its tiles to its result, in memory or in a folder."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -131,7 +131,7 @@ class FolderRun:
         counts, files = self._executor.first(assemble)
         return made[0] if made else Prediction(self._job, counts, files)
 
-    def _written(self, strips: Iterator[Strip]) -> Prediction:
+    def _written(self, strips: Generator[Strip]) -> Prediction:
         """Makes the files; the journal is then forgotten."""
         job, journal = self._job, self._journal
         with (

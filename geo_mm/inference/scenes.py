@@ -87,12 +87,15 @@ def predict_scenes(
     jobs: dict[int, Job] = {}
 
     def settle(number: int, found: Prediction | GeoMMError) -> None:
-        failed = isinstance(found, GeoMMError)
-        outcome = Outcome(requests[number], **{'error' if failed else 'prediction': found})
+        light = None
+        if isinstance(found, GeoMMError):
+            outcome = Outcome(requests[number], error=found)
+        else:
+            outcome = Outcome(requests[number], prediction=found)
+            # Of many scenes only the names of the files are kept.
+            light = replace(found, objects=None, detections=None)
         if report:
             report(outcome)
-        # Of many scenes only the names of the files are kept.
-        light = None if failed else replace(found, objects=None, detections=None)
         outcomes[number] = replace(outcome, prediction=light)
 
     for number, request in enumerate(requests):
@@ -147,8 +150,9 @@ class _Run:
             except torch.OutOfMemoryError:
                 pass  # one by one they may fit
             else:
-                for job in batch if self.progress else ():
-                    self.progress(job.request, 1, 1)
+                if self.progress:
+                    for job in batch:
+                        self.progress(job.request, 1, 1)
                 return found
         return [self._alone(job) for job in batch]
 
@@ -167,8 +171,8 @@ def check_outcomes(outcomes: Sequence[Outcome]) -> None:
         GeoMMError: If scenes failed: that of the scene, or a list of them.
     """
     failed = [outcome for outcome in outcomes if outcome.error]
-    if len(outcomes) == len(failed) == 1:
-        raise failed[0].error
+    if len(outcomes) == 1 and outcomes[0].error:
+        raise outcomes[0].error
     if failed:
         lines = [f'{len(failed)} of {len(outcomes)} scenes failed:']
         for outcome in failed:
@@ -316,10 +320,11 @@ def scenes_of(dataset: Sized) -> list[CatalogScene]:
         for _, chips in chip_datasets(dataset)
         for entry in read_catalog(chips.scenes, root=chips.data_root or '', split=chips.split)
     ]
-    times = Counter(file_name(entry.name).casefold() for entry, *_ in found)
+    names = [entry.name or '' for entry, *_ in found]
+    times = Counter(file_name(name).casefold() for name in names)
     return [
-        CatalogScene(_alone(entry.name, number, times), entry, *labels)
-        for number, (entry, *labels) in enumerate(found)
+        CatalogScene(_alone(name, number, times), entry, classes, options)
+        for number, (name, (entry, classes, options)) in enumerate(zip(names, found, strict=True))
     ]
 
 

@@ -316,9 +316,9 @@ class StripRegrid:
         own = strip.window.row_off
         here = slice(max(first - own, 0), max(last - own, 0))
         values, valid = strip.values[:, here], strip.valid[here]
-        if first >= own:
-            return values.copy(), valid.copy()
         tail = self._tail
+        if first >= own or tail is None:
+            return values.copy(), valid.copy()
         above = slice(first - tail.window.row_off, last - tail.window.row_off)
         return (
             np.concatenate([tail.values[:, above], values], axis=1),
@@ -332,7 +332,8 @@ def _strip(row: int, values: np.ndarray, valid: np.ndarray) -> Part:
 
 def _joined(parts: Iterable[Part], width: int) -> Part:
     """A strip of this width, whose parts come from left to right."""
-    values = valid = np.empty(0)
+    values: np.ndarray = np.empty(0)
+    valid: np.ndarray = np.empty(0)
     for window, part, known in parts:
         if not window.col_off:
             values = np.empty((len(part), window.height, width), part.dtype)

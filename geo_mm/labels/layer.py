@@ -1,4 +1,4 @@
-"""Label layers: features of a vector file with the classes they stand for."""
+"""Label layers: vector features and the class of each, read, repaired and placed on a scene."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""How the pixels of a file become pixels of a scene."""
+"""Resampling of the pixels of a file to those of a scene."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,7 @@
-"""One raster file: what it says about itself, and its pixels with their mask."""
+"""One raster file: what it says about itself, and its pixels with their mask.
+
+Which files and bands make a scene is decided in :mod:`geo_mm.raster.stack`.
+"""
 
 import os
 import re

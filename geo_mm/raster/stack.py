@@ -1,5 +1,9 @@
 """Which files make a scene: their roles, and the names of their bands.
 
+The bands of a scene are named and chosen here. :mod:`geo_mm.raster.sources`
+reads those of one file, :mod:`geo_mm.raster.layers` resamples them to the
+scene's pixels.
+
 A scene is one file, several co-registered files, or files with a role each,
 such as ``{'before': 'a.tif', 'after': 'b.tif'}``. A role tells what a file is
 of whatever it is called, so that a model trained on one pair of files can be

@@ -39,8 +39,8 @@ class Regions:
     def __len__(self) -> int:
         return len(self.values)
 
-    def __getitem__(self, chosen: np.ndarray) -> 'Regions':
-        """Some of them, by indices or a mask."""
+    def __getitem__(self, chosen: np.ndarray | slice) -> 'Regions':
+        """Some of them, by indices, a mask or a slice."""
         return Regions(*(part[chosen] for part in self._columns()))
 
     @classmethod

@@ -1,4 +1,5 @@
 import json
+import typing
 
 import geopandas as gpd
 import numpy as np
@@ -9,6 +10,8 @@ from shapely import box
 
 from geo_mm.errors import OutputError
 from geo_mm.formats import write_layer
+from geo_mm.formats.layers import LAYER_FORMATS
+from geo_mm.inference.options import Format
 from geo_mm.labels import read_layer
 
 
@@ -106,3 +109,7 @@ def test_geojson_needs_a_crs(tmp_path):
     with pytest.raises(OutputError, match='no CRS, and GeoJSON is always in WGS 84'):
         write_layer(detections(crs=None), tmp_path / 'a.geojson')
     assert read_layer(write_layer(detections(crs=None), tmp_path / 'a.gpkg')).crs is None
+
+
+def test_the_options_of_prediction_name_every_format():
+    assert {f'.{name}' for name in typing.get_args(Format)} == {*LAYER_FORMATS}

@@ -150,9 +150,9 @@ def most_objects(config: Config) -> int | None:
     return (test_cfg.get('rcnn') or test_cfg).get('max_per_img')
 
 
-def _mappings(value: object) -> Iterator[Mapping]:
+def _mappings(value: object) -> Iterator[dict]:
     """The dicts in nested dicts and lists."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         yield value
         value = list(value.values())
     if isinstance(value, list | tuple):
@@ -272,14 +272,16 @@ def _reported(
         finite = np.isfinite(boxes).all(axis=1)
         data = {'on_data': valid[rows, cols]}
         found = Detections(np.where(finite[:, None], boxes, 0), *given, data=data)
-    return found[(found.boxes[:, :2] < found.boxes[:, 2:]).all(axis=1)]
+    return found[np.asarray((found.boxes[:, :2] < found.boxes[:, 2:]).all(axis=1))]
 
 
 def _outline(mask: torch.Tensor, valid: np.ndarray, tile: Tile) -> shapely.Geometry:
     return mask_to_polygon(mask.cpu().numpy().astype(bool) & valid, tile.window)
 
 
-_NOTHING = Detections(np.empty((0, 4)), [], [], data={'on_data': np.empty(0, bool)})
+_NOTHING = Detections(
+    np.empty((0, 4)), np.empty(0), np.empty(0), data={'on_data': np.empty(0, bool)}
+)
 
 
 def _corners(window: Window) -> tuple[float, float, float, float]:
@@ -301,11 +303,11 @@ def _stacked(
     rows: Sequence[Mapping[str, np.ndarray]],
 ) -> tuple[Detections, dict[str, np.ndarray]]:
     """What all rows report, and the tiles of all rows."""
-    rows = [{key: values for key, values in row.items() if key != 'full'} for row in rows]
+    arrays = [{key: values for key, values in row.items() if key != 'full'} for row in rows]
     tiles = {
-        key: np.concatenate([row.pop(key) for row in rows])
+        key: np.concatenate([row.pop(key) for row in arrays])
         for key in ('counts', 'places', 'windows', 'cores')
     }
-    reported = Detections.concatenate([Detections.from_arrays(row) for row in rows])
+    reported = Detections.concatenate([Detections.from_arrays(row) for row in arrays])
     numbers = np.repeat(np.arange(len(tiles['counts'])), tiles['counts'])
     return replace(reported, tiles=numbers), tiles

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import geopandas as gpd
 import numpy as np
@@ -42,8 +42,16 @@ class Segmentation(Task):
     """
 
     unit = 'pixels'
-    own_options = ('confidence', 'probabilities', 'polygons', 'min_area', 'simplify', 'regularise')
-    own_options += ('blend', 'grid')
+    own_options = (
+        'confidence',
+        'probabilities',
+        'polygons',
+        'min_area',
+        'simplify',
+        'regularise',
+        'blend',
+        'grid',
+    )
 
     def __init__(self, models: Sequence['TrainedModel'], options: PredictOptions) -> None:
         super().__init__(models, options)
@@ -110,7 +118,7 @@ class Segmentation(Task):
 
     def collect(self, job: Job, strips: Iterable['Strip']) -> Prediction:
         kept, counts = _Kept(job), _Counts(job)
-        sinks = [kept, counts]
+        sinks: list[_Sink] = [kept, counts]
         if self.options.polygons:
             sinks.append(layers := _Layers(job, []))
         _feed(strips, sinks)
@@ -126,9 +134,11 @@ class Segmentation(Task):
             if getattr(options, key):
                 names[key] = f'{job.name}_{key}.tif'
         layers = [f'{job.name}.{suffix}' for suffix in options.formats if options.polygons]
-        counts, more = _Counts(job), {}
+        counts = _Counts(job)
+        more: dict[str, Any] = {}
         with contextlib.ExitStack() as stack:
-            sinks = [counts, _Rasters(job, {key: folder / name for key, name in names.items()})]
+            rasters = _Rasters(job, {key: folder / name for key, name in names.items()})
+            sinks: list[_Sink] = [counts, rasters]
             if layers:
                 sinks.append(drawn := _Layers(job, [folder / name for name in layers]))
             if options.quicklook:
@@ -236,7 +246,7 @@ class ClassMerger:
         return arrays
 
     def _empty(self, rows: int) -> dict[str, np.ndarray]:
-        arrays = {'classes': np.empty((rows, self._width), np.uint8)}
+        arrays: dict[str, np.ndarray] = {'classes': np.empty((rows, self._width), np.uint8)}
         if self._options.confidence:
             arrays['confidence'] = np.empty((rows, self._width), np.uint8)
         if kind := self._options.probabilities:
@@ -310,7 +320,7 @@ class _Kept(_Sink):
                 there *= np.float32(1 / SHARE_STEPS)
                 there[values == self._ignore] = np.nan
 
-    def arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> dict[str, Any]:
         return self._arrays
 
 

@@ -34,7 +34,7 @@ def predict(model, scene, tile=64, overlap=20, score=0.3, progress=None):
     models = ensemble(model, score=score)
     plan = tile_plan(scene.width, scene.height, tile, overlap)
     area, options = Area(scene, scene), models.task.options
-    job = Job(SceneToPredict(scene), area, plan, models.spec, options)
+    job = Job(SceneToPredict(scene), area, plan, models.spec, options, None)
     return predict_in_memory(models, job, progress).objects
 
 
