@@ -16,9 +16,9 @@ from geo_mm.classes import default_colours
 from geo_mm.errors import CatalogError
 from geo_mm.formats.layers import write_layer
 from geo_mm.formats.qml import category_style
-from geo_mm.raster.handles import without_side_files
 from geo_mm.labels.reading import polygon_text
 from geo_mm.paths import write_text
+from geo_mm.raster.handles import without_side_files
 from geo_mm.raster.projection import LONLAT
 
 SUFFIXES = ('.csv', '.geojson', '.gpkg')
