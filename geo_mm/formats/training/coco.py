@@ -17,7 +17,7 @@ from geo_mm.errors import CatalogError, LabelError
 from geo_mm.formats.training.data import TrainingData, TrainingImage, class_set, split_of
 from geo_mm.formats.training.masks import outlines_of
 from geo_mm.labels import ImageLabels, ImageObjects
-from geo_mm.raster.aligned import file_grid
+from geo_mm.labels.label_raster import file_grid
 
 _PATTERNS = ('annotations/*.json', '*.json', '*/_annotations.coco.json')
 """Where a folder has its JSON files."""
