@@ -28,7 +28,8 @@ class LabelOptions:
         class_map: Attribute or pixel value to class name, compared as text
             (``'<null>'`` for features without a value); None as the name drops
             the feature, ``'ignore'`` makes it an ignored region. Pixels of a
-            label raster are ignored by either. Values that are class names
+            label raster are ignored by either, and where its classes are
+            colours, they are ``'#ff0000'``. Values that are class names
             need no entry.
         background: Class of pixels that no feature covers; None ignores them.
         point_size: Side in metres of the square around a labelled point.

@@ -2,12 +2,14 @@
 
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
 import numpy as np
 import rasterio
+from affine import Affine
 from rasterio.enums import MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterioWindow
@@ -176,12 +178,15 @@ class LabelRaster:
             raster's nodata is ignored, too.
         grid: The scene's grid.
         own: The raster's own grid, if its file does not tell it.
+        bands: The band of class values; or three of red, green and blue, which
+            together are a value: 65536 red + 256 green + blue.
     """
 
     path: str
     values: tuple[tuple[int, int], ...]
     grid: Grid
     own: Grid | None = None
+    bands: tuple[int, ...] = (1,)
 
     @classmethod
     def read(
@@ -192,6 +197,7 @@ class LabelRaster:
         class_map: Mapping[int, str | None] | None = None,
         *,
         own: Grid | None = None,
+        whole: Grid | None = None,
     ) -> 'LabelRaster':
         """Opens a label raster and checks the values in the middle of the scene.
 
@@ -204,19 +210,24 @@ class LabelRaster:
             grid: The scene's grid.
             class_map: Value in the file to class name, or to None or
                 ``'ignore'`` for pixels to ignore. Without it values are class
-                numbers.
+                numbers. Where classes are colours: ``'#ff0000'`` or ``(255, 0, 0)``.
             own: The raster's own grid, if its file does not tell it: that of the
                 image of which it labels each pixel. What the file declares as
                 nodata is then a value like any other if it has a class.
+            whole: Of the whole scene: a raster without georeference, of the same
+                shape, covers it.
 
         Raises:
             LabelError: If the raster holds a value that is not mapped, is not
                 integer, does not touch the scene, or declares a value as nodata
                 that has a class.
         """
-        values = _class_numbers(path, classes, class_map)
-        raster, place = _opened(path, grid, own)
-        if own is not None and raster.nodata is not None:
+        values, bands = _class_numbers(path, classes, class_map)
+        raster, place = _opened(path, grid, own, bands, whole)
+        own = None if place is raster.grid else place
+        if len(bands) > 1:
+            pass  # nodata is a value of a single band
+        elif own is not None and raster.nodata is not None:
             values.setdefault(int(raster.nodata), IGNORE)
         elif any(value == raster.nodata and number != IGNORE for value, number in values.items()):
             raise LabelError(
@@ -226,7 +237,7 @@ class LabelRaster:
                 f'map {raster.nodata:g} to None in label_cfg.class_map, or take the declaration '
                 'out of the file with: rio edit-info --unset-nodata FILE',
             )
-        labels = cls(os.fspath(path), tuple(sorted(values.items())), grid, own)
+        labels = cls(os.fspath(path), tuple(sorted(values.items())), grid, own, bands)
         under = _under(place, grid)
         if not under.area:
             raise LabelError(
@@ -237,7 +248,7 @@ class LabelRaster:
                 'check that labels and image belong together and that both CRSs are right',
             )
         data, valid = raster.read(_middle(under))
-        if not np.isin(data[0][valid], list(values)).all():
+        if not np.isin(_packed(data)[valid], list(values)).all():
             labels._refuse()
         return labels
 
@@ -257,9 +268,13 @@ class LabelRaster:
         Raises:
             LabelError: If there is a value without a class.
         """
-        found = read_onto(self.path, self.grid, window, fill=_OUTSIDE, own=self.own)
+        read = [
+            read_onto(self.path, self.grid, window, _OUTSIDE, band, self.own) for band in self.bands
+        ]
+        outside = np.logical_or.reduce([band == _OUTSIDE for band in read])
+        found = np.where(outside, _OUTSIDE, _packed(read))
         classes = np.full(found.shape, IGNORE, np.uint8)
-        known = found == _OUTSIDE
+        known = outside
         for value, number in self.values:
             here = found == value
             classes[here] = number
@@ -281,7 +296,7 @@ class LabelRaster:
             max(self.grid.height // step, 1),
             self.grid.crs,
         )
-        classes = LabelRaster(self.path, self.values, coarse, self.own).classes(coarse.window)
+        classes = replace(self, grid=coarse).classes(coarse.window)
         rows, cols = np.nonzero(classes != IGNORE)
         points = (np.stack([cols, rows], axis=1) + 0.5) * step
         return points, classes[rows, cols].astype(np.int64)
@@ -289,14 +304,17 @@ class LabelRaster:
     def _refuse(self) -> NoReturn:
         """Raises the error that lists the values without a class."""
         values = dict(self.values)
-        raster, place = _opened(self.path, self.grid, self.own)
+        raster, place = _opened(self.path, self.grid, self.own, self.bands)
         found = _found_values(raster, _under(place, self.grid))
-        unknown = [str(value) for value in found if value not in values]
-        listed = ', '.join(f'{value} ({share:.1%} of pixels)' for value, share in found.items())
+        text = '#{:06x}'.format if len(self.bands) > 1 else str
+        unknown = [text(value) for value in found if value not in values]
+        listed = ', '.join(
+            f'{text(value)} ({share:.1%} of pixels)' for value, share in found.items()
+        )
         raise LabelError(
             f'{self.path}: values {", ".join(unknown)} have no class; '
             f'found in the raster: {listed}',
-            f'values of class_map: {", ".join(map(str, values))}',
+            f'values of class_map: {", ".join(map(text, values))}',
             'map them to a class or to None (ignored) in label_cfg.class_map',
         )
 
@@ -305,34 +323,67 @@ class LabelRaster:
 
 
 def _class_numbers(
-    path: str | os.PathLike, classes: Sequence[str], class_map: Mapping[int, str | None] | None
-) -> dict[int, int]:
-    """Class number of each value in the file."""
+    path: str | os.PathLike, classes: Sequence[str], class_map: Mapping | None
+) -> tuple[dict[int, int], tuple[int, ...]]:
+    """Class number of each value in the file, and the bands that hold the values."""
     indices: dict[str | None, int] = {name: index for index, name in enumerate(classes)}
     indices |= {None: IGNORE, 'ignore': IGNORE}
     if class_map is None:
-        return {index: index for index in range(len(classes))}
-    values = {}
+        return {index: index for index in range(len(classes))}, (1,)
+    values: dict[int, int] = {}
+    kinds = set()
     for value, name in class_map.items():
         if name not in indices:
             raise LabelError(
                 f'{path}: class_map maps value {value} to {name!r}',
                 f'one of the classes {", ".join(classes)}, or None to ignore the pixels',
             )
+        colour = _colour(value)
+        kinds.add(colour is not None)
         try:
-            values[int(value)] = indices[name]
-        except ValueError as error:
+            values[int(value) if colour is None else colour] = indices[name]
+        except (TypeError, ValueError) as error:
             raise LabelError(
-                f'{path}: class_map has the value {value!r}', 'pixel values, which are integers'
+                f'{path}: class_map has the value {value!r}',
+                'pixel values, which are integers, or colours such as #ff0000',
             ) from error
-    return values
+    if len(kinds) > 1:
+        raise LabelError(f'{path}: class_map has both values and colours', 'one or the other')
+    return values, (1, 2, 3) if True in kinds else (1,)
 
 
-def _opened(path: str | os.PathLike, grid: Grid, own: Grid | None) -> tuple[Scene, Grid]:
-    """The first band of a label raster that fits a scene's grid, and where its pixels are."""
-    labels = Scene.open(path, bands=[1])
+def _colour(value: object) -> int | None:
+    """A colour as one number, or None for anything else."""
+    if isinstance(value, str) and re.fullmatch(r'#[0-9a-fA-F]{6}', value):
+        return int(value[1:], 16)
+    match value:
+        case tuple() | list() if len(value) == 3:
+            red, green, blue = (int(part) for part in value)
+            return red << 16 | green << 8 | blue
+    return None
+
+
+def _packed(bands: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+    """Bands as one number for each pixel."""
+    if len(bands) == 1:
+        return bands[0]
+    red, green, blue = (band.astype(np.int64) for band in bands)
+    return red << 16 | green << 8 | blue
+
+
+def _opened(
+    path: str | os.PathLike,
+    grid: Grid,
+    own: Grid | None,
+    bands: tuple[int, ...],
+    whole: Grid | None = None,
+) -> tuple[Scene, Grid]:
+    """Bands of a label raster that fits a scene's grid, and where its pixels are."""
+    labels = Scene.open(path, bands=bands)
     if labels.dtype.kind not in 'iu':
         raise LabelError(f'{path}: label raster of type {labels.dtype}', 'integer class values')
+    if own is None and whole is not None:
+        own = _covering(whole, labels.grid)
     if own is None and (labels.crs is None) != (grid.crs is None):
         raise LabelError(
             f'{path}: label raster {"without" if labels.crs is None else "with"} a CRS',
@@ -347,13 +398,27 @@ def _opened(path: str | os.PathLike, grid: Grid, own: Grid | None) -> tuple[Scen
     return labels, own or labels.grid
 
 
+def _covering(whole: Grid, raster: Grid) -> Grid | None:
+    """Where the pixels of a raster without georeference are, if it is a picture of the scene."""
+    lacks = raster.crs is None and raster.transform.is_identity
+    ratio = raster.width * whole.height / (raster.height * whole.width)
+    if (
+        not lacks
+        or whole.transform.is_identity
+        or abs(ratio - 1) > 1 / min(whole.width, whole.height)
+    ):
+        return None
+    scale = Affine.scale(whole.width / raster.width, whole.height / raster.height)
+    return Grid(whole.transform @ scale, raster.width, raster.height, whole.crs)
+
+
 def _found_values(raster: Scene, window: Window) -> dict[int, float]:
     """Share of the pixels of a window that hold each value."""
     found: dict[int, int] = {}
     for row in range(window.row_off, window.row_end, _STRIP):
         rows = min(_STRIP, window.row_end - row)
         data, valid = raster.read(Window(window.col_off, row, window.width, rows))
-        for value, count in zip(*np.unique(data[0][valid], return_counts=True), strict=True):
+        for value, count in zip(*np.unique(_packed(data)[valid], return_counts=True), strict=True):
             found[int(value)] = found.get(int(value), 0) + int(count)
     return {value: found[value] / window.area for value in sorted(found)}
 

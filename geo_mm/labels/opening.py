@@ -78,7 +78,7 @@ def open_labels(
         return source.onto(classes, options, grid)
     if not isinstance(source, ImageObjects) and is_label_raster(source):
         _check_objects(source, objects)
-        return LabelRaster.read(source, classes, grid, options.class_map)
+        return LabelRaster.read(source, classes, grid, options.class_map, whole=whole or grid)
     known = None if options.background not in classes else options.background
     if known != options.background and not objects:
         raise ConfigError(

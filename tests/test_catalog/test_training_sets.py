@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -16,8 +17,10 @@ from geo_mm.catalog import SceneOptions, open_labelled, read_catalog, read_train
 from geo_mm.catalog.entries import write_catalog
 from geo_mm.classes import ClassSet
 from geo_mm.errors import CatalogError, LabelError
+from geo_mm.formats.training import find_format
 from geo_mm.labels import LabelOptions
 from geo_mm.raster import Window
+from tests.data.labels import box, write_labels
 from tests.data.rasters import TRANSFORM, noise, write_raster
 
 ROOT = os.environ.get('GEO_MM_DATA_ROOT')
@@ -460,3 +463,96 @@ def test_a_mask_of_another_size_than_its_image(tmp_path, chip):
     found = read_training_set(tmp_path)
     with pytest.raises(LabelError, match=r'60 x 20 pixels, its image has 60 x 40'):
         opened(found.entries[0], found.classes.names, objects=False)
+
+
+def test_dota(tmp_path, chip):
+    (tmp_path / 'labelTxt').mkdir()
+    (tmp_path / 'labelTxt' / 'a.txt').write_text(
+        'imagesource:GoogleEarth\ngsd:0.5\n'
+        '10.0 0.0 20.0 10.0 10.0 20.0 0.0 10.0 plane 0\n1 1 3 1 3 3 1 3 ship 1\n'
+    )
+    found = read_training_set(tmp_path)
+    assert (found.format, found.kind, found.classes.names) == ('DOTA', 'boxes', ('plane',))
+    item = opened(found.entries[0], ('plane',))
+    assert item.labels.labels.tolist() == [0, -1]
+    assert item.labels.geometries[0].area == pytest.approx(200)
+    (tmp_path / 'labelTxt' / 'a.txt').write_text('1 1 3 1 3 3 1 plane 0\n')
+    assert find_format(tmp_path) is None
+
+
+def documented(name):
+    """Scenes and label_cfg of a data set in the table of docs/en/formats.md."""
+    page = (Path(__file__).parents[2] / 'docs' / 'en' / 'formats.md').read_text()
+    (row,) = re.findall(rf'^\| {name} \| `(.*?)` \| `?(.*?)`? ?\|$', page, re.MULTILINE)
+    return eval(row[0]), eval(row[1] or '{}')
+
+
+def written(root, name, array=None, **options):
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    array = noise((3, 40, 60)) if array is None else array
+    return write_raster(path, array.astype('uint8'), **options)
+
+
+def classes_of(root, name, classes):
+    scenes, label_cfg = documented(name)
+    (entry,) = read_catalog(scenes, root=root)
+    item = opened(entry, classes, objects=False, **label_cfg)
+    return item.labels.classes(Window(0, 0, 60, 40))
+
+
+@pytest.mark.parametrize(
+    ('name', 'image', 'mask', 'georeference'),
+    [
+        ('LandCover.ai', 'images/N-33-60.tif', 'masks/N-33-60.tif', {}),
+        ('OpenEarthMap', 'kyoto/images/kyoto_1.tif', 'kyoto/labels/kyoto_1.tif', {}),
+        ('LoveDA', 'Train/Rural/images_png/0.png', 'Train/Rural/masks_png/0.png', {'crs': None}),
+    ],
+)
+def test_published_masks(tmp_path, name, image, mask, georeference):
+    names = list(documented(name)[1]['class_map'].values())
+    values = np.resize(np.arange(len(names)), (40, 60))
+    written(tmp_path, image, **georeference)
+    written(tmp_path, mask, values, **georeference)
+    classes = tuple(name for name in names if name)
+    found = classes_of(tmp_path, name, classes)
+    expected = np.array([classes.index(name) if name else 255 for name in names])
+    assert (found == expected[values]).all()
+
+
+@pytest.mark.parametrize('georeference', [{}, {'crs': None, 'transform': None}])
+def test_published_masks_of_colours(tmp_path, georeference):
+    class_map = documented('ISPRS Potsdam')[1]['class_map']
+    values = np.resize(np.arange(6), (40, 60))
+    colours = np.array([list(bytes.fromhex(key[1:])) for key in class_map])
+    written(tmp_path, '2_Ortho_RGB/top_potsdam_2_10_RGB.tif')
+    mask = colours[values].transpose(2, 0, 1)
+    written(tmp_path, '5_Labels_all/top_potsdam_2_10_label.tif', mask, **georeference)
+    found = classes_of(tmp_path, 'ISPRS Potsdam', tuple(class_map.values()))
+    assert (found == values).all()
+
+
+def test_published_coco(tmp_path):
+    written(tmp_path, 'train/images/P0002.png', crs=None)
+    box = {'category_id': 5, 'bbox': [1, 2, 3, 4]}
+    coco(tmp_path / 'train' / 'Annotations' / 'iSAID_train.json', [box], 'P0002.png')
+    (entry,) = read_catalog(documented('iSAID')[0], root=tmp_path)
+    assert bounds(opened(entry, ('roof', 'tree'))) == [[1, 2, 4, 6]]
+
+
+def test_published_layers(tmp_path):
+    vegas = tmp_path / 'AOI_2_Vegas_Train'
+    written(vegas, 'RGB-PanSharpen/RGB-PanSharpen_AOI_2_Vegas_img1.tif')
+    (vegas / 'geojson' / 'buildings').mkdir(parents=True)
+    shape = [box(10, 10, 20, 20)]
+    layer = vegas / 'geojson' / 'buildings' / 'buildings_AOI_2_Vegas_img1.geojson'
+    write_labels(layer, shape, to_crs='EPSG:4326')
+    scenes, _ = documented('SpaceNet 2')
+    (entry,) = read_catalog(scenes, root=tmp_path)
+    assert bounds(opened(entry, ('building',))) == [[10, 10, 20, 20]]
+    written(tmp_path, 'train_images/10.tif')
+    kinds = {'column': 'type_id', 'to_crs': 'EPSG:4326'}
+    write_labels(tmp_path / 'xView_train.geojson', shape * 3, [73, 20, 11], **kinds)
+    scenes, label_cfg = documented('xView')
+    (entry,) = read_catalog(scenes, root=tmp_path)
+    assert opened(entry, ('car', 'building'), **label_cfg).labels.labels.tolist() == [1, 0]

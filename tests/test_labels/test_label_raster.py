@@ -6,7 +6,7 @@ from rasterio.crs import CRS
 
 from geo_mm.classes import IGNORE
 from geo_mm.errors import LabelError
-from geo_mm.labels import LabelRaster, read_onto
+from geo_mm.labels import LabelOptions, LabelRaster, open_labels, read_onto
 from geo_mm.raster import Grid, Scene, Window
 from tests.data.rasters import TRANSFORM, noise, pixel_centres, write_raster
 
@@ -229,6 +229,39 @@ def test_ignore_is_a_name_for_ignored_pixels(tmp_path, grid):
     path = write_raster(tmp_path / 'labels.tif', np.full((17, 21), 5, 'uint8'))
     labels = LabelRaster.read(path, CLASSES, grid, {5: 'ignore'})
     assert (labels.classes(grid.window) == IGNORE).all()
+
+
+@pytest.mark.parametrize('key', ['#ff0010', (255, 0, 16)])
+def test_classes_may_be_colours(tmp_path, grid, key):
+    colours = np.zeros((3, 17, 21), 'uint8')
+    colours[:, 3, 4] = 255, 0, 16
+    colours[:, 5, 6] = 255, 255, 255
+    path = write_raster(tmp_path / 'labels.tif', colours)
+    class_map = {key: 'roof', '#000000': 'ground', (255, 255, 255): None}
+    labels = LabelRaster.read(path, CLASSES, grid, class_map)
+    classes = labels.classes(Window(-1, 0, 22, 17))
+    assert classes[3, 5] == CLASSES.index('roof')
+    assert classes[5, 7] == IGNORE and (classes[:, 0] == IGNORE).all()
+    assert (classes == CLASSES.index('ground')).sum() == 17 * 21 - 2
+    with pytest.raises(LabelError, match=r'values #ff0010 have no class.*#000000 \(99.4% of'):
+        LabelRaster.read(path, CLASSES, grid, {'#000000': 'ground', '#ffffff': None})
+    with pytest.raises(LabelError, match='both values and colours'):
+        LabelRaster.read(path, CLASSES, grid, {'#000000': 'ground', 1: 'roof'})
+
+
+def test_a_mask_without_georeference_covers_the_scene(tmp_path, grid):
+    values = np.arange(17 * 21).reshape(17, 21) % 2
+    path = write_raster(tmp_path / 'labels.png', values.astype('uint8'), crs=None, transform=None)
+    options = LabelOptions()
+    labels = open_labels(path, CLASSES, options, grid)
+    assert (labels.classes(grid.window) == values).all()
+    part, half = grid.crop(Window(3, 2, 8, 8)), grid.at_gsd(1.0)
+    labels = open_labels(path, CLASSES, options, part, whole=grid)
+    assert (labels.classes(part.window) == values[2:10, 3:11]).all()
+    assert open_labels(path, CLASSES, options, half).own.width == 21
+    other = write_raster(tmp_path / 'o.png', values[:9].astype('uint8'), crs=None, transform=None)
+    with pytest.raises(LabelError, match='label raster without a CRS'):
+        open_labels(other, CLASSES, options, grid)
 
 
 def test_a_raster_elsewhere_is_an_error(tmp_path, grid):

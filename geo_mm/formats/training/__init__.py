@@ -70,6 +70,11 @@ FORMATS: dict[str, Format] = {
         folders.kitti_recognised,
         folders.read_kitti,
     ),
+    'dota': Format(
+        'DOTA: folders images and labelTxt, with .txt files of four corners and a class',
+        folders.dota_recognised,
+        folders.read_dota,
+    ),
     'masks': Format(
         'folders images and masks (or labels), with rasters of the same names',
         folders.masks_recognised,

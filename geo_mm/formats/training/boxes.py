@@ -1,4 +1,4 @@
-"""Boxes of one chip: Pascal VOC's XML and KITTI's text, both ways."""
+"""Boxes of one chip: Pascal VOC's XML and KITTI's text, both ways, and DOTA's corners."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -72,6 +72,27 @@ def read_labelled_tile(image: Path, path: Path, names: Mapping[int, str]) -> Ima
     return _objects(image, path, [(_named(name, names), box) for name in found[:1]])
 
 
+def read_dota(image: Path, path: Path, names: Mapping[int, str]) -> ImageObjects:
+    """Four corners of each object in a DOTA file, none if there is no such file.
+
+    Raises:
+        LabelError: If a line is not eight numbers, a class and a difficulty.
+    """
+    lines = [line for line in lines_of(path) if ':' not in line] if path.exists() else []
+    corners, found = [], []
+    for line in lines:
+        parts = line.split()
+        try:
+            corners.append(np.array(parts[:8], float).reshape(4, 2))
+            found.append(None if parts[9:] and int(parts[9]) else _named(parts[8], names))
+        except (ValueError, IndexError) as error:
+            raise LabelError(
+                f'{path}: {line!r}', 'x and y of four corners, the class, and 0 or 1 if difficult'
+            ) from error
+    shapes = [shapely.Polygon(points) for points in corners]
+    return ImageObjects(str(image), np.array(shapes, dtype=object), found, str(path))
+
+
 def voc_text(
     name: str, shape: tuple[int, int, int], objects: Sequence[tuple[str | None, Box]]
 ) -> str:
@@ -128,6 +149,23 @@ def is_kitti(folder: Path) -> bool:
         if lines := lines_of(path):
             return len(lines[0].split()) >= _KITTI
     return False
+
+
+def is_dota(folder: Path) -> bool:
+    """Whether the first text file of a folder with objects has DOTA's columns."""
+    for path in sorted(folder.glob('*.txt')):
+        lines = [line.split() for line in lines_of(path) if ':' not in line]
+        if lines:
+            return len(lines[0]) in (9, 10) and not _is_number(lines[0][8])
+    return False
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _voc_objects(path: Path) -> Iterator[tuple[str, Box, bool]]:

@@ -1,4 +1,4 @@
-"""Folders of images with a label file each: Pascal VOC, KITTI, masks."""
+"""Folders of images with a label file each: Pascal VOC, KITTI, DOTA, masks."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +22,7 @@ from geo_mm.raster.handles import open_quietly
 _IMAGES = ('images', 'JPEGImages', 'Images', 'image', 'imgs', 'img')
 _LABELS = (
     'labels',
+    'labelTxt',
     'masks',
     'Annotations',
     'annotations',
@@ -56,6 +57,18 @@ def read_kitti(path: Path) -> TrainingData:
     """Images with KITTI files; the classes are those that they name."""
     images, labels = _found(path, ('.txt',))
     return _with_boxes(path, 'KITTI', images, labels)
+
+
+def dota_recognised(path: Path) -> bool:
+    """Whether there are images, and text files of corners, in ``labelTxt`` or ``labels``."""
+    pair = _pair(path, ('.txt',))
+    return pair is not None and boxes.is_dota(pair[1])
+
+
+def read_dota(path: Path) -> TrainingData:
+    """Images with DOTA's files; the classes are those that they name."""
+    images, labels = _found(path, ('.txt',))
+    return _with_boxes(path, 'DOTA', images, labels)
 
 
 def masks_recognised(path: Path) -> bool:
@@ -97,7 +110,11 @@ def _ordered(values: Mapping[int, str | None]) -> ClassSet | None:
 
 
 def _with_boxes(path: Path, name: str, images: Path, labels: Path) -> TrainingData:
-    reader = boxes.read_voc if name == 'Pascal VOC' else boxes.read_kitti
+    reader = {
+        'Pascal VOC': boxes.read_voc,
+        'KITTI': boxes.read_kitti,
+        'DOTA': boxes.read_dota,
+    }[name]
     suffix = '.xml' if name == 'Pascal VOC' else '.txt'
     values = _listed_names(path) or {}
 
