@@ -217,6 +217,7 @@ def _entries(row: Any, root: Path, where: str, number: int) -> list[CatalogEntry
 
 def _of_training_sets(rows: Sequence[object], root: Path) -> list[CatalogEntry]:
     """The images of training sets; empty if any of the rows is something else."""
+    # It makes entries, and so imports this module.
     from geo_mm.catalog.training_sets import may_be_training_set, read_training_set
 
     names = [os.fspath(row) for row in rows if isinstance(row, str | os.PathLike)]

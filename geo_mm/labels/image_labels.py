@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import shapely
 from affine import Affine
+from rasterio.crs import CRS
 
 from geo_mm.labels.classification import IGNORED_NAME, LabelOptions, numbers_of_names
 from geo_mm.labels.label_raster import LabelRaster, file_grid
@@ -36,6 +37,19 @@ class ImageObjects:
     relative: bool = False
     grid: Grid | None = None
 
+    def on_map(self) -> tuple[np.ndarray, CRS | None]:
+        """The objects made valid and in map coordinates, and their CRS.
+
+        Raises:
+            LabelError: If the image cannot be opened.
+        """
+        grid = self.grid or file_grid(self.image)
+        to_map = grid.transform
+        if self.relative:
+            to_map = to_map @ Affine.scale(grid.width, grid.height)
+        valid, _ = made_valid(self.geometries)
+        return shapely.transform(valid, lambda xy: np.column_stack(to_map @ tuple(xy.T))), grid.crs
+
     def layer(self, numbers: Mapping[str, int], options: LabelOptions) -> LabelLayer:
         """The objects in map coordinates of the image, with their class numbers.
 
@@ -48,18 +62,13 @@ class ImageObjects:
         """
         names = [IGNORED_NAME if name is None else name for name in self.names]
         kept, found = numbers_of_names(names, numbers, options, self.source)
-        geometries, _ = made_valid(np.asarray(self.geometries, dtype=object)[kept])
-        grid = self.grid or file_grid(self.image)
-        to_map = grid.transform
-        if self.relative:
-            to_map = to_map @ Affine.scale(grid.width, grid.height)
-        placed = shapely.transform(geometries, lambda xy: np.column_stack(to_map @ tuple(xy.T)))
+        placed, crs = replace(self, geometries=self.geometries[kept]).on_map()
         bounds = shapely.total_bounds(placed) if len(placed) else np.full(4, np.nan)
         return LabelLayer(
             placed,
             found,
             np.flatnonzero(kept),
-            None if grid.crs is None else proj_crs(grid.crs),
+            None if crs is None else proj_crs(crs),
             self.source,
             replace(options, point_size=None, line_width=None),
             Extent(len(placed), bounds),

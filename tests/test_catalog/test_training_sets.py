@@ -15,6 +15,8 @@ import shapely
 
 from geo_mm.catalog import SceneOptions, open_labelled, read_catalog, read_training_set
 from geo_mm.catalog.entries import write_catalog
+from geo_mm.catalog.split_options import SplitOptions
+from geo_mm.catalog.splits import split_entries
 from geo_mm.classes import ClassSet
 from geo_mm.errors import CatalogError, LabelError
 from geo_mm.formats.training import find_format
@@ -155,6 +157,28 @@ def test_several_exports_are_one_training_set(export, tmp_path):
     (tmp_path / 'second' / 'labels' / 'Oak').mkdir(parents=True)
     with pytest.raises(CatalogError, match=r'second: .*RCNN_Masks\), .*export: .*PASCAL_VOC'):
         read_training_set([export, tmp_path / 'second'])
+
+
+@pytest.mark.parametrize('mode', ['PASCAL_VOC_rectangles', 'Classified_Tiles'])
+def test_chips_are_split_by_what_is_labelled_in_them(export, mode):
+    """Each split gets one of the two chips with date palms."""
+    with_mode(export, mode)
+    for number in range(3):
+        place = TRANSFORM @ rasterio.Affine.translation(2000 * (number + 1), 0)
+        path = export / 'images' / f'00000001{number}.tif'
+        write_raster(path, noise((2, 40, 60)), transform=place)
+    for path in (export / 'images').glob('*.tif'):
+        kind = 7 if path.stem in ('000000002', '000000012') else 1
+        if mode == 'Classified_Tiles':
+            write_raster(export / 'labels' / path.name, np.full((40, 60), kind, 'uint8'), crs=None)
+        else:
+            label = export / 'labels' / f'{path.stem}.xml'
+            label.write_text(voc((kind, (1, 1, 9, 9))))
+    entries = read_training_set(export).entries
+    options = SplitOptions(by='scene', fractions=(0.5, 0.5), stratify=True, chip_size=32)
+    split = {entry.name: entry.split for entry in split_entries(entries, options).entries}
+    assert split['000000002'] != split['000000012']
+    assert split['000000000'] == split['000000001']
 
 
 def test_a_catalog_takes_a_folder_in_place_of_its_images(export, tmp_path):
