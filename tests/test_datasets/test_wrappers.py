@@ -169,3 +169,20 @@ def test_copy_paste_of_four_bands(tmp_path):
     with scope('det'):
         dataset = DATASETS.build(config)
     assert dataset[500]['inputs'].shape == (4, 32, 32)
+
+
+def test_copy_paste_of_chips_of_different_sizes_is_named(tmp_path):
+    image = write_raster(tmp_path / 'a.tif', noise((3, 64, 64)))
+    labels = write_labels(tmp_path / 'a.gpkg', [box(8, 8, 24, 24), box(30, 30, 40, 40)])
+    resize = dict(type='RandomResize', scale=(32, 32), ratio_range=(0.5, 2), keep_ratio=True)
+    steps = [MIX_STEPS[0], MIX_STEPS[1] | {'with_mask': True}, resize]
+    config = mosaic_cfg([dict(image=str(image), labels=str(labels))], pipeline=steps)
+    config['pipeline'][0] = dict(type='CopyPaste')
+    with scope('det'):
+        dataset = DATASETS.build(config)
+    with (
+        pytest.raises(ConfigError, match=r'CopyPaste of mmdet fails .*different size'),
+        explained_chip_errors(),
+    ):
+        for index in range(20):
+            dataset[index]
