@@ -116,10 +116,13 @@ class LabelWriter:
             ]
             return yolo.yolo_text(rows, (width, height), self.format == 'YOLO_polygons')
         if self.format == 'Labeled_Tiles':
-            found = [(self._named(_largest(objects)), (0.0, 0.0, float(width), float(height)))]
+            labels = [_largest(objects)]
+            corners = [(0.0, 0.0, float(width), float(height))]
         else:
             corners = [tuple(box) for box in objects.boxes.tolist()]
-            found = [(self._named(n), box) for n, box in zip(labels, corners, strict=True)]
+        found = [(self._named(label), box) for label, box in zip(labels, corners, strict=True)]
+        if self.options.is_arcgis:  # which would take the name of what is ignored for a class
+            found = [(name, box) for name, box in found if name is not None]
         if self.format == 'KITTI_rectangles':
             return boxes.kitti_text(found)
         name = f'{chip.stem}{self.options.suffix}'

@@ -69,8 +69,8 @@ def pairs(entry, found, classes=CLASSES):
 @pytest.mark.parametrize(
     ('metadata_format', 'name', 'ignored'),
     [
-        ('PASCAL_VOC_rectangles', 'ArcGIS PASCAL_VOC_rectangles', True),
-        ('KITTI_rectangles', 'ArcGIS KITTI_rectangles', True),
+        ('PASCAL_VOC_rectangles', 'ArcGIS PASCAL_VOC_rectangles', False),
+        ('KITTI_rectangles', 'ArcGIS KITTI_rectangles', False),
         ('COCO', 'COCO', True),
         ('YOLO', 'YOLO', False),
         ('Pascal_VOC', 'Pascal VOC', True),
@@ -118,6 +118,13 @@ def test_classes_of_pixels_are_read_back(entry, tmp_path, metadata_format):
     assert found.classes.names == GROUND.names and found.classes.background == 'background'
     for labels, window, back in pairs(entry, found, GROUND):
         assert (back.classes(Window(0, 0, 32, 32)) == labels.classes(window)).all()
+
+
+def test_a_labelled_tile_has_the_class_that_covers_most_of_it(entry, tmp_path):
+    found = exported(entry, tmp_path / 'out', 'Labeled_Tiles')
+    classes = [back.labels.tolist() for _, _, back in pairs(entry, found)]
+    assert classes == [[1], [0], [1]]
+    assert all(shapely.area(back.geometries) == 1024 for _, _, back in pairs(entry, found))
 
 
 def test_the_files_of_arcgis(entry, tmp_path):
@@ -290,3 +297,28 @@ def test_the_command_converts_a_training_set(entry, tmp_path, capsys):
             for chip in (old, new)
         ]
         assert (masks[0] == masks[1]).all()
+
+
+def test_the_command_exports_the_scenes_of_a_config(entry, tmp_path, capsys):
+    (tmp_path / 'config.py').write_text(f"""
+default_scope = 'mmdet'
+dataset = dict(
+    type='geo_mm.GeoDetDataset',
+    scenes=[dict(image={entry.image!r}, labels={entry.labels!r}, split='train')],
+    split='train',
+    bands=[2],
+    metainfo=dict(classes=('tree', 'roof')),
+    label_cfg=dict(class_column='class', class_map=dict(unsure=None)),
+    pipeline=[],
+)
+train_dataloader = dict(dataset=dataset)
+model = dict(type='FasterRCNN')
+""")
+    out = tmp_path / 'out'
+    words = ['export-chips', str(tmp_path / 'config.py'), '-o', str(out), '--stride-x', '256']
+    assert main([*words, '--output-nofeature-tiles', 'ALL_TILES']) == 0
+    assert 'wrote 1 chips' in capsys.readouterr().out
+    (chip,) = read_training_set(out).entries
+    item = open_labelled(chip, CLASSES.names, SceneOptions(), LabelOptions(), objects=True)
+    assert item.scene.count == 1 and item.scene.width == 256
+    assert sorted(item.labels.labels.tolist()) == [0, 1, 1, 1]
