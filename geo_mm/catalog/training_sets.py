@@ -3,7 +3,8 @@
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -42,21 +43,29 @@ class TrainingSet:
             (``instances``), or classes of ``pixels``.
         entries: Its images with their labels, those without objects included.
             Images that overlap have the same ``group``.
-        classes: Its classes, with a background if there are pixels of no
-            class; None if it does not name them.
         bands: Names of the bands; empty if it does not tell them.
         gsd: Metres per pixel of the first image; None if it is not georeferenced.
         chip_size: ``(height, width)`` of the images, if it says so.
+        sources: The training sets of which it consists.
     """
 
     path: str
     format: str
     kind: Kind
     entries: tuple[CatalogEntry, ...]
-    classes: ClassSet | None
-    bands: tuple[str, ...] = ()
-    gsd: float | None = None
-    chip_size: tuple[int, int] | None = None
+    bands: tuple[str, ...]
+    gsd: float | None
+    chip_size: tuple[int, int] | None
+    sources: tuple[TrainingData, ...] = field(repr=False)
+
+    @cached_property
+    def classes(self) -> ClassSet | None:
+        """Its classes, with a background if there are pixels of no class.
+
+        None if it does not name them. Formats that name them only in the labels
+        of their images, such as Pascal VOC, are read for them.
+        """
+        return _merged([found.classes for found in self.sources if found.classes is not None])
 
 
 def is_training_set(path: str) -> bool:
@@ -123,10 +132,10 @@ def read_training_set(
         format=first.format,
         kind=first.kind,
         entries=tuple(_grouped(entries, grids, Path(first.path).name)),
-        classes=_merged([data.classes for data in sets if data.classes is not None]),
         bands=first.bands,
         gsd=None if gsd is None else float(np.sqrt(gsd[0] * gsd[1])),
         chip_size=first.chip_size,
+        sources=tuple(sets),
     )
 
 

@@ -95,7 +95,7 @@ def read(path: Path) -> TrainingData:
         kind=KINDS[mode],
         images=tuple(images),
         read_labels=partial(_read_labels, mode, path, info.names),
-        classes=classes if classes is not None else _found_classes(mode, path, images),
+        find_classes=lambda: classes or _found_classes(mode, path, images),
         bands=info.bands,
         chip_size=info.chip_size,
     )

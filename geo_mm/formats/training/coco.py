@@ -4,7 +4,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ def read(path: Path) -> TrainingData:
         kind='instances' if outlined else 'boxes',
         images=tuple(images),
         read_labels=read_labels,
-        classes=class_set(names, colours),
+        find_classes=partial(class_set, names, colours),
     )
 
 

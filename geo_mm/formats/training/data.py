@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -43,7 +44,8 @@ class TrainingData:
         kind: What is labelled.
         images: The images, those without any object included.
         read_labels: The labels of an image, by its key.
-        classes: Its classes, or None if it does not name them.
+        find_classes: Its classes, or None if it does not name them; where only
+            the labels of all images do, that takes a while.
         bands: Names of the bands, empty if it does not tell them.
         chip_size: ``(height, width)`` of its images, if it says so.
     """
@@ -53,9 +55,14 @@ class TrainingData:
     kind: Kind
     images: tuple[TrainingImage, ...]
     read_labels: Callable[[str], ImageLabels] = field(repr=False)
-    classes: ClassSet | None = None
+    find_classes: Callable[[], ClassSet | None] = field(repr=False)
     bands: tuple[str, ...] = ()
     chip_size: tuple[int, int] | None = None
+
+    @cached_property
+    def classes(self) -> ClassSet | None:
+        """Its classes, or None if it does not name them."""
+        return self.find_classes()
 
 
 def images_in(folder: Path) -> Iterator[Path]:

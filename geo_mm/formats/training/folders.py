@@ -1,6 +1,7 @@
 """Folders of images with a label file each: Pascal VOC, KITTI, DOTA, masks."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -100,7 +101,7 @@ def read_masks(path: Path) -> TrainingData:
         kind='pixels',
         images=tuple(_training_images(path, images, labels)),
         read_labels=read_labels,
-        classes=_ordered(values),
+        find_classes=partial(_ordered, values),
     )
 
 
@@ -128,7 +129,7 @@ def _with_boxes(path: Path, name: str, images: Path, labels: Path) -> TrainingDa
         kind='boxes',
         images=found,
         read_labels=read_labels,
-        classes=named_classes(found, read_labels),
+        find_classes=partial(named_classes, found, read_labels),
     )
 
 

@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from geo_mm.formats.training.data import TrainingData, TrainingImage, class_set,
 from geo_mm.labels import ImageObjects
 
 _SPLITS = ('train', 'val', 'test')
+_LOOKED_AT = 1000  # images, to tell boxes from polygons
 
 
 def recognised(path: Path) -> bool:
@@ -45,7 +48,7 @@ def read(path: Path) -> TrainingData:
 
     outlined = any(
         len(line.split()) > 5
-        for image in images.values()
+        for image in islice(images.values(), _LOOKED_AT)
         for line in _lines(_label_file(Path(image.path)))
     )
     return TrainingData(
@@ -54,7 +57,7 @@ def read(path: Path) -> TrainingData:
         kind='instances' if outlined else 'boxes',
         images=tuple(images.values()),
         read_labels=read_labels,
-        classes=class_set([names[number] for number in sorted(names)]),
+        find_classes=partial(class_set, [names[number] for number in sorted(names)]),
     )
 
 
