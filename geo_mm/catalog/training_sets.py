@@ -191,6 +191,14 @@ def _by_world_file(image: Path, like: Grid) -> Grid | None:
 
 
 def _grid(path: str) -> Grid | None:
+    image = Path(path)
+    suffix = image.suffix.lower()
+    if suffix in ('.jpg', '.jpeg', '.png', '.bmp'):
+        # Their georeference is in a file beside them, if they have any.
+        endings = (f'{suffix}w', f'.{suffix[1]}{suffix[-1]}w', '.wld')
+        beside = [image.with_suffix(ending) for ending in endings]
+        if not any(file.exists() for file in (*beside, Path(f'{path}.aux.xml'))):
+            return None
     try:
         with open_quietly(path) as dataset:
             return None if dataset.transform.is_identity else Grid.of(dataset)
