@@ -11,14 +11,14 @@ from scipy.spatial import cKDTree
 from shapely import STRtree
 
 from geo_mm.catalog.entries import CatalogEntry
-from geo_mm.catalog.ground import Ground, Plane, Shapes, read_ground, sites
-from geo_mm.catalog.labelled_scene import area_window
+from geo_mm.catalog.ground import Ground, Plane, Shapes, open_ground, sites
 from geo_mm.errors import CatalogError
 from geo_mm.raster import Scene
 from geo_mm.raster.projection import GEOD
 
 _REACH = 2000.0  # metres within which distances are exact
 _MOST_CHIPS = 20_000  # of a split, for distances between chips
+_ORDER = {'train': 0, 'val': 1, 'test': 2}
 _ROUNDING = 1e-4  # of the smaller scene: what touching scenes overlap by
 _ROW = 6_371_008.8 * math.pi / 180  # metres in a degree of latitude
 
@@ -89,8 +89,11 @@ class SplitPair:
 
     @property
     def leaks(self) -> bool:
-        """Whether the model is scored on ground that it has learned from."""
-        return self.first == 'train' and bool(self.overlaps)
+        """Whether a model is scored on ground that it has learned from.
+
+        Of any two splits but val and test, one is learned from: folds take turns.
+        """
+        return bool(self.overlaps) and (self.first, self.second) != ('val', 'test')
 
 
 @dataclass(frozen=True)
@@ -210,6 +213,8 @@ def audit_splits(
         chip: Side of a chip in metres.
         places: Outlines of the map to predict, in longitude and latitude.
     """
+    order = sorted(splits, key=lambda name: (_ORDER.get(name, len(_ORDER)), name))
+    splits = {name: list(splits[name]) for name in order}
     located = _Located(splits)
     points = {name: _chip_middles(scenes, chip) for name, scenes in splits.items()}
     pairs = []
@@ -229,7 +234,7 @@ def audit_splits(
     wanted = _middles([Ground(place, None, (0, 0)) for place in places], chip)
     train = points.get('train', np.empty((0, 3)))
     return Audit(
-        {name: list(scenes) for name, scenes in splits.items()},
+        splits,
         tuple(pairs),
         chip,
         _nearest(wanted, train),
@@ -397,9 +402,7 @@ def catalog_scenes(
 
 
 def _of_entry(entry: CatalogEntry) -> AuditedScene:
-    ground, scene = read_ground(entry), Scene.open(entry.image, name=entry.name)
-    if entry.area is not None:
-        scene = scene.crop(area_window(scene, entry.area))
+    scene, ground = open_ground(entry)
     return AuditedScene(scene.name, scene.sources[0], ground, picture_part(scene, ground))
 
 

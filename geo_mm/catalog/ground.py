@@ -41,16 +41,22 @@ class Ground(NamedTuple):
 
 
 def read_ground(entry: CatalogEntry) -> Ground:
-    """Opens the scene of an entry and outlines its valid part.
+    """The ground of an entry, whose scene is opened.
 
     Raises:
         SceneError: If it cannot be opened.
         LabelError: If its AOI cannot be read.
     """
+    return open_ground(entry)[1]
+
+
+def open_ground(entry: CatalogEntry) -> tuple[Scene, Ground]:
+    """The scene of an entry, or the part of it that is used, and its ground."""
     scene = whole = Scene.open(entry.image, name=entry.name)
     if entry.area is not None:
         scene = scene.crop(area_window(scene, entry.area))
-    return scene_ground(scene, None if entry.aoi is None else read_aoi(entry.aoi, whole, scene))
+    aoi = None if entry.aoi is None else read_aoi(entry.aoi, whole, scene)
+    return scene, scene_ground(scene, aoi)
 
 
 def scene_ground(scene: Scene, aoi: SceneLabels | None = None) -> Ground:

@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     entries = read_catalog(args.map) if args.map else []
     places = [ground.outline for ground in map(read_ground, entries) if ground.outline is not None]
     audit = audit_splits(splits, chip, places)
-    for name, scenes in splits.items():
+    for name, scenes in audit.splits.items():
         print(f'{name}: {len(scenes)} scenes or parts, {audit.area(name):.4g} km2')
     for pair in audit.pairs:
         apart = '' if pair.distance is None else f'at least {pair.distance:.4g} m apart, '

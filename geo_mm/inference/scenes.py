@@ -1,7 +1,6 @@
 """Prediction of many scenes, and evaluation of a model on them."""
 
 import glob
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +8,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from urllib.request import url2pathname
 
 import torch
 
@@ -18,6 +16,7 @@ from geo_mm.datasets.chips import chip_datasets
 from geo_mm.errors import GeoMMError, SceneError
 from geo_mm.evaluation import ObjectEvaluation, PixelEvaluation
 from geo_mm.evaluation.scenes import CatalogScene, evaluate_catalog
+from geo_mm.formats.stac_items import SUFFIXES, read_item_scenes
 from geo_mm.inference.area import SceneToPredict, Source
 from geo_mm.inference.executors import current
 from geo_mm.inference.options import PredictOptions
@@ -26,11 +25,9 @@ from geo_mm.inference.predictor import Predictor, scene_closed
 from geo_mm.inference.result_folder import check_replaced, reported
 from geo_mm.inference.runner import default_readers
 from geo_mm.inference.scene_run import is_unfinished, predict_small
-from geo_mm.paths import absolute, file_name, same_file_name
+from geo_mm.paths import file_name, same_file_name
 
 _TABLES = ('.csv', '.gpkg')
-_ITEMS = ('.json', '.geojson')
-_IMAGES = ('image/tiff', 'image/vnd.stac.geotiff', 'image/jp2')
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,62 +229,17 @@ def _matched(patterns: Sequence[str]) -> list[str]:
 
 def _scenes(source: str, split: str | None) -> list[SceneToPredict]:
     suffix = Path(source).suffix.lower()
-    if suffix in _ITEMS and (item := _stac_item(source)) is not None:
-        return [_of_item(item, source)]
+    if suffix in SUFFIXES and (items := read_item_scenes(source)) is not None:
+        return [
+            SceneToPredict(item.files if len(item.files) > 1 else item.files[0], item.name)
+            for item in items
+        ]
     if suffix in (*_TABLES, '.geojson'):
         return [
             SceneToPredict(entry.image, entry.name, aoi=entry.aoi)
             for entry in read_catalog(source, split=split)
         ]
     return [SceneToPredict(source)]
-
-
-def _stac_item(path: str) -> dict | None:
-    try:
-        data = json.loads(Path(path).read_text(encoding='utf-8'))
-    except (OSError, ValueError, RecursionError):
-        return None
-    is_item = isinstance(data, dict) and data.get('type') == 'Feature' and 'stac_version' in data
-    return data if is_item else None
-
-
-def _of_item(item: dict, path: str) -> SceneToPredict:
-    assets = item.get('assets')
-    assets = assets.items() if isinstance(assets, dict) else ()
-    images = [(key, asset) for key, asset in assets if _is_image(asset)]
-    wanted = [(key, asset) for key, asset in images if _has_data(asset)] or images
-    if not wanted:
-        raise SceneError(
-            f'{path}: the STAC item has no image',
-            f'an asset whose type is one of {", ".join(_IMAGES)}',
-            'give the image files themselves',
-        )
-    files = [_local(asset.get('href'), key, path) for key, asset in wanted]
-    name = item.get('id')
-    return SceneToPredict(
-        tuple(files) if len(files) > 1 else files[0], name if isinstance(name, str) else None
-    )
-
-
-def _is_image(asset: object) -> bool:
-    kind = asset.get('type') if isinstance(asset, dict) else None
-    return isinstance(kind, str) and kind.split(';')[0].strip().lower() in _IMAGES
-
-
-def _has_data(asset: dict) -> bool:
-    roles = asset.get('roles')
-    return isinstance(roles, list) and 'data' in roles
-
-
-def _local(href: object, key: str, item: str) -> str:
-    """What an asset refers to; relative names start from the item's folder."""
-    if not isinstance(href, str) or not href or '\0' in href:
-        raise SceneError(
-            f'{item}: the asset {key!r} has the href {href!r}', 'the path or address of a file'
-        )
-    if href.startswith('file://'):
-        return url2pathname(href.removeprefix('file://'))
-    return absolute(href, Path(item).absolute().parent)
 
 
 def _named(scenes: list[SceneToPredict]) -> list[SceneToPredict]:

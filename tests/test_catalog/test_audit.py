@@ -56,6 +56,12 @@ def test_random_chips_of_one_scene_leak(tmp_path):
     assert audit.to_dict()['pairs'][0]['overlaps'][0]['area'] > 100
 
 
+@pytest.mark.parametrize('splits', [('val', 'train'), ('test', 'train'), ('fold_1', 'fold_2')])
+def test_a_leak_is_one_in_any_order_and_between_folds(tmp_path, splits):
+    image = write_scene(tmp_path / 'a.tif')
+    assert audited([CatalogEntry(image, split=split) for split in splits]).leaks
+
+
 def test_overlap_is_found_across_crs(tmp_path):
     """The same 50 m of ground, 20 m to the east, in Web Mercator."""
     here = write_scene(tmp_path / 'here.tif')
