@@ -214,7 +214,7 @@ def audit_splits(
         places: Outlines of the map to predict, in longitude and latitude.
     """
     order = sorted(splits, key=lambda name: (_ORDER.get(name, len(_ORDER)), name))
-    splits = {name: list(splits[name]) for name in order}
+    splits = found = {name: list(splits[name]) for name in order}
     located = _Located(splits)
     points = {name: _chip_middles(scenes, chip) for name, scenes in splits.items()}
     pairs = []
@@ -234,7 +234,7 @@ def audit_splits(
     wanted = _middles([Ground(place, None, (0, 0)) for place in places], chip)
     train = points.get('train', np.empty((0, 3)))
     return Audit(
-        splits,
+        found,
         tuple(pairs),
         chip,
         _nearest(wanted, train),
