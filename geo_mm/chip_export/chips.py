@@ -79,12 +79,16 @@ def cut(
     pixels, valid = source.read()
     if not valid.any():
         return None
-    labels = source.classes() if options.of_pixels else _kept(source.objects(), options)
+    labels = source.classes() if options.of_pixels else _seen(source.objects(), valid, options)
     return Chip(stem, pixels, valid, source.grid, labels)
 
 
-def _kept(objects: ClippedObjects, options: ExportOptions) -> ClippedObjects:
-    kept = objects.visible >= options.min_polygon_overlap_ratio
+def _seen(objects: ClippedObjects, valid: np.ndarray, options: ExportOptions) -> ClippedObjects:
+    """Objects with enough of them inside, and data in the middle of their box."""
+    height, width = valid.shape
+    x, y = (objects.boxes[:, :2] + objects.boxes[:, 2:]).T / 2
+    cols, rows = np.clip(x, 0, width - 1).astype(int), np.clip(y, 0, height - 1).astype(int)
+    kept = (objects.visible >= options.min_polygon_overlap_ratio) & valid[rows, cols]
     return ClippedObjects(
         objects.geometries[kept],
         objects.labels[kept],

@@ -48,7 +48,8 @@ def entry(tmp_path):
 def exported(entry, out, metadata_format, classes=CLASSES, **more):
     sides = dict(tile_size_x=32, tile_size_y=32, stride_x=32, stride_y=32)
     options = ExportOptions(metadata_format, **(sides | more))
-    export_chips((entry,), classes, out, options, label_options=LABELS)
+    labels = LABELS if len(classes) > 1 else LabelOptions()
+    export_chips((entry,), classes, out, options, label_options=labels)
     return read_training_set(out)
 
 
@@ -248,6 +249,19 @@ def test_pixels_without_data_are_marked(tmp_path):
         for chip in found.entries
     ]
     assert [mask.sum() for mask in valid] == [22 * 32, 8 * 32]  # the second is 24 columns too wide
+
+
+def test_objects_without_data_under_them_are_left_out(tmp_path):
+    pixels = noise((1, 32, 32)) | 1
+    pixels[0, :, :10] = 0
+    image = write_raster(tmp_path / 'scene.tif', pixels, nodata=0)
+    shapes = [box(1, 1, 9, 9), box(8, 12, 20, 20), box(28, 2, 60, 20)]  # the last hangs over
+    labels = write_labels(tmp_path / 'l.gpkg', shapes)
+    entry = CatalogEntry(str(image), str(labels), name='scene')
+    found = exported(entry, tmp_path / 'out', 'COCO', ClassSet(('roof',)), tile_size_x=64)
+    (chip,) = found.entries
+    item = open_labelled(chip, ('roof',), SceneOptions(), LabelOptions(), objects=True)
+    assert shapely.bounds(item.labels.geometries).tolist() == [[8, 12, 20, 20]]
 
 
 @pytest.mark.parametrize('image_chip_format', ['PNG', 'JPEG'])
