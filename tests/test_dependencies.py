@@ -33,6 +33,7 @@ MAY_IMPORT = {
     'models': _SECOND,
     'engine': _SECOND,
     'evaluation': _SECOND,
+    'new_config': {'new_config', *_SECOND},
     'inference': _THIRD,
     'visualization': _THIRD,
 }

@@ -16,6 +16,7 @@ from geo_mm import __version__
 from geo_mm.errors import report_errors
 
 COMMANDS = {
+    'new': 'write a config for your data, by looking at it',
     'train': 'train a model from a config file',
     'test': 'score a checkpoint on the test split of its config',
     'predict': 'predict scenes of any size',

@@ -157,7 +157,11 @@ def fit_config_anchors(config: Config, chips: int = 400, progress: Callable = it
     Raises:
         ConfigError: If the model has no anchors.
     """
-    head = _head_with_anchors(config.model)
+    head = head_with_anchors(config.model)
+    if head is None:
+        raise ConfigError(
+            f'{config.model["type"]} has no anchors', 'a detector with an anchor_generator'
+        )
     objects = object_sizes(build_loader(config), chips, progress)
     divisor = config.model.data_preprocessor.get('pad_size_divisor', 1)
     objects = replace(objects, extents=np.ceil(objects.extents / divisor) * divisor)
@@ -169,12 +173,10 @@ def fit_config_anchors(config: Config, chips: int = 400, progress: Callable = it
     return AnchorReport(head, settings, objects, good, anchor_grid(generator), after)
 
 
-def _head_with_anchors(model: dict) -> str:
-    """The part of a model that has an anchor generator."""
-    for head in ('rpn_head', 'bbox_head'):
-        if head in model and 'anchor_generator' in model[head]:
-            return head
-    raise ConfigError(f'{model["type"]} has no anchors', 'a detector with an anchor_generator')
+def head_with_anchors(model: dict) -> str | None:
+    """The part of a model that has an anchor generator, None if none has."""
+    heads = ('rpn_head', 'bbox_head')
+    return next((head for head in heads if 'anchor_generator' in model.get(head, {})), None)
 
 
 def _good_iou(train_cfg: dict) -> float:

@@ -1,0 +1,208 @@
+"""What a catalog's scenes and labels are like: bands, statistics, sizes, ground covered."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from rasterio.enums import ColorInterp
+from scipy import ndimage
+
+from geo_mm.catalog.coverage import Coverage
+from geo_mm.catalog.entries import CatalogEntry
+from geo_mm.catalog.label_classes import LabelClasses
+from geo_mm.catalog.labelled_scene import SceneOptions, open_labelled
+from geo_mm.errors import SceneError
+from geo_mm.labels import LabelRaster, SceneLabels
+from geo_mm.raster import BandStatistics, Scene, band_statistics
+from geo_mm.raster.handles import open_quietly
+
+LOOKED_AT = 64
+"""Scenes that are opened; of more, so many evenly spread ones."""
+
+MOST_PIXELS = 30_000_000
+"""Pixels that statistics are taken of; windows evenly spread if there are more."""
+
+_OVERVIEW = 1024  # pixels along a side, in which collars are looked for
+_BLOCK = 9  # side in such pixels of the smallest patch that counts as a collar
+_COLLAR = 0.002  # least share of a scene
+
+
+@dataclass(frozen=True)
+class SceneBands:
+    """The bands that scenes have in common.
+
+    Attributes:
+        bands: Names, or numbers of bands that are no band by their tag.
+        dtype: Type of their pixels.
+        note: Why these.
+    """
+
+    bands: tuple[str | int, ...]
+    dtype: str
+    note: str
+
+
+@dataclass(frozen=True)
+class CatalogProfile:
+    """What some labelled scenes are like.
+
+    Attributes:
+        scenes: How many there are.
+        opened: How many of them were opened.
+        statistics: Of their valid pixels.
+        gsd: Median metres per pixel of the files; None without georeference.
+        same_gsd: Whether all files have it, to within 2 %.
+        pixels: Valid pixels inside the AOI, of all scenes.
+        valid: Share of all pixels that are valid and inside the AOI.
+        shortest: Shortest side in pixels of a scene or the part that is used.
+        longest: Longest side in pixels of a scene or its part.
+        sides: ``(N,)`` sides of the objects, in pixels of ``gsd``: the square
+            root of the area of their boxes.
+        counts: Number of objects of each class; empty for label rasters.
+    """
+
+    scenes: int
+    opened: int
+    statistics: BandStatistics
+    gsd: float | None
+    same_gsd: bool
+    pixels: float
+    valid: float
+    shortest: int
+    longest: int
+    sides: np.ndarray
+    counts: dict[str, int]
+
+    @property
+    def area(self) -> float | None:
+        """Square metres of valid ground."""
+        return None if self.gsd is None else self.pixels * self.gsd**2
+
+
+def spread(entries: Sequence[CatalogEntry], most: int = LOOKED_AT) -> list[CatalogEntry]:
+    """The entries, or so many evenly spread ones."""
+    step = max(len(entries) / most, 1)
+    return [entries[int(i * step)] for i in range(min(len(entries), most))]
+
+
+def find_bands(entries: Sequence[CatalogEntry]) -> SceneBands:
+    """The bands of scenes, by name.
+
+    Raises:
+        SceneError: If they have none in common.
+    """
+    scenes = [Scene.open(entry.image, name=entry.name) for entry in spread(entries)]
+    first = scenes[0]
+    common = tuple(
+        name for name in first.band_names if all(name in scene.band_names for scene in scenes)
+    )
+    if not common:
+        raise SceneError(
+            f'{first.name} has the bands {", ".join(first.band_names)}, other scenes have others',
+            'at least one band that all scenes have',
+        )
+    left = [name for name in first.band_names if name not in common]
+    note = f'all bands, {first.dtype}' if not left else f'those that all have, {first.dtype}'
+    bands: tuple[str | int, ...] = common
+    if (alpha := _data_tagged_as_alpha(first)) is not None:
+        bands = (*common, alpha)
+        note += f'; band {alpha} is tagged as transparency, but it varies: taken as data'
+    return SceneBands(bands, str(first.dtype), note)
+
+
+def _data_tagged_as_alpha(scene: Scene) -> int | None:
+    """The number of an alpha band that is none: it has more values than a mask."""
+    if len(scene.sources) != 1:
+        return None
+    with open_quietly(scene.sources[0]) as dataset:
+        if ColorInterp.alpha not in dataset.colorinterp:
+            return None
+        number = dataset.colorinterp.index(ColorInterp.alpha) + 1
+        shape = [min(side, _OVERVIEW) for side in dataset.shape]
+        return number if len(np.unique(dataset.read(number, out_shape=shape))) > 16 else None
+
+
+def find_collar(entries: Sequence[CatalogEntry], bands: Sequence[str | int]) -> float | None:
+    """A value that stands for no data in files that declare none.
+
+    Patches of one value in all bands are looked for: collars, and holes in mosaics.
+
+    Returns:
+        The value, or None if there are no such patches or files declare what is no data.
+    """
+    found: list[float] = []
+    for entry in spread(entries, 16):
+        scene = Scene.open(entry.image, bands=bands, name=entry.name)
+        data, valid, _ = scene.read_overview(_OVERVIEW)
+        if not valid.all():
+            return None  # declared
+        # Ends of the type's range, and what programs fill up with.
+        limits = np.iinfo(data.dtype) if data.dtype.kind in 'iu' else None
+        for value in {0, -9999, *((limits.min, limits.max) if limits else ())}:
+            patch = ndimage.binary_opening((data == value).all(axis=0), np.ones((_BLOCK, _BLOCK)))
+            if patch.mean() >= _COLLAR:
+                found.append(value)
+    return max(set(found), key=found.count) if found else None
+
+
+def profile_catalog(
+    entries: Sequence[CatalogEntry],
+    labels: LabelClasses,
+    options: SceneOptions,
+    *,
+    objects: bool,
+    progress: Callable[[int, int], None] | None = None,
+) -> CatalogProfile:
+    """Look at scenes and their labels.
+
+    Args:
+        entries: The scenes, with labels.
+        labels: The classes of the labels.
+        options: Bands and nodata; the files' own GSD is used.
+        objects: Whether objects are learnt.
+        progress: As for :func:`geo_mm.raster.band_statistics`, which takes the time.
+    """
+    chosen = spread(entries)
+    opened = [
+        open_labelled(entry, labels.classes.names, options, labels.options, objects=objects)
+        for entry in chosen
+    ]
+    gsds = [float(np.sqrt(np.prod(item.scene.gsd))) for item in opened if item.scene.gsd]
+    gsd = float(np.median(gsds)) if gsds else None
+    covered = [Coverage(item, (64, 64)).area for item in opened]
+    total = sum(item.scene.width * item.scene.height for item in opened)
+    sides: list[np.ndarray] = [np.empty(0)]
+    numbers: list[np.ndarray] = [np.empty(0, np.int64)]
+    for item in opened:
+        if isinstance(item.labels, SceneLabels):
+            own = _sides(item.labels)
+            own_gsd = float(np.sqrt(np.prod(item.scene.gsd))) if item.scene.gsd else None
+            sides.append(own if gsd is None or own_gsd is None else own * own_gsd / gsd)
+            numbers.append(item.points()[1])
+    counts = np.bincount(
+        np.clip(np.concatenate(numbers), -1, None) + 1, minlength=len(labels.classes) + 1
+    )[1:]
+    of_layers = not any(isinstance(item.labels, LabelRaster) for item in opened)
+    names = labels.classes.foreground
+    return CatalogProfile(
+        scenes=len(entries),
+        opened=len(opened),
+        statistics=band_statistics([item.scene for item in opened], MOST_PIXELS, progress),
+        gsd=gsd,
+        same_gsd=gsd is not None and all(abs(own / gsd - 1) < 0.02 for own in gsds),
+        pixels=sum(covered) * len(entries) / len(opened),
+        valid=sum(covered) / total,
+        shortest=min(min(item.scene.width, item.scene.height) for item in opened),
+        longest=max(max(item.scene.width, item.scene.height) for item in opened),
+        sides=np.concatenate(sides),
+        counts={labels.classes.names[i]: int(counts[i]) for i in names} if of_layers else {},
+    )
+
+
+def _sides(labels: SceneLabels) -> np.ndarray:
+    """Square root of the area of each object's box, in pixels."""
+    if not len(labels):
+        return np.empty(0)
+    bounds = shapely.bounds(labels.geometries[labels.labels >= 0])
+    return np.sqrt((bounds[:, 2:] - bounds[:, :2]).prod(axis=1))

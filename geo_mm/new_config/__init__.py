@@ -1,0 +1,1 @@
+"""Configs written by looking at the data: what ``geo-mm new`` does."""

@@ -1,0 +1,376 @@
+"""Choosing every setting of a config by looking at scenes and labels.
+
+What needs the model itself, anchors and memory, is measured on a first version of
+the config, which at the same time shows that it trains.
+"""
+
+import math
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+
+from geo_mm.catalog import CatalogEntry, SceneOptions, read_catalog, read_training_set
+from geo_mm.catalog.label_classes import LabelClasses, find_classes, of_training_set
+from geo_mm.catalog.profile import (
+    CatalogProfile,
+    find_bands,
+    find_collar,
+    profile_catalog,
+    spread,
+)
+from geo_mm.catalog.split_options import SplitOptions
+from geo_mm.catalog.splits import split_entries
+from geo_mm.catalog.strips import group_count, split_by_strips
+from geo_mm.datasets import ClassFrequencies
+from geo_mm.engine.config_data import fit_config_anchors, head_with_anchors, train_frequencies
+from geo_mm.engine.launch import load_config
+from geo_mm.errors import CatalogError, ConfigError
+from geo_mm.models.checkpoints import load_weights
+from geo_mm.new_config.measuring import chip_memory, free_memory
+from geo_mm.new_config.options import NewOptions, Size
+from geo_mm.new_config.plan import Plan, merged
+from geo_mm.new_config.python_text import Code
+from geo_mm.new_config.recipes import recipe
+from geo_mm.new_config.writing import config_text, write_config
+
+_CHIP = {'small': 256, 'full': 512}  # pixels, where the ground suffices
+_OBJECT = {'small': 32, 'full': 64}  # pixels that the median object is to be wide
+_SMALLEST = 8  # pixels that nearly all objects are to be wide
+_FEW = 3  # scenes from which whole scenes are validated with, not parts of them
+_CUT = 6  # chips along a scene that is cut, so that the gap leaves most of it
+_PASSES = 50  # over the ground, where that takes longer than the shortest run
+_SHORTEST, _LONGEST = 2000, 20000  # iterations
+_RARE = 0.05  # share of pixels below which a class is given more weight
+_HEAVIEST = 10.0  # weight; more makes training unsteady
+
+Progress = Callable[[str], None]
+"""Is told what is being looked at."""
+
+
+def new_config(
+    model: str, options: NewOptions, path: str | os.PathLike, tell: Progress = lambda text: None
+) -> Plan:
+    """Look at data and write a config for it that trains at once.
+
+    Args:
+        model: One of :data:`geo_mm.engine.recipes.RECIPES`.
+        options: The data, and what is not to be found out.
+        path: The config to write. A table of scenes may be written beside it.
+        tell: Is told what is being looked at.
+
+    Returns:
+        What was chosen.
+
+    Raises:
+        ConfigError: If there is no such model, or it cannot learn from these labels.
+        CatalogError: If data are missing.
+        OutputError: If the config cannot be written.
+    """
+    plan = make_plan(model, options, tell)
+    write_config(plan, path)
+    load_config(path)
+    return plan
+
+
+def make_plan(model: str, options: NewOptions, tell: Progress = lambda text: None) -> Plan:
+    """Choose the settings of a config, see :func:`new_config`."""
+    known = recipe(model)
+    size: Size = options.size or ('full' if torch.cuda.is_available() else 'small')
+    objects = known.kind != 'seg'
+    tell('scenes and labels')
+    entries, labels = _read(options, objects, known.kind)
+    bands = find_bands(entries)
+    collar = find_collar(entries, bands.bands)
+    nodata: float | str = 'auto' if collar is None else collar
+    scene_options = SceneOptions(bands.bands, None, 'auto' if collar is None else collar)
+    tell('statistics')
+    whole = profile_catalog(entries, labels, scene_options, objects=objects)
+    gsd, why_gsd = _choose_gsd(whole, size)
+    chip_size, why_chip = _choose_chip_size(entries, whole, gsd, size)
+    entries, why_split = _split(entries, scene_options, whole, gsd, chip_size)
+    train = [entry for entry in entries if entry.split in ('train', None)]
+    tell('the training part')
+    profile = profile_catalog(train, labels, scene_options, objects=objects)
+    why = {
+        **labels.notes,
+        'bands': bands.note,
+        'gsd': why_gsd,
+        'chip_size': why_chip,
+        'scenes': why_split,
+        'nodata': '' if collar is None else 'undeclared: patches of this value in all bands',
+        'mean': f'of {profile.statistics.count / 1e6:.2g} million valid pixels to train with',
+    }
+    plan = Plan(
+        recipe=known,
+        size=size,
+        labels=labels,
+        bands=bands,
+        nodata=nodata,
+        entries=tuple(entries),
+        table=options.catalog if why_split == _GIVEN else None,
+        profile=profile,
+        gsd=gsd,
+        chip_size=chip_size,
+        batch_size=2,
+        iterations=_SHORTEST,
+        model={},
+        class_weight=(),
+        load_from=None,
+        why=why,
+    )
+    return _with_length(_measured(_with_weights(plan, options.weights), tell))
+
+
+_GIVEN = 'as the catalog says'
+
+
+def _read(options: NewOptions, objects: bool, kind: str) -> tuple[list[CatalogEntry], LabelClasses]:
+    """The scenes, and the classes of their labels."""
+    foreign = options.arcgis or options.coco
+    given = [bool(options.images), bool(options.catalog), bool(foreign)]
+    if sum(given) != 1:
+        raise CatalogError(
+            'no data' if not any(given) else 'several sources of data',
+            'one of --images with --labels, --catalog, --arcgis and --coco',
+        )
+    if foreign:
+        data = read_training_set(foreign)
+        if kind == 'ins' and data.kind == 'boxes':
+            raise ConfigError(
+                f'{foreign}: objects are boxes, without outlines',
+                'a model of boxes, such as faster-rcnn',
+            )
+        entries = [entry for entry in data.entries if entry.labels is not None]
+        if data.classes is None:
+            return entries, find_classes(entries, objects=objects)
+        return entries, of_training_set(data.classes, objects)
+    if options.catalog:
+        entries = [entry for entry in read_catalog(options.catalog) if entry.labels is not None]
+    else:
+        if not options.labels:
+            raise CatalogError('--images without --labels', 'labels to learn from')
+        row = {'labels': options.labels, 'aoi': options.aoi}
+        given_rows = [{'image': image, **row} for image in options.images]
+        entries = read_catalog([{k: v for k, v in r.items() if v} for r in given_rows])
+    classes = find_classes(
+        entries, objects=objects, column=options.class_column, name=options.class_name
+    )
+    return entries, classes
+
+
+def _choose_gsd(profile: CatalogProfile, size: Size) -> tuple[float | None, str]:
+    """Metres per pixel, from the sizes of objects."""
+    if profile.gsd is None:
+        return None, 'the images are not georeferenced'
+    native = f'{profile.gsd:.3g}'
+    wanted, kept = 0.0, ''
+    if len(profile.sides):
+        median, low = np.percentile(profile.sides, (50, 5)) * profile.gsd
+        wanted = min(median / _OBJECT[size], low / _SMALLEST)
+        kept = f', which make the median object {median / profile.gsd:.0f} pixels wide'
+    if wanted <= profile.gsd * 1.25:
+        gsd = None if profile.same_gsd else profile.gsd
+        return gsd, f'metres per pixel; {"as" if gsd is None else "median of"} the files have: ' + (
+            f'{native}{kept}'
+        )
+    gsd = float(f'{wanted:.2g}')
+    why = f'metres per pixel: the median object is {median / gsd:.0f} pixels wide'
+    return gsd, f'{why} ({median / profile.gsd:.0f} at the {native} of the files)'
+
+
+def _choose_chip_size(
+    entries: Sequence[CatalogEntry], profile: CatalogProfile, gsd: float | None, size: Size
+) -> tuple[int, str]:
+    """Side of a chip in pixels, from the ground that there is."""
+    factor = 1.0 if gsd is None or profile.gsd is None else profile.gsd / gsd
+    chip, why = _CHIP[size], 'pixels'
+    room = profile.shortest * factor
+    if not _is_split(entries) and len(entries) < _FEW:
+        # The gap between the parts is the diagonal of a chip.
+        room = min(room, room * profile.longest / profile.shortest / _CUT)
+    if room < chip:
+        chip, why = max(int(room // 32) * 32, 64), 'pixels; more would leave too little to train'
+    if gsd is not None or profile.gsd is not None:
+        why += f'; {chip * (gsd or profile.gsd or 0):.3g} m on the ground'
+    return chip, why
+
+
+def _is_split(entries: Sequence[CatalogEntry]) -> bool:
+    return {'train', 'val'} <= {entry.split for entry in entries}
+
+
+def _split(
+    entries: Sequence[CatalogEntry],
+    options: SceneOptions,
+    profile: CatalogProfile,
+    gsd: float | None,
+    chip_size: int,
+) -> tuple[list[CatalogEntry], str]:
+    """The entries with a split, and how they were split."""
+    if _is_split(entries):
+        if any(entry.split == 'test' for entry in entries):
+            return list(entries), _GIVEN
+        tested = [replace(entry, split='test') for entry in entries if entry.split == 'val']
+        return [*entries, *tested], 'as the catalog says; no scene is for test: val is'
+    if len(entries) >= _FEW:
+        return _split_many(entries, gsd, chip_size)
+    diagonal = chip_size * math.sqrt(2)
+    factor = 1.0 if gsd is None or profile.gsd is None else gsd / profile.gsd
+    found = [
+        part
+        for entry in entries
+        for part in split_by_strips(entry, options, diagonal * factor, chip_size * factor)
+    ]
+    if not _is_split(found):
+        return list(entries), 'too little ground to split: scores are those of the training data'
+    metres = '' if profile.gsd is None else f' = {diagonal * (gsd or profile.gsd):.3g} m'
+    why = f'parts of the scene, a gap of {diagonal:.0f} pixels{metres} between (diagonal of a chip)'
+    areas = {entry.split: entry.area for entry in found}
+    if areas['val'] == areas['test']:
+        why += '; too little ground for a third part: val is test'
+    return found, why
+
+
+def _split_many(
+    entries: Sequence[CatalogEntry], gsd: float | None, chip_size: int
+) -> tuple[list[CatalogEntry], str]:
+    """Whole scenes in each split; blocks of the ground where nearly all scenes overlap."""
+    by_scene = group_count(entries) >= _FEW
+    options = SplitOptions(
+        by='scene' if by_scene else 'block', gsd=gsd, chip_size=chip_size
+    )
+    found = split_entries(entries, options)
+    what = 'groups of scenes that do not overlap' if by_scene else 'blocks of the ground'
+    why = f'{found.units} {what}'
+    if found.buffer:
+        why += f'; {found.buffer:.3g} m between splits are left out (diagonal of a chip)'
+    return list(found.entries), why
+
+
+def _with_weights(plan: Plan, weights: str | None) -> Plan:
+    """Starting from a file that is given, or from one that was downloaded before."""
+    name = plan.variant.pretrained
+    if weights is not None:
+        if not Path(weights).is_file():
+            raise ConfigError(f'--weights {weights}: no such file', 'a checkpoint')
+        path = str(Path(weights).absolute())
+        if _is_whole_model(path):
+            return replace(plan, load_from=path, why=plan.because(load_from='given'))
+        return _with_backbone(plan, path, 'given')
+    folder = Path(torch.hub.get_dir()) / 'checkpoints'
+    found = sorted(folder.glob(f'{name}-*.pth')) if name and folder.is_dir() else []
+    if found and any(str(band).lower() == 'red' for band in plan.bands.bands):
+        return _with_backbone(plan, f'torchvision://{name}', 'at hand from ImageNet')
+    return replace(plan, why=plan.because(model='from random weights: no others were given'))
+
+
+def _is_whole_model(path: str) -> bool:
+    return any(key.startswith('backbone.') for key in load_weights(path))
+
+
+def _with_backbone(plan: Plan, checkpoint: str, whence: str) -> Plan:
+    init = {
+        'type': 'geo_mm.InflatedPretrained',
+        'checkpoint': checkpoint,
+        'bands': Code('bands'),
+    }
+    model = merged(plan.model, {'backbone': {'init_cfg': init}})
+    return replace(plan, model=model, why=plan.because(model=f'weights of the backbone: {whence}'))
+
+
+def _measured(plan: Plan, tell: Progress) -> Plan:
+    """The plan with anchors, frequencies and batch size, from a first version of its config."""
+    train = [entry for entry in plan.entries if entry.split in ('train', None)]
+    some = replace(
+        plan, entries=tuple(replace(entry, split=None) for entry in spread(train, 32)), table=None
+    )
+    tell('sizes and frequencies')
+    plan = _with_frequencies(plan, _draft(some))
+    if head_with_anchors(_draft(some).model) is not None:
+        report = fit_config_anchors(_draft(some), chips=200)
+        model = merged(plan.model, {report.head: {'anchor_generator': report.settings}})
+        shares = [
+            (grid.iou(report.objects.boxes, report.objects.extents).max(axis=1) >= report.good_iou)
+            for grid in (report.before, report.after)
+        ]
+        before, after = (f'{share.mean():.0%}' for share in shares)
+        why = (
+            f'anchors fitted to {len(report.objects.boxes)} objects on {report.objects.chips} '
+            f'chips: one reaches IoU {report.good_iou:g} for {after} of them, before for {before}'
+        )
+        plan = replace(plan, model=model, why=plan.because(anchors=why))
+        some = replace(some, model=model)
+    tell('memory')
+    return _with_batch_size(plan, chip_memory(_draft(some)))
+
+
+def _draft(plan: Plan) -> Config:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / 'draft.py'
+        path.write_text(config_text(plan, path, inline=True), encoding='utf-8')
+        return load_config(path)
+
+
+def _with_frequencies(plan: Plan, draft: Config) -> Plan:
+    """Counts of classes, and weights where one is rare."""
+    if plan.recipe.kind != 'seg':
+        counts = ', '.join(f'{count}' for count in plan.profile.counts.values())
+        why = f'{counts} objects to train with'
+        rare = [name for name, count in plan.profile.counts.items() if count < 20]
+        if rare:
+            why += f'; few of {", ".join(rare)}'
+        return replace(plan, why=plan.because(classes=_joined(why, plan.why.get('classes'))))
+    found = train_frequencies(draft)
+    assert isinstance(found, ClassFrequencies)  # that is what it gives for pixels
+    share = found.pixels / max(found.pixels.sum(), 1)
+    listed = ', '.join(f'{value:.2g}' for value in 100 * share)
+    reasons = plan.because(
+        classes=_joined(f'{listed} % of the pixels to train with', plan.why.get('classes'))
+    )
+    occurs = share > 0
+    if share[occurs].min() >= _RARE:
+        return replace(plan, why=reasons)
+    weights = tuple(float(f'{min(weight, _HEAVIEST):.2g}') for weight in found.weights())
+    loss = {'loss_decode': {'class_weight': Code('class_weight')}}
+    heads = {head: loss for head in ('decode_head', 'auxiliary_head') if draft.model.get(head)}
+    reasons = {
+        **reasons,
+        'class_weight': 'in the loss: median frequency over the frequency of each class',
+    }
+    model = merged(plan.model, heads)
+    return replace(plan, model=model, class_weight=weights, why=reasons)
+
+
+def _with_batch_size(plan: Plan, memory: tuple[float, float]) -> Plan:
+    """As many pixels as the learning rate is for, if the memory suffices."""
+    chips, whole = memory
+    free, device = free_memory()
+    usual = 4 if plan.recipe.kind != 'seg' and plan.size == 'small' else 8
+    wanted = max(round(usual * (_CHIP[plan.size] / plan.chip_size) ** 2), 1)
+    # Half of it: the loaders, the workspace of convolutions and other programs want some.
+    fitting = int((free / 2 - whole) / (2 * chips))
+    batch_size = max(min(wanted, 32, fitting), 2)  # batch norm needs two
+    gigabytes = (batch_size * 2 * chips + whole) / 1e9
+    why = f'per {device}: takes about {gigabytes:.2g} of {free / 1e9:.2g} GB'
+    return replace(plan, batch_size=batch_size, why=plan.because(batch_size=why))
+
+
+def _with_length(plan: Plan) -> Plan:
+    """Iterations from the amount of ground."""
+    factor = 1.0 if plan.gsd is None or plan.profile.gsd is None else plan.profile.gsd / plan.gsd
+    chips = max(plan.profile.pixels * factor**2 / plan.chip_size**2, 1)
+    wanted = _PASSES * chips / plan.batch_size
+    iterations = int(np.clip(math.ceil(wanted / 500) * 500, _SHORTEST, _LONGEST))
+    passes = iterations * plan.batch_size / chips
+    why = f'each of {chips:.0f} chips of ground is seen about {float(f"{passes:.2g}"):.0f} times'
+    return replace(plan, iterations=iterations, why=plan.because(max_iters=why))
+
+
+def _joined(*texts: str | None) -> str:
+    return '; '.join(text for text in texts if text)

@@ -1,0 +1,152 @@
+"""Configs that geo-mm new writes: they load in plain MMEngine, say what the data say, and train."""
+
+import numpy as np
+import pytest
+import torch
+from affine import Affine
+from mmengine.config import Config
+
+from geo_mm.catalog import read_catalog
+from geo_mm.cli import main
+from geo_mm.engine.launch import build_model
+from geo_mm.new_config.recipes import RECIPES
+from tests.data.chips import run_tool
+from tests.data.labels import box, write_labels
+from tests.data.rasters import TRANSFORM, noise, write_raster
+
+MODELS = ('faster-rcnn', 'mask-rcnn', 'retinanet', 'ssd', 'yolov3', 'unet', 'pspnet')
+SIDE = 384  # pixels of 0.5 m
+
+
+@pytest.fixture(scope='module')
+def town(tmp_path_factory):
+    """A scene with a collar without data, and 49 houses in another CRS."""
+    folder = tmp_path_factory.mktemp('town')
+    pixels = noise((4, SIDE, SIDE)) // 2 + 40
+    houses = [(x, y) for x in range(50, 350, 45) for y in range(50, 350, 45)]
+    for x, y in houses:
+        pixels[:, y : y + 24, x : x + 20] = 220
+    pixels[:, :, :30] = 0
+    write_raster(
+        folder / 'town.tif',
+        pixels,
+        colorinterp=['red', 'green', 'blue', 'undefined'],
+        descriptions=['red', 'green', 'blue', 'nir'],
+        tiled=True,
+        blockxsize=128,
+        blockysize=128,
+    )
+    shapes = [box(x, y, x + 20, y + 24) for x, y in houses]
+    roofs = ['tin'] * 30 + ['tile'] * 16 + ['slate'] + [None] * 2
+    write_labels(folder / 'houses.gpkg', shapes, roofs, column='roof', to_crs='EPSG:4326')
+    return folder
+
+
+def new(model, folder, out, *options):
+    """The config that the command writes, as plain MMEngine reads it."""
+    data = ['--images', f'{folder}/town.tif', '--labels', f'{folder}/houses.gpkg']
+    assert main(['new', model, *data, '-o', str(out), '--size', 'small', *options]) == 0
+    return Config.fromfile(out)
+
+
+@pytest.mark.parametrize('model', MODELS)
+def test_configs_of_all_models_are_complete(model, town, tmp_path, capsys):
+    config = new(model, town, tmp_path / f'{model}.py', '--class-column', 'roof')
+    chips = config.train_dataloader.dataset
+    assert config.bands == ('red', 'green', 'blue', 'nir')
+    assert config.nodata == 0  # the collar, which the file does not declare
+    assert config.mean[0] == pytest.approx(config.mean[3], rel=0.05)  # without the collar
+    names = ('tin', 'tile')
+    assert config.classes == (('background', *names) if 'seg' in str(chips.type).lower() else names)
+    assert config.label_cfg.class_map == {'<null>': 'ignore', 'slate': 'ignore'}
+    assert config.batch_size >= 2
+    assert 'auto' not in (tmp_path / f'{model}.py').read_text()
+    assert build_model(config) is not None
+    assert f'geo-mm train {tmp_path}' in capsys.readouterr().out
+
+
+def test_parts_have_the_diagonal_of_a_chip_between_them(town, tmp_path):
+    config = new('unet', town, tmp_path / 'unet.py')
+    train, val, _ = (scene.area for scene in config.scenes)
+    assert round(val[0] * SIDE) - round(train[2] * SIDE) >= config.chip_size * np.sqrt(2)
+    assert round(val[2] * SIDE) - round(val[0] * SIDE) >= config.chip_size
+
+
+def test_objects_are_made_as_wide_as_the_model_likes_them(town, tmp_path):
+    config = new('faster-rcnn', town, tmp_path / 'rcnn.py')
+    # 22 pixels at 0.5 m: less than the 32 that it wants, so the files' own.
+    assert config.gsd is None
+    sides = sorted(
+        scale * stride
+        for scale in config.model.rpn_head.anchor_generator.scales
+        for stride in config.model.rpn_head.anchor_generator.strides
+    )
+    assert min(abs(side - 22) for side in sides) < 8
+
+
+@pytest.mark.parametrize('model', ['unet', 'mask-rcnn'])
+def test_configs_train(model, town, tmp_path):
+    path = tmp_path / f'{model}.py'
+    new(model, town, path)
+    run_tool(
+        'train.py',
+        path,
+        '--work-dir',
+        tmp_path / 'run',
+        '--cfg-options',
+        'train_cfg.max_iters=2',
+        'train_cfg.val_interval=4',
+        'train_dataloader.num_workers=0',
+        'train_dataloader.persistent_workers=False',
+        'train_dataloader.batch_size=2',
+    )
+    weights = torch.load(tmp_path / 'run' / 'iter_2.pth', weights_only=False)['state_dict']
+    assert all(torch.isfinite(value).all() for value in weights.values())
+
+
+def test_a_catalog_with_splits_is_kept(town, tmp_path):
+    scene = f'{town}/town.tif,{town}/houses.gpkg'
+    table = tmp_path / 'scenes.csv'
+    table.write_text(
+        f'image,labels,split,area\n{scene},train,0 0 0.5 1\n{scene},val,0.6 0 1 1\n'
+        f'{scene},test,0.6 0 1 0.5\n'
+    )
+    assert main(['new', 'unet', '--catalog', str(table), '-o', str(tmp_path / 'unet.py')]) == 0
+    assert Config.fromfile(tmp_path / 'unet.py').scenes == str(table)
+
+
+def test_many_scenes_stand_in_a_table_beside_the_config(town, tmp_path):
+    for number in range(8):
+        pixels, place = noise((3, 128, 128), seed=number), Affine.translation(0, 500 * number)
+        write_raster(tmp_path / f'town_{number}.tif', pixels, transform=place @ TRANSFORM)
+        houses = [box(30, 30, 60, 50), box(80, 70, 100, 95)]
+        write_labels(tmp_path / f'town_{number}.gpkg', houses, transform=place @ TRANSFORM)
+    words = ['--images', f'{tmp_path}/town_*.tif', '--labels', f'{tmp_path}/{{stem}}.gpkg']
+    assert main(['new', 'unet', *words, '-o', str(tmp_path / 'unet.py')]) == 0
+    config = Config.fromfile(tmp_path / 'unet.py')
+    splits = [entry.split for entry in read_catalog(config.scenes)]
+    assert sorted(splits) == ['test', *['train'] * 6, 'val']
+
+
+@pytest.mark.parametrize(
+    ('words', 'message'),
+    [
+        (['unett', '--images', 'a.tif', '--labels', 'b.gpkg'], 'did you mean unet?'),
+        (['unet'], 'one of --images with --labels, --catalog, --arcgis and --coco'),
+        (['unet', '--images', 'a.tif'], 'labels to learn from'),
+    ],
+)
+def test_mistakes_are_explained(words, message, tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(['new', *words, '-o', str(tmp_path / 'new.py')])
+    assert end.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / 'new.py').exists()
+
+
+def test_every_model_has_both_sizes_and_a_base():
+    from geo_mm.engine.launch import config_folder
+
+    for recipe in RECIPES.values():
+        for variant in (recipe.small, recipe.full):
+            assert (config_folder() / '_base_' / 'models' / variant.base).is_file()
