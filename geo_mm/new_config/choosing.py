@@ -16,6 +16,7 @@ import torch
 from mmengine.config import Config
 
 from geo_mm.catalog import CatalogEntry, SceneOptions, read_catalog, read_training_set
+from geo_mm.catalog.ground import read_ground
 from geo_mm.catalog.label_classes import LabelClasses, find_classes, of_training_set
 from geo_mm.catalog.profile import (
     CatalogProfile,
@@ -25,7 +26,7 @@ from geo_mm.catalog.profile import (
     spread,
 )
 from geo_mm.catalog.split_options import SplitOptions
-from geo_mm.catalog.splits import split_entries
+from geo_mm.catalog.splits import SplitCatalog, split_entries
 from geo_mm.catalog.strips import group_count, split_by_strips
 from geo_mm.datasets import ClassFrequencies
 from geo_mm.engine.config_data import fit_config_anchors, head_with_anchors, train_frequencies
@@ -42,6 +43,7 @@ from geo_mm.new_config.writing import config_text, write_config
 _CHIP = {'small': 256, 'full': 512}  # pixels, where the ground suffices
 _OBJECT = {'small': 32, 'full': 64}  # pixels that the median object is to be wide
 _SMALLEST = 8  # pixels that nearly all objects are to be wide
+_LEAST = 0.4  # share of the ground that is to be left to train, of blocks with gaps between
 _FEW = 3  # scenes from which whole scenes are validated with, not parts of them
 _CUT = 6  # chips along a scene that is cut, so that the gap leaves most of it
 _PASSES = 50  # over the ground, where that takes longer than the shortest run
@@ -93,7 +95,9 @@ def make_plan(model: str, options: NewOptions, tell: Progress = lambda text: Non
     whole = profile_catalog(entries, labels, scene_options, objects=objects)
     gsd, why_gsd = _choose_gsd(whole, size)
     chip_size, why_chip = _choose_chip_size(entries, whole, gsd, size)
-    entries, why_split = _split(entries, scene_options, whole, gsd, chip_size)
+    entries, why_split, fitting = _split(entries, scene_options, whole, gsd, chip_size)
+    if fitting < chip_size:
+        chip_size, why_chip = fitting, 'pixels; more would leave too little to train'
     train = [entry for entry in entries if entry.split in ('train', None)]
     tell('the training part')
     profile = profile_catalog(train, labels, scene_options, objects=objects)
@@ -211,13 +215,14 @@ def _split(
     profile: CatalogProfile,
     gsd: float | None,
     chip_size: int,
-) -> tuple[list[CatalogEntry], str]:
-    """The entries with a split, and how they were split."""
+) -> tuple[list[CatalogEntry], str, int]:
+    """The entries with a split, how they were split, and for which size of chips."""
     if _is_split(entries):
         if any(entry.split == 'test' for entry in entries):
-            return list(entries), _GIVEN
+            return list(entries), _GIVEN, chip_size
         tested = [replace(entry, split='test') for entry in entries if entry.split == 'val']
-        return [*entries, *tested], 'as the catalog says; no scene is for test: val is'
+        why = 'as the catalog says; no scene is for test: val is'
+        return [*entries, *tested], why, chip_size
     if len(entries) >= _FEW:
         return _split_many(entries, gsd, chip_size)
     diagonal = chip_size * math.sqrt(2)
@@ -228,29 +233,49 @@ def _split(
         for part in split_by_strips(entry, options, diagonal * factor, chip_size * factor)
     ]
     if not _is_split(found):
-        return list(entries), 'too little ground to split: scores are those of the training data'
+        why = 'too little ground to split: scores are those of the training data'
+        return list(entries), why, chip_size
     metres = '' if profile.gsd is None else f' = {diagonal * (gsd or profile.gsd):.3g} m'
     why = f'parts of the scene, a gap of {diagonal:.0f} pixels{metres} between (diagonal of a chip)'
     areas = {entry.split: entry.area for entry in found}
     if areas['val'] == areas['test']:
         why += '; too little ground for a third part: val is test'
-    return found, why
+    return found, why, chip_size
 
 
 def _split_many(
     entries: Sequence[CatalogEntry], gsd: float | None, chip_size: int
-) -> tuple[list[CatalogEntry], str]:
+) -> tuple[list[CatalogEntry], str, int]:
     """Whole scenes in each split; blocks of the ground where nearly all scenes overlap."""
-    by_scene = group_count(entries) >= _FEW
-    options = SplitOptions(
-        by='scene' if by_scene else 'block', gsd=gsd, chip_size=chip_size
-    )
-    found = split_entries(entries, options)
-    what = 'groups of scenes that do not overlap' if by_scene else 'blocks of the ground'
+    if group_count(entries) >= _FEW:
+        options = SplitOptions(by='scene', gsd=gsd, chip_size=chip_size)
+        found, what = split_entries(entries, options), 'groups of scenes that do not overlap'
+    else:
+        grounds = [read_ground(entry) for entry in entries]
+        found, chip_size = _blocks(entries, grounds, gsd, chip_size)
+        what = 'blocks of the ground, since the scenes overlap'
     why = f'{found.units} {what}'
     if found.buffer:
         why += f'; {found.buffer:.3g} m between splits are left out (diagonal of a chip)'
-    return list(found.entries), why
+    return list(found.entries), why, chip_size
+
+
+def _blocks(
+    entries: Sequence[CatalogEntry], grounds: Sequence, gsd: float | None, chip_size: int
+) -> tuple[SplitCatalog, int]:
+    """A split by blocks for the largest chips whose diagonal leaves enough ground to train."""
+    sizes = [size for size in (512, 384, 256, 192, 128, 96, 64) if size <= chip_size]
+    for size in sizes:
+        options = SplitOptions(by='block', gsd=gsd, chip_size=size)
+        try:
+            found = split_entries(entries, options, grounds=grounds)
+        except CatalogError:
+            if size == sizes[-1]:
+                raise
+            continue
+        if found.areas[0] >= _LEAST * (sum(found.areas) + found.left_out):
+            break
+    return found, size
 
 
 def _with_weights(plan: Plan, weights: str | None) -> Plan:

@@ -9,6 +9,7 @@ import geo_mm
 from geo_mm.catalog import CatalogEntry
 from geo_mm.catalog.tables import write_table
 from geo_mm.engine.launch import config_folder
+from geo_mm.labels.reading import is_polygon_text
 from geo_mm.new_config.plan import Plan, merged
 from geo_mm.new_config.python_text import Code, assignment, comment, literal
 from geo_mm.new_config.recipes import KINDS
@@ -132,7 +133,7 @@ def _scenes(plan: Plan, path: Path, inline: bool) -> tuple[str | None, list[str]
     if _has_table(plan) and not inline:
         return None, [assignment('scenes', str(_table_path(path)))]
     files = [file for entry in plan.entries for file in _files(entry)]
-    folders = {os.path.dirname(file) for file in files if is_local(file)}
+    folders = {os.path.dirname(file) for file in files if _is_file(file)}
     root = os.path.commonpath(folders) if folders else ''
     rows: list[Any] = [_row(entry, root) for entry in plan.entries]
     lines = []
@@ -149,6 +150,10 @@ def _scenes(plan: Plan, path: Path, inline: bool) -> tuple[str | None, list[str]
     return (f'{root}/' if root else None), [*lines, assignment('scenes', rows)]
 
 
+def _is_file(text: str) -> bool:
+    return is_local(text) and not is_polygon_text(text)
+
+
 def _files(entry: CatalogEntry) -> list[str]:
     images = entry.image
     if isinstance(images, Mapping):
@@ -162,7 +167,7 @@ def _row(entry: CatalogEntry, root: str) -> dict[str, Any]:
     """An entry as configs have it, local files relative to a folder."""
 
     def local(file: str) -> str:
-        return os.path.relpath(file, root) if root and is_local(file) else file
+        return os.path.relpath(file, root) if root and _is_file(file) else file
 
     image: Any = entry.image
     if isinstance(image, Mapping):
@@ -182,10 +187,7 @@ def _row(entry: CatalogEntry, root: str) -> dict[str, Any]:
 def _has_table(plan: Plan) -> bool:
     """Whether the scenes are listed beside the config."""
     plain = all(isinstance(entry.image, str) for entry in plan.entries)
-    long = len(plan.entries) > _INLINE or any(
-        entry.aoi is not None and entry.aoi.lstrip().startswith(('POLYGON', 'MULTIPOLYGON'))
-        for entry in plan.entries
-    )
+    long = len(plan.entries) > _INLINE or any(is_polygon_text(entry.aoi) for entry in plan.entries)
     return plan.table is None and plain and long
 
 
