@@ -215,8 +215,16 @@ class InputSpec:
             f'{scene.sources[0]} has the bands {", ".join(scene.band_names)}',
             f'bands {", ".join(self.bands)}, as the model was trained; '
             f'missing: {", ".join(missing)}',
-            'name the bands in the file (rasterio: dataset.set_band_description), '
-            'or give the file that has them',
+            self._how_to_name(scene),
+        )
+
+    def _how_to_name(self, scene: Scene) -> str:
+        if scene.count < len(self.bands):
+            return 'give a file that has all of them, or several files as one scene with --stack'
+        return (
+            'if it has them under other names, say which they are, by name or number: --bands '
+            + ' '.join(scene.band_names[: len(self.bands)])
+            + '; or name them in the file (rasterio: dataset.set_band_description)'
         )
 
 

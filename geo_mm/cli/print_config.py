@@ -1,6 +1,7 @@
 """Print a config with its bases merged and its overrides applied.
 
 Of a checkpoint (.pth) it prints the config that the model was trained with.
+Variables that only help to write the file are left out.
 """
 
 import argparse
@@ -17,10 +18,11 @@ def run(args: argparse.Namespace) -> None:
 
     env.require()
     from geo_mm.engine.embedded_config import unchecked_config_of
-    from geo_mm.engine.launch import load_config
+    from geo_mm.engine.launch import load_config, settings_of
     from geo_mm.models.checkpoints import read_checkpoint
 
     config = args.config
     if config.endswith('.pth'):
         config = unchecked_config_of(read_checkpoint(config), config)
-    print(load_config(config, overrides(args.cfg_options), name=args.config).pretty_text)
+    config = load_config(config, overrides(args.cfg_options), name=args.config)
+    print(settings_of(config).pretty_text)

@@ -35,6 +35,7 @@ _OTHERS = (
     'runner_type',
 )
 _KNOWN = {*inspect.signature(MMEngineRunner.__init__).parameters, *_OTHERS} - {'self', 'cfg'}
+_READ = {*_KNOWN, 'custom_imports', 'tta_model', 'tta_pipeline'}
 _ALIKE = 0.85  # share of equal letters; train_cfg and test_cfg have less in common
 
 
@@ -116,6 +117,14 @@ def _check_names(config: Config, options: Mapping, path: str) -> None:
             raise ConfigError(f'{path}: {name!r} is no setting', fix=f'did you mean {close}?')
     for key in options:
         name = key.partition('.')[0]
+        if key in config and key not in _READ and not isinstance(config[key], dict):
+            used = [path for path in _places(config, key) if path != key]
+            raise ConfigError(
+                f'--cfg-options {key}: a variable of {path}, which is used while the file is read: '
+                'to change it afterwards has no effect',
+                'a setting of the config, as geo-mm print-config shows',
+                f'did you mean {" and ".join(used)}?' if used else 'change it in the file',
+            )
         if name not in config and name not in _KNOWN:
             close = _similar(name, _KNOWN | set(config))
             raise ConfigError(
@@ -123,6 +132,24 @@ def _check_names(config: Config, options: Mapping, path: str) -> None:
                 'a key of the config, as geo-mm print-config shows',
                 f'did you mean {close}?' if close else 'check the spelling',
             )
+
+
+def _places(config: Any, name: str, above: str = '') -> Iterator[str]:
+    """Dotted keys of the settings of a name."""
+    for key, value in config.items():
+        if key == name:
+            yield above + key
+        if isinstance(value, Mapping):
+            yield from _places(value, name, f'{above}{key}.')
+
+
+def settings_of(config: Config) -> Config:
+    """The config without the variables of its file.
+
+    They have been used where they stand in the file. What they say need not be
+    so any more: a setting may have been overridden.
+    """
+    return Config({name: value for name, value in config.items() if name in _READ})
 
 
 def _similar(name: str, known: Iterable[str]) -> str | None:

@@ -41,6 +41,12 @@ def test_an_override_of_what_is_not_there():
         launch.load_config(TOWN, {'param_scheduler.7.total_steps': 1})
 
 
+def test_an_override_of_a_variable_that_has_been_used():
+    with pytest.raises(ConfigError, match=r'(?s)max_iters: a variable.*train_cfg\.max_iters'):
+        launch.load_config(TOWN, {'max_iters': 5})
+    assert 'max_iters' not in launch.settings_of(launch.load_config(TOWN))
+
+
 def test_the_work_dir_is_named_after_the_config(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     source = tmp_path / 'tiny.py'
