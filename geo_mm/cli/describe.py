@@ -126,5 +126,7 @@ def how_it_was_made(provenance: 'Provenance') -> Iterator[str]:
     gsd = 'any GSD' if spec.gsd is None else f'{spec.gsd:.4g} m'
     yield f'trained on: {", ".join(spec.bands)}; {spec.dtype}, {gsd}'
     for key, value in sorted(provenance.options.items()):
-        yield f'{key}: {value}'
+        if value is not None and value != []:
+            shown = ', '.join(map(str, value)) if isinstance(value, list) else value
+            yield f'{key}: {shown}'
     yield ', '.join(f'{name} {version}' for name, version in provenance.versions.items())

@@ -229,6 +229,11 @@ def _predict_with_progress(
 
 def _tell(prediction: 'Prediction', unit: str, console) -> None:
     """Print what a scene gave."""
+    from geo_mm.inference.result_folder import result_files
+
     counts = ', '.join(f'{name} {count:,}' for name, count in prediction.counts.items())
     for line in (f'{unit}: {counts}', *prediction.files):
         console.print(f'  {line}')
+    everything = result_files(prediction.files[0].parent, prediction.job.name)
+    rest = [path.name for path in everything if path not in prediction.files and path.exists()]
+    console.print(f'  beside them: {", ".join(rest)}')

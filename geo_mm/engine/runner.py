@@ -18,8 +18,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.dist import master_only
 from mmengine.logging import MMLogger
+from mmengine.runner import BaseLoop
 from mmengine.runner import Runner as MMEngineRunner
 from torch import nn
 from torch.utils.data import DataLoader
@@ -42,6 +44,7 @@ _UNTOLD = (
     'Hooks will be executed',
     'Distributed training is not used',
     'Checkpoints will be saved to',
+    'Loads checkpoint by',  # the name of a function
     '"FileClient" will be deprecated',
     '"HardDiskBackend" is the alias',
     'The prefix is not set in metric class',
@@ -82,6 +85,16 @@ class Runner(MMEngineRunner):
             multiprocessing.set_forkserver_preload(_PRELOADED)
         loader.worker_init_fn = functools.partial(_start_worker, loader.worker_init_fn)
         return loader
+
+    def build_train_loop(self, loop) -> BaseLoop:
+        """As in the base class; says in one line what begins, since the first scores take long."""
+        built = super().build_train_loop(loop)
+        model = type(getattr(self.model, 'module', self.model)).__name__
+        self.logger.info(
+            f'training {model} on {get_device()} for {built.max_iters:,} iterations '
+            f'of {built.dataloader.batch_size} chips; log and checkpoints in {self.work_dir}'
+        )
+        return built
 
     def train(self) -> nn.Module:
         """Trains.

@@ -1,6 +1,5 @@
 """What determines a result, and the record of how it came to be."""
 
-import dataclasses
 import datetime
 import hashlib
 import json
@@ -46,7 +45,7 @@ class Fingerprint:
         self._about = models[0].about()
         on_gpu = models[0].device.type == 'cuda'
         self._threads_matter = not on_gpu
-        settings = dataclasses.asdict(options) | task.facts()
+        settings = task.settings(options)
         self._options = {k: v for k, v in settings.items() if k not in _WITHOUT_EFFECT}
         self._facts = {
             'geo_mm': geo_mm.__version__,

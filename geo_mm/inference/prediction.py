@@ -88,7 +88,10 @@ class Job:
     @cached_property
     def record(self) -> Provenance:
         """How the result was made."""
-        return self.fingerprint.provenance(self.request, self.area, self.notes)
+        record = self.fingerprint.provenance(self.request, self.area, self.notes)
+        # Of a small scene it is less than was asked for.
+        tile = max((side for tile in self.plan for side in tile.window[2:]), default=0)
+        return replace(record, options={**record.options, 'tile': tile})
 
     @property
     def grid(self) -> Grid:

@@ -50,6 +50,9 @@ def test_the_screen_shows_progress_and_scores_and_the_file_all(trained):
     (log,) = work_dir.glob('*/*.log')
     assert len(printed.splitlines()) < 30, printed
     assert 'Iter(val)' in printed and 'Saving checkpoint' in printed
+    first = next(line for line in printed.splitlines() if 'training' in line)
+    assert 'EncoderDecoder on cpu for 2 iterations of' in first and first.endswith(str(work_dir))
+    assert printed.index(first) < printed.index('Iter(val)')
     assert 'Config:' not in printed and 'System environment' not in printed
     assert 'Config:' in log.read_text() and 'System environment' in log.read_text()
 
@@ -87,6 +90,7 @@ def test_print_config_prints_that_of_a_checkpoint(trained, capsys):
     assert scope['model']['backbone']['base_channels'] == 6
     assert scope['randomness']['seed'] == 7
     assert 'work_dir' not in scope
+    assert not scope.keys() & {'classes', 'chips', 'scene'}  # variables, which may be outdated
 
 
 def test_an_error_of_two_processes_is_told_once_and_last(trained):

@@ -754,3 +754,13 @@ def test_tiles_that_share_too_little_for_objects(tmp_path, object_model):
     with pytest.raises(ConfigError, match='at least 8'):
         predictor(object_model, overlap=2).predict(scene, tmp_path / 'out')
     assert not (tmp_path / 'out').exists()
+
+
+def test_the_record_names_no_options_of_other_tasks_and_the_tile_as_it_was(tmp_path):
+    files = pixel_files(
+        tmp_path / 'model', spec_of('pixels', ['low', 'high'], ['Red']), [[0.0], [1.0]]
+    )
+    scene = write_raster(tmp_path / 's.tif', noise((1, 40, 30)))
+    record = Predictor(files[1], device='cpu', tile=512).predict(scene, tmp_path / 'out').provenance
+    assert record.options['tile'] == 64  # the next multiple of 32
+    assert not record.options.keys() & {'score', 'iou', 'suppress'}

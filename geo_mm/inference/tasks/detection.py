@@ -81,8 +81,8 @@ class Detection(Task):
         """As :func:`most_objects`."""
         return most_objects(self.models[0].config)
 
-    def facts(self) -> dict:
-        return {'objects_per_tile': self.limit}
+    def settings(self, options: PredictOptions) -> dict:
+        return super().settings(options) | {'objects_per_tile': self.limit}
 
     def check_plan(self, plan: Sequence[Tile]) -> None:
         """Makes sure that objects on the borders of tiles can be recognised."""

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -66,9 +67,11 @@ class Task(ABC):
     def check_plan(self, plan: Sequence[Tile]) -> None:  # noqa: B027 - most tasks take any
         """Raises ConfigError if tiles share too little."""
 
-    def facts(self) -> dict:
-        """What else the results depend on, as plain data, for the record."""
-        return {}
+    def settings(self, options: PredictOptions) -> dict:
+        """What the results depend on, as plain data: the options that have a meaning here."""
+        others = (other for other in Task.__subclasses__() if other is not type(self))
+        foreign = {name for other in others for name in other.own_options}
+        return {k: v for k, v in asdict(options).items() if k not in foreign}
 
     @abstractmethod
     def read(self, model: 'TrainedModel', sample: BaseDataElement, view: View) -> Any:
