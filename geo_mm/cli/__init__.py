@@ -22,6 +22,7 @@ COMMANDS = {
     'predict': 'predict scenes of any size',
     'evaluate': 'compare results with ground truth, on the map',
     'describe': 'say what a result is and how it was made',
+    'catalog': 'make a table, and a map, of the scenes that one has',
     'split': 'divide scenes among train, val and test without shared ground',
     'audit': 'measure what train, val and test of a config share',
     'browse': 'draw chips of a config with their labels',
