@@ -1,6 +1,7 @@
 """Chips written in the formats of other programs, and read back."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,8 @@ from geo_mm.labels import LabelOptions
 from geo_mm.raster import Window
 from tests.data.labels import box, write_labels
 from tests.data.rasters import noise, write_raster
+
+ROOT = os.environ.get('GEO_MM_DATA_ROOT')
 
 SHAPES = [
     shapely.Polygon([(3.25, 4.5), (20.75, 6.25), (18.5, 30.0), (5.0, 25.5)]),
@@ -336,3 +339,35 @@ model = dict(type='FasterRCNN')
     item = open_labelled(chip, CLASSES.names, SceneOptions(), LabelOptions(), objects=True)
     assert item.scene.count == 1 and item.scene.width == 256
     assert sorted(item.labels.labels.tolist()) == [0, 1, 1, 1]
+
+
+@pytest.mark.skipif(not ROOT, reason='GEO_MM_DATA_ROOT is not set')
+def test_real_buildings_are_read_back(tmp_path):
+    """Outlines as far as pixels hold them, classes of pixels exactly."""
+    data = Path(ROOT or '') / 'banepa_a'
+    scene = dict(image='banepa_a.tif', labels='banepa_a_buildings.geojson')
+    # 1024 x 1024 pixels, four chips.
+    entries = read_catalog(dict(scene, area=(0, 0, 1 / 3, 0.4)), root=data)
+    sides = dict(tile_size_x=512, tile_size_y=512, stride_x=512, stride_y=512)
+    common = union = 0.0
+    for classes, name in ((('building',), 'RCNN_Masks'), (GROUND.names[:2], 'Classified_Tiles')):
+        objects = len(classes) == 1
+        known = ClassSet(classes, background=None if objects else 'background')
+        export_chips(entries, known, tmp_path / name, ExportOptions(name, **sides))
+        whole = open_labelled(entries[0], classes, SceneOptions(), LabelOptions(), objects=objects)
+        chips = read_training_set(tmp_path / name).entries
+        assert len(chips) == 4
+        for chip in chips:
+            item = open_labelled(chip, classes, SceneOptions(), LabelOptions(), objects=objects)
+            row, col = divmod(int(Path(chip.image).stem), 2)
+            window, here = Window(col * 512, row * 512, 512, 512), item.scene.grid.window
+            assert (item.labels.classes(here) == whole.labels.classes(window)).all()
+            if objects:
+                outlines = [
+                    labels.objects(place).geometries
+                    for labels, place in ((whole.labels, window), (item.labels, here))
+                ]
+                before, after = map(shapely.union_all, outlines)
+                common += shapely.intersection(before, after).area
+                union += shapely.union(before, after).area
+    assert common / union > 0.98
