@@ -95,13 +95,32 @@ def test_configs_train(model, town, tmp_path):
         tmp_path / 'run',
         '--cfg-options',
         'train_cfg.max_iters=2',
-        'train_cfg.val_interval=4',
+        'train_cfg.val_begin=4',
         'train_dataloader.num_workers=0',
         'train_dataloader.persistent_workers=False',
         'train_dataloader.batch_size=2',
     )
     weights = torch.load(tmp_path / 'run' / 'iter_2.pth', weights_only=False)['state_dict']
     assert all(torch.isfinite(value).all() for value in weights.values())
+
+
+def test_an_image_and_its_labels_train_without_a_config(town, tmp_path):
+    run_tool(
+        'train.py',
+        town / 'town.tif',
+        town / 'houses.gpkg',
+        '--model',
+        'unet',
+        '--work-dir',
+        tmp_path,
+        '--cfg-options',
+        'train_cfg.max_iters=1',
+        'train_cfg.val_begin=2',
+        'train_dataloader.num_workers=0',
+        'train_dataloader.persistent_workers=False',
+    )
+    assert Config.fromfile(tmp_path / 'town_unet_new.py').classes == ('background', 'houses')
+    assert (tmp_path / 'iter_1.pth').is_file()
 
 
 def test_a_catalog_with_splits_is_kept(town, tmp_path):
