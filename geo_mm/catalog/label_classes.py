@@ -185,6 +185,8 @@ def _of_layers(
     if not objects:
         background = 'background'
         names = (background, *(text for text in names if text != background))
+        if len(names) > 2:
+            notes['classes'] = 'where features overlap, the class that stands later covers others'
     options = replace(options, background=background or 'background')
     options = _with_ground_sizes(entries, frames, names, options, notes)
     return LabelClasses(ClassSet(names, _colours(names, background), background), options, notes)

@@ -290,7 +290,8 @@ def _with_weights(plan: Plan, weights: str | None) -> Plan:
         return _with_backbone(plan, path, 'given')
     folder = Path(torch.hub.get_dir()) / 'checkpoints'
     found = sorted(folder.glob(f'{name}-*.pth')) if name and folder.is_dir() else []
-    if found and any(str(band).lower() == 'red' for band in plan.bands.bands):
+    names = [str(band).lower() for band in plan.bands.bands]
+    if found and all(names.count(colour) == 1 for colour in ('red', 'green', 'blue')):
         return _with_backbone(plan, f'torchvision://{name}', 'at hand from ImageNet')
     return replace(plan, why=plan.because(model='from random weights: no others were given'))
 

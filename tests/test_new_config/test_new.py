@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from affine import Affine
+from mmdet.models import ResNet
 from mmengine.config import Config
 
 from geo_mm.catalog import read_catalog
@@ -169,3 +170,20 @@ def test_every_model_has_both_sizes_and_a_base():
     for recipe in RECIPES.values():
         for variant in (recipe.small, recipe.full):
             assert (config_folder() / '_base_' / 'models' / variant.base).is_file()
+
+
+def test_weights_of_a_backbone_that_were_downloaded_before_are_used(town, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
+    (tmp_path / 'checkpoints').mkdir()
+    weights = ResNet(18).state_dict()  # named as torchvision's
+    torch.save(weights, tmp_path / 'checkpoints' / 'resnet18-f37072fd.pth')
+    config = new('unet-resnet', town, tmp_path / 'unet.py')
+    assert config.model.backbone.init_cfg.checkpoint == 'torchvision://resnet18'
+    assert config.model.backbone.init_cfg.bands == config.bands
+    assert 'at hand from ImageNet' in (tmp_path / 'unet.py').read_text()
+
+
+def test_weights_of_a_whole_model_are_loaded_from(town, tmp_path):
+    torch.save({'state_dict': {'backbone.conv1.weight': torch.zeros(1)}}, tmp_path / 'a.pth')
+    config = new('unet', town, tmp_path / 'unet.py', '--weights', str(tmp_path / 'a.pth'))
+    assert config.load_from == str(tmp_path / 'a.pth')
