@@ -152,7 +152,7 @@ def test_an_interrupted_setup_is_not_ready(setup_venv, monkeypatch):
 def test_an_interruption_stops_the_compilers_too(setup_venv, monkeypatch, tmp_path):
     # A shell that waits for its child, as pip waits for ninja; the child would write later.
     late = tmp_path / 'late'
-    command = ['sh', '-c', f'(sleep 1; touch {late}) & wait']
+    command = ['sh', '-c', f'(sleep 3; touch {late}) & wait']
 
     def interrupt(*_, **__) -> None:
         time.sleep(0.3)
@@ -162,5 +162,5 @@ def test_an_interruption_stops_the_compilers_too(setup_venv, monkeypatch, tmp_pa
     monkeypatch.setattr(subprocess.Popen, 'wait', interrupt)
     with pytest.raises(KeyboardInterrupt):
         setup_venv.run(command, 'step')
-    time.sleep(1.2)
+    time.sleep(3)
     assert not late.exists()
