@@ -2,7 +2,7 @@
 
 What stands beside the package in the repository, ``configs/`` and ``tools/``,
 travels in the package folder ``geo_mm/.mim``, where MMEngine and MIM look for
-them (``geo_mm::...`` in ``_base_``, ``mim train geo_mm ...``):
+them (``mim train geo_mm ...``; ``geo-mm train geo_mm::...`` looks there, too):
 
 * a wheel or ``pip install .`` gets copies, made in the build folder, so that
   the checkout stays clean;
