@@ -11,6 +11,7 @@ such as 'out/*.gpkg' evaluate several scenes, paired by file name.
 
 import argparse
 import logging
+import os
 import sys
 
 from geo_mm.errors import LabelError
@@ -198,7 +199,7 @@ def _backdrops(args: argparse.Namespace, result) -> dict | None:
         data, valid, grid = scene.read_overview(1600)
         picture = to_rgb(data, valid, scene.band_names)
         picture[~valid] = 255
-        images[name] = Backdrop(picture, grid)
+        images[name] = Backdrop(picture, grid, os.path.abspath(path))
     return images
 
 

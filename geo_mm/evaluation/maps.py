@@ -96,10 +96,12 @@ class Backdrop:
     Attributes:
         pixels: (height, width, 3) uint8.
         grid: Where it is.
+        image: The file that it shows, for a QGIS project.
     """
 
     pixels: np.ndarray
     grid: Grid
+    image: str | None = None
 
 
 def object_picture(

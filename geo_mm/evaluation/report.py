@@ -13,6 +13,7 @@ from datetime import date
 from pathlib import Path
 
 from PIL import Image
+from rasterio.crs import CRS
 
 import geo_mm
 from geo_mm.classes import ClassSet
@@ -30,6 +31,7 @@ from geo_mm.evaluation.objects import ObjectEvaluation
 from geo_mm.evaluation.pixels import PixelEvaluation
 from geo_mm.evaluation.tables import Table, object_tables, pixel_tables, settings_lines
 from geo_mm.formats import write_layer
+from geo_mm.formats.qgis_project import ProjectLayer, write_project
 from geo_mm.formats.qml import category_style, write_style
 from geo_mm.paths import make_folder, write_text
 
@@ -67,7 +69,8 @@ def write_report(
     """Write ``metrics.json``, ``report.html`` and, for objects, GeoPackages with their styles.
 
     One scene gives ``matches.gpkg`` and ``matches.qml``; several give
-    ``<scene>_matches`` each, as they may have different CRSs.
+    ``<scene>_matches`` each, as they may have different CRSs. Where the image is
+    known, a QGIS project ``matches.qgz`` shows them on it.
 
     Args:
         result: The evaluation.
@@ -95,6 +98,12 @@ def write_report(
             path = folder / f'{name}.gpkg'
             files.append(write_layer(scene.features, path, layer='matches', style=style))
             files.append(write_style(style, path))
+            backdrop = (images or {}).get(scene.name)
+            if backdrop is not None and backdrop.image is not None:
+                crs = scene.features.crs and CRS.from_user_input(scene.features.crs)
+                matches = ProjectLayer(path.absolute(), 'Matches', style, 'matches', crs=crs)
+                layers = [matches, ProjectLayer(backdrop.image, 'Image')]
+                files.append(write_project(folder / f'{name}.qgz', layers, backdrop.grid, folder))
     return files
 
 

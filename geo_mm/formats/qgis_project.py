@@ -8,6 +8,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
+from rasterio.crs import CRS
+
 from geo_mm.formats.layers import LAYER_FORMATS
 from geo_mm.paths import atomic_write, reported, write_text
 from geo_mm.raster import Grid
@@ -27,6 +29,7 @@ class ProjectLayer:
         layer: Layer in the file, for vector files with several.
         visible: Whether it is shown at first.
         opacity: Of a raster with a style, 0..1.
+        crs: Of the layer, if it is not that of the project.
     """
 
     path: str | os.PathLike
@@ -35,6 +38,7 @@ class ProjectLayer:
     layer: str | None = None
     visible: bool = True
     opacity: float = 1.0
+    crs: CRS | None = None
 
     @property
     def is_vector(self) -> bool:
@@ -62,18 +66,23 @@ def write_project(
     path = Path(path)
     root = Element('qgis', projectname=path.stem, version=_VERSION)
     SubElement(root, 'title').text = path.stem
-    _add_crs(SubElement(root, 'projectCrs'), grid)
+    _add_crs(SubElement(root, 'projectCrs'), grid.crs)
     _add_tree(root, layers)
     canvas = SubElement(root, 'mapcanvas', name='theMapCanvas', annotationsVisible='1')
     extent = SubElement(canvas, 'extent')
     for key, value in zip(('xmin', 'ymin', 'xmax', 'ymax'), _extent(grid), strict=True):
         SubElement(extent, key).text = repr(value)
-    _add_crs(SubElement(canvas, 'destinationsrs'), grid)
+    _add_crs(SubElement(canvas, 'destinationsrs'), grid.crs)
     found = SubElement(root, 'projectlayers')
     for number, layer in enumerate(layers):
         found.append(_map_layer(layer, number, grid, home))
-    properties = SubElement(SubElement(root, 'properties'), 'Paths')
-    SubElement(properties, 'Absolute', type='bool').text = 'false'
+    properties = SubElement(root, 'properties')
+    SubElement(SubElement(properties, 'Paths'), 'Absolute', type='bool').text = 'false'
+    if grid.crs is not None:
+        # Without it QGIS passes over the project's CRS and reprojects no layer.
+        enabled = SubElement(SubElement(properties, 'SpatialRefSys'), 'ProjectionsEnabled')
+        enabled.set('type', 'int')
+        enabled.text = '1'
     ElementTree.indent(root)
     entry = zipfile.ZipInfo(f'{path.stem}.qgs', _ZIP_TIME)
     entry.compress_type = zipfile.ZIP_DEFLATED
@@ -137,7 +146,7 @@ def _map_layer(layer: ProjectLayer, number: int, grid: Grid, home: str | os.Path
         f'{source}|layername={layer.layer}' if layer.layer else source
     )
     SubElement(found, 'layername').text = layer.title
-    _add_crs(SubElement(found, 'srs'), grid)
+    _add_crs(SubElement(found, 'srs'), layer.crs or grid.crs)
     SubElement(found, 'provider', encoding='UTF-8').text = 'ogr' if layer.is_vector else 'gdal'
     if layer.style is not None:
         style = ElementTree.fromstring(layer.style)
@@ -153,12 +162,12 @@ def _map_layer(layer: ProjectLayer, number: int, grid: Grid, home: str | os.Path
     return found
 
 
-def _add_crs(parent: Element, grid: Grid) -> None:
-    if grid.crs is None:
+def _add_crs(parent: Element, crs: CRS | None) -> None:
+    if crs is None:
         return
     system = SubElement(parent, 'spatialrefsys', nativeFormat='Wkt')
-    SubElement(system, 'wkt').text = grid.crs.to_wkt(version='WKT2_2019')
-    if (code := grid.crs.to_authority()) is not None:
+    SubElement(system, 'wkt').text = crs.to_wkt(version='WKT2_2019')
+    if (code := crs.to_authority()) is not None:
         SubElement(system, 'authid').text = ':'.join(code)
 
 

@@ -2,6 +2,8 @@
 
 import json
 import re
+import zipfile
+from xml.etree import ElementTree
 
 import geopandas as gpd
 import numpy as np
@@ -294,3 +296,21 @@ def test_category_names_without_a_table(tmp_path):
 def test_class_names_as_written_on_the_command_line():
     assert parse_class_names(['land', 'water']) == {0: 'land', 1: 'water'}
     assert parse_class_names(['1=water', '7=ice']) == {1: 'water', 7: 'ice'}
+
+
+def test_a_project_shows_matches_of_another_crs_on_the_image(objects, tmp_path):
+    image = write_raster(tmp_path / 'image.tif', np.ones((3, 50, 60), np.uint8), crs='EPSG:3857')
+    grid = Grid(TRANSFORM, 60, 50, rasterio.CRS.from_epsg(3857))
+    backdrop = Backdrop(np.zeros((50, 60, 3), np.uint8), grid, str(image))
+    files = write_report(objects, tmp_path / 'out', images={'<a> & b': backdrop})
+    assert files[-1] == tmp_path / 'out' / 'matches.qgz'
+    with zipfile.ZipFile(files[-1]) as archive:
+        root = ElementTree.fromstring(archive.read('matches.qgs'))
+    assert root.findtext('projectCrs/spatialrefsys/authid') == 'EPSG:3857'
+    assert root.findtext('properties/SpatialRefSys/ProjectionsEnabled') == '1'
+    layers = root.findall('projectlayers/maplayer')
+    assert [item.findtext('datasource') for item in layers] == [
+        './matches.gpkg|layername=matches',
+        '../image.tif',
+    ]
+    assert layers[0].findtext('srs/spatialrefsys/authid') == 'EPSG:32617'

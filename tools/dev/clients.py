@@ -82,7 +82,8 @@ for job in json.loads(sys.argv[1]):
         if path.endswith(('.qgz', '.qlr')):
             project = QgsProject()
             if path.endswith('.qgz'):
-                out['valid'] = project.read(path)
+                # As a new user's project: layers of another CRS are reprojected to its own.
+                out['valid'] = project.read(path) and project.crs() == scene.crs()
                 layers = [node.layer() for node in project.layerTreeRoot().findLayers()
                           if node.isVisible()]
             else:
