@@ -93,6 +93,7 @@ def make_plan(model: str, options: NewOptions, tell: Progress = lambda text: Non
     scene_options = SceneOptions(bands.bands, None, 'auto' if collar is None else collar)
     tell('statistics')
     whole = profile_catalog(entries, labels, scene_options, objects=objects)
+    _check_any_objects(entries, whole)
     gsd, why_gsd = _choose_gsd(whole, size)
     chip_size, why_chip = _choose_chip_size(entries, whole, gsd, size)
     entries, why_split, fitting = _split(entries, scene_options, whole, gsd, chip_size)
@@ -132,6 +133,15 @@ def make_plan(model: str, options: NewOptions, tell: Progress = lambda text: Non
 
 
 _GIVEN = 'as the catalog says'
+
+
+def _check_any_objects(entries: Sequence[CatalogEntry], whole: CatalogProfile) -> None:
+    if whole.opened == whole.scenes and whole.counts and not any(whole.counts.values()):
+        raise CatalogError(
+            f'{entries[0].labels}: no labelled object on any of the {whole.scenes} scenes',
+            'labels to learn from',
+            'check that the layer has features, and that it is the one of these images',
+        )
 
 
 def _read(options: NewOptions, objects: bool, kind: str) -> tuple[list[CatalogEntry], LabelClasses]:
@@ -355,7 +365,7 @@ def _with_frequencies(plan: Plan, draft: Config) -> Plan:
     found = train_frequencies(draft)
     assert isinstance(found, ClassFrequencies)  # that is what it gives for pixels
     share = found.pixels / max(found.pixels.sum(), 1)
-    listed = ', '.join(f'{value:.2g}' for value in 100 * share)
+    listed = ', '.join(f'{value:.3g}' for value in 100 * share)
     reasons = plan.because(
         classes=_joined(f'{listed} % of the pixels to train with', plan.why.get('classes'))
     )

@@ -135,6 +135,8 @@ def _scenes(plan: Plan, path: Path, inline: bool) -> tuple[str | None, list[str]
     files = [file for entry in plan.entries for file in _files(entry)]
     folders = {os.path.dirname(file) for file in files if _is_file(file)}
     root = os.path.commonpath(folders) if folders else ''
+    if root == os.path.dirname(root):
+        root = ''  # they have nothing in common but the root of the disk
     rows: list[Any] = [_row(entry, root) for entry in plan.entries]
     lines = []
     if len(rows) > 1 and len({str(row['image']) for row in rows}) == 1:

@@ -1,5 +1,8 @@
 """Configs that geo-mm new writes: they load in plain MMEngine, say what the data say, and train."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +13,10 @@ from mmengine.config import Config
 from geo_mm.catalog import read_catalog
 from geo_mm.cli import main
 from geo_mm.engine.launch import build_model
+from geo_mm.new_config.choosing import make_plan
+from geo_mm.new_config.options import NewOptions
 from geo_mm.new_config.recipes import RECIPES
+from geo_mm.new_config.writing import config_text
 from tests.data.chips import run_tool
 from tests.data.labels import box, write_labels
 from tests.data.rasters import TRANSFORM, noise, write_raster
@@ -187,3 +193,19 @@ def test_weights_of_a_whole_model_are_loaded_from(town, tmp_path):
     torch.save({'state_dict': {'backbone.conv1.weight': torch.zeros(1)}}, tmp_path / 'a.pth')
     config = new('unet', town, tmp_path / 'unet.py', '--weights', str(tmp_path / 'a.pth'))
     assert config.load_from == str(tmp_path / 'a.pth')
+
+
+def test_a_layer_without_features_is_an_error(town, tmp_path, capsys):
+    labels = write_labels(tmp_path / 'none.gpkg', [])
+    with pytest.raises(SystemExit) as end:
+        main(['new', 'unet', '--images', f'{town}/town.tif', '--labels', str(labels)])
+    assert end.value.code == 2
+    assert 'none.gpkg: no labelled object on any of the 1 scenes' in capsys.readouterr().err
+
+
+def test_files_that_share_no_folder_are_named_in_full(town):
+    """As an image on a data disk, and labels in the home folder."""
+    plan = make_plan('unet', NewOptions((f'{town}/town.tif',), labels=f'{town}/houses.gpkg'))
+    entries = [replace(entry, labels='/elsewhere/houses.gpkg') for entry in plan.entries]
+    text = config_text(replace(plan, entries=tuple(entries)), Path('/a/new.py'))
+    assert "'/elsewhere/houses.gpkg'" in text and 'data_root' not in text
