@@ -19,6 +19,7 @@ from geo_mm.labels.layer import extent_text, overlap
 from geo_mm.labels.placing import counts_down, mirrored, squares
 from geo_mm.labels.reading import layer_name, made_valid, read_layer
 from geo_mm.raster import Grid
+from geo_mm.raster.grid import to_map
 from geo_mm.raster.projection import ground_areas, moved, proj_crs, same
 
 Source: TypeAlias = str | os.PathLike | gpd.GeoDataFrame
@@ -254,12 +255,8 @@ def _squares(points: np.ndarray, crs: object, side: float, pixels: Grid | None) 
     transform = pixels.transform
     x, y = shapely.get_coordinates(in_crs(points, crs, pixels.crs)).T
     drawn = squares(np.column_stack(~transform @ (x, y)), pixels, side)
-
-    def to_map(xy: np.ndarray) -> np.ndarray:
-        x, y = transform @ (xy[:, 0], xy[:, 1])  # type: ignore[operator]  # Affine takes arrays, too
-        return np.column_stack([x, y])
-
-    return in_crs(shapely.transform(drawn, to_map), pixels.crs, crs)
+    outlines = shapely.transform(drawn, lambda xy: to_map(xy, transform))
+    return in_crs(outlines, pixels.crs, crs)
 
 
 def _whole_features(parts: np.ndarray, fids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

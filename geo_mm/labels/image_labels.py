@@ -12,7 +12,7 @@ from geo_mm.labels.classification import IGNORED_NAME, LabelOptions, numbers_of_
 from geo_mm.labels.label_raster import LabelRaster, file_grid
 from geo_mm.labels.layer import Extent, LabelLayer
 from geo_mm.labels.reading import made_valid
-from geo_mm.raster.grid import Grid
+from geo_mm.raster.grid import Grid, to_map
 from geo_mm.raster.projection import proj_crs
 
 
@@ -44,11 +44,11 @@ class ImageObjects:
             LabelError: If the image cannot be opened.
         """
         grid = self.grid or file_grid(self.image)
-        to_map = grid.transform
+        transform = grid.transform
         if self.relative:
-            to_map = to_map @ Affine.scale(grid.width, grid.height)
+            transform = transform @ Affine.scale(grid.width, grid.height)
         valid, _ = made_valid(self.geometries)
-        return shapely.transform(valid, lambda xy: np.column_stack(to_map @ tuple(xy.T))), grid.crs
+        return shapely.transform(valid, lambda xy: to_map(xy, transform)), grid.crs
 
     def layer(self, numbers: Mapping[str, int], options: LabelOptions) -> LabelLayer:
         """The objects in map coordinates of the image, with their class numbers.

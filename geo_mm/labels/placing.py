@@ -12,7 +12,7 @@ from shapely import STRtree
 
 from geo_mm.errors import LabelError
 from geo_mm.labels.reading import single_parts
-from geo_mm.raster.grid import Grid
+from geo_mm.raster.grid import Grid, to_map
 from geo_mm.raster.projection import (
     bounds_in,
     ground_distances,
@@ -154,8 +154,8 @@ def squares(points: np.ndarray, grid: Grid, side: float) -> np.ndarray:
     if grid.gsd is not None:
         # A short way along both axes: map units of degrees can change from pixel to pixel.
         steps = (1e-5 if proj_crs(grid.crs).is_geographic else 1.0) / sizes
-        here = _to_map(points, grid)
-        ends = [_to_map(points + step, grid) for step in np.diag(steps)]
+        here = to_map(points, transform)
+        ends = [to_map(points + step, transform) for step in np.diag(steps)]
         metres = np.column_stack([ground_distances(here, end, grid.crs) for end in ends]) / steps
         lost = np.any(np.isnan(metres), axis=1)
         if lost.any():
@@ -206,11 +206,6 @@ def _check_related(crs: pyproj.CRS | None, grid: Grid) -> None:
             f'(scene): {error}',
             'labels and scene in systems that PROJ can relate',
         ) from error
-
-
-def _to_map(points: np.ndarray, grid: Grid) -> np.ndarray:
-    x, y = grid.transform @ (points[:, 0], points[:, 1])  # type: ignore[operator]  # Affine takes arrays, too
-    return np.column_stack([x, y])
 
 
 def _near(tree: STRtree, boxes: np.ndarray | None, count: int) -> np.ndarray:

@@ -20,6 +20,12 @@ from geo_mm.raster.projection import bounds_in, ground_distances, transformer
 _ROUNDING = 1e-6  # pixels
 
 
+def to_map(xy: np.ndarray, transform: Affine) -> np.ndarray:
+    """Pixel coordinates ``(N, 2)`` as map coordinates, by the transform of their grid."""
+    x, y = transform @ (xy[:, 0], xy[:, 1])  # type: ignore[operator]  # Affine takes arrays, too
+    return np.column_stack([x, y])
+
+
 class Window(NamedTuple):
     """A rectangle of whole pixels; it may hang over the edge of its grid.
 

@@ -69,7 +69,7 @@ def plan_town(width: float, height: float, rng: np.random.Generator) -> Town:
     bodies += place_lakes((width, height), pieces, taken, 0 if river else 1, rng)
     corridor = shapely.union_all([b.corridor for b in bodies]).intersection(land)
     network = _network(pieces, arterials, (width / 2, height / 2), corridor, rng)
-    bridges = _bridges(network.streets, bodies, corridor)
+    bridges = _bridges(network.streets, corridor)
     plan = Plan()
     plan.ground.add(land, GROUND['meadow'])
     for district in network.districts:
@@ -126,9 +126,7 @@ def _district_kinds(
     return kinds
 
 
-def _bridges(
-    streets: list[Street], bodies: list[WaterBody], corridor: BaseGeometry
-) -> list[BaseGeometry]:
+def _bridges(streets: list[Street], corridor: BaseGeometry) -> list[BaseGeometry]:
     """The parts of arterials that cross a corridor."""
     if corridor.is_empty:
         return []

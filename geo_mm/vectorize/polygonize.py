@@ -12,7 +12,7 @@ from rasterio.features import rasterize, shapes
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from geo_mm.raster.grid import Window
+from geo_mm.raster.grid import Window, to_map
 from geo_mm.raster.projection import ground_areas
 
 _BLOCK = 1 << 20  # pixels worked on at once
@@ -363,7 +363,8 @@ def region_table(
         coordinates.
     """
     names = class_names or {}
-    geometry = gpd.GeoSeries(_to_map(regions.polygons, transform), crs=crs)
+    outlines = shapely.transform(regions.polygons, lambda xy: to_map(xy, transform))
+    geometry = gpd.GeoSeries(outlines, crs=crs)
     table = {
         'class': np.array([names.get(v, str(v)) for v in regions.values.tolist()], dtype=object),
         'class_id': regions.values,
@@ -400,11 +401,3 @@ def mask_to_polygon(
     rings = [outline['coordinates'] for outline, _ in outlines]
     polygons = [shapely.Polygon(shell, holes) for shell, *holes in rings]
     return polygons[0] if len(polygons) == 1 else shapely.MultiPolygon(polygons)
-
-
-def _to_map(outlines: np.ndarray, transform: Affine) -> np.ndarray:
-    def to_map(xy: np.ndarray) -> np.ndarray:
-        x, y = transform @ (xy[:, 0], xy[:, 1])  # type: ignore[operator]  # Affine takes arrays, too
-        return np.column_stack([x, y])
-
-    return shapely.transform(outlines, to_map)
