@@ -15,6 +15,7 @@ from geo_mm.catalog.entries import CatalogEntry
 from geo_mm.catalog.labelled_scene import area_window, read_aoi
 from geo_mm.labels import SceneLabels
 from geo_mm.raster import Grid, Scene
+from geo_mm.raster.grid import to_map
 from geo_mm.raster.projection import LONLAT, moved
 
 _COARSE = 256  # cells along the longer side in which the valid part of a scene is outlined
@@ -87,7 +88,7 @@ def valid_part(scene: Scene) -> shapely.Geometry:
 
 def _to_lonlat(polygons: shapely.Geometry, grid: Grid) -> shapely.Geometry:
     bent = shapely.segmentize(polygons, max(grid.width, grid.height) / _PIECES)
-    placed = shapely.transform(bent, lambda xy: np.column_stack(grid.transform @ tuple(xy.T)))
+    placed = shapely.transform(bent, lambda xy: to_map(xy, grid.transform))
     return shapely.transform(placed, lambda xy: moved(xy, grid.crs, LONLAT))
 
 

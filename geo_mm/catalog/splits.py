@@ -10,56 +10,23 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
-import rasterio
 import shapely
-from scipy.cluster.vq import kmeans2
 from shapely import STRtree
 
+from geo_mm.catalog.class_points import class_points
 from geo_mm.catalog.entries import CatalogEntry
-from geo_mm.catalog.ground import (
-    Ground,
-    Plane,
-    areas_only,
-    moved_polygons,
-    read_ground,
-    sites,
-    together,
-)
+from geo_mm.catalog.ground import Ground, Plane, areas_only, read_ground, sites
 from geo_mm.catalog.split_options import SplitOptions
-from geo_mm.errors import CatalogError, LabelError
-from geo_mm.formats.training import read_image_labels
-from geo_mm.labels import ImageObjects
-from geo_mm.labels.label_raster import file_grid
-from geo_mm.labels.opening import is_label_raster
-from geo_mm.labels.reading import polygon_text, read_layer
-from geo_mm.raster import Grid
+from geo_mm.catalog.split_units import Piece, find_pieces
+from geo_mm.errors import CatalogError
+from geo_mm.labels.reading import polygon_text
 from geo_mm.raster.projection import LONLAT, moved
 
 _TRIES = 30  # orders of the units, of which the one nearest to the fractions is taken
-_SAME_GROUND = 0.25  # overlapping share of the smaller scene from which two stay together
 _SLIVER = 0.25  # of the area of a chip or block: smaller pieces are left out
 _CIRCUMSCRIBED = 1 / math.cos(math.pi / 16)
-_SAMPLES = 256  # pixels along a side of a label raster that are counted
-
-
-class _Piece(NamedTuple):
-    """A part of a scene that goes to a split together with others of its unit.
-
-    Attributes:
-        entry: Number of the entry.
-        unit: What it belongs to: a block, a group of scenes, a date, ...
-        ground: In the plane of its site; None without a CRS.
-        site: Number of the site.
-    """
-
-    entry: int
-    unit: object
-    ground: shapely.Geometry | None = None
-    site: int = -1
 
 
 @dataclass(frozen=True)
@@ -117,7 +84,7 @@ def split_entries(
         grounds = [read_ground(entry) for entry in progress(entries)]
     buffer = _buffer(options, grounds)
     places, planes = _planes(grounds, max(buffer, 1.0))
-    pieces, block = _pieces(entries, grounds, (places, planes), buffer, options)
+    pieces, block = find_pieces(entries, grounds, places, planes, buffer, options)
     if not pieces:
         raise CatalogError('nothing of the scenes is to be split', 'scenes with valid pixels')
     of_unit = _assigned(pieces, entries, planes, options)
@@ -161,152 +128,6 @@ def _planes(grounds: Sequence[Ground], reach: float) -> tuple[dict[int, tuple], 
     return places, planes
 
 
-def _pieces(
-    entries, grounds, places_and_planes, buffer, options
-) -> tuple[list[_Piece], float | None]:
-    places, planes = places_and_planes
-    if options.by in ('block', 'aoi'):
-        missing = [entries[n].name for n, ground in enumerate(grounds) if ground.outline is None]
-        if missing:
-            raise CatalogError(
-                f'{missing[0]} has no CRS, so it is not known which ground it shows',
-                'georeferenced scenes',
-                'split by scene',
-            )
-    if options.by == 'block':
-        size = options.block_size or _block_size(places, buffer)
-        return _blocks(places, size), size
-    if options.by == 'aoi':
-        return _polygons(places, planes, options), None
-    if options.by == 'column':
-        units = [entry.columns.get(options.column) for entry in entries]
-    elif options.by == 'date':
-        units = [entry.columns.get('date') for entry in entries]
-    else:
-        units = _groups(entries, places, options)
-        if options.by == 'cluster':
-            units = _clusters(units, grounds, options)
-    if None in units:
-        what = options.column if options.by == 'column' else 'date'
-        raise CatalogError(
-            f'{entries[units.index(None)].name} has nothing in the column {what!r}',
-            'a value for every scene',
-        )
-    pieces = []
-    for number, unit in enumerate(units):
-        site, ground = places.get(number, (-1, None))
-        if ground is not None or grounds[number].outline is None:
-            pieces.append(_Piece(number, unit, ground, site))
-    return pieces, None
-
-
-def _block_size(places: dict[int, tuple], buffer: float) -> float:
-    """Blocks of three buffers, but no more than about 100 and no fewer than about 6."""
-    area = sum(ground.area for _, ground in places.values())
-    return min(max(3 * buffer, math.sqrt(area / 100)), math.sqrt(area / 6))
-
-
-def _blocks(places: dict[int, tuple], size: float) -> list[_Piece]:
-    """The scenes cut along a grid of blocks on each site; as many as fit are made to fit."""
-    of_site = defaultdict(list)
-    for number, (site, ground) in places.items():
-        of_site[site].append((number, ground))
-    pieces = []
-    for site, scenes in of_site.items():
-        left, bottom, right, top = shapely.total_bounds([ground for _, ground in scenes])
-        width = (right - left) / max(round((right - left) / size), 1)
-        height = (top - bottom) / max(round((top - bottom) / size), 1)
-        for number, ground in scenes:
-            x_min, y_min, x_max, y_max = ground.bounds
-            cols = _covering((x_min - left) / width, (x_max - left) / width)
-            rows = _covering((top - y_max) / height, (top - y_min) / height)
-            col, row = (axis.ravel() for axis in np.meshgrid(cols, rows))
-            cells = shapely.box(
-                left + col * width,
-                top - (row + 1) * height,
-                left + (col + 1) * width,
-                top - row * height,
-            )
-            shapely.prepare(ground)
-            within = shapely.contains_properly(ground, cells)
-            cells[~within] = shapely.intersection(cells[~within], ground)
-            for cell, *place in zip(cells, row.tolist(), col.tolist(), strict=True):
-                if cell.area > 0:
-                    pieces.append(_Piece(number, (site, *place), areas_only(cell), site))
-    return pieces
-
-
-def _covering(low: float, high: float) -> np.ndarray:
-    first = math.floor(low + 1e-6)
-    return np.arange(first, max(math.ceil(high - 1e-6), first + 1))
-
-
-def _polygons(places: dict[int, tuple], planes: Sequence[Plane], options) -> list[_Piece]:
-    """The parts of the scenes in each polygon of a layer."""
-    layer = read_layer(options.aoi)
-    if options.column is not None and options.column not in layer:
-        raise CatalogError(
-            f'{options.aoi} has no column {options.column!r}',
-            f'one of {", ".join(map(str, layer.columns.drop(["geometry", "fid"])))}',
-        )
-    if layer.crs is None:
-        raise CatalogError(f'{options.aoi} has no CRS', 'polygons with a CRS')
-    names = layer['fid'] if options.column is None else layer[options.column]
-    polygons = moved_polygons(layer.geometry.to_numpy(), layer.crs, LONLAT)
-    flat = [plane.flat(polygons) for plane in planes]
-    pieces = []
-    for number, (site, ground) in places.items():
-        parts = shapely.intersection(flat[site], ground)
-        for unit, part in zip(names.tolist(), parts, strict=True):
-            if part.area > 0:
-                pieces.append(_Piece(number, unit, areas_only(part), site))
-    return pieces
-
-
-def _groups(entries, places: dict[int, tuple], options: SplitOptions) -> list[int]:
-    """A number for each entry, equal where scenes overlap or are of one group."""
-    if options.allow_overlap:
-        return list(range(len(entries)))
-    links: list[tuple[int, int]] = []
-    by_group = defaultdict(list)
-    for number, entry in enumerate(entries):
-        if entry.group is not None:
-            by_group[entry.group].append(number)
-    for same in by_group.values():
-        links += pairwise(same)
-    of_site = defaultdict(list)
-    for number, (site, ground) in places.items():
-        of_site[site].append((number, ground))
-    for scenes in of_site.values():
-        numbers = np.array([number for number, _ in scenes])
-        shapes = np.array([ground for _, ground in scenes], dtype=object)
-        a, b = STRtree(shapes).query(shapes, predicate='intersects')
-        a, b = a[a < b], b[a < b]
-        areas = shapely.area(shapes)
-        shared = shapely.area(shapely.intersection(shapes[a], shapes[b]))
-        alike = shared >= _SAME_GROUND * np.minimum(areas[a], areas[b])
-        links += zip(numbers[a[alike]].tolist(), numbers[b[alike]].tolist(), strict=True)
-    units = [0] * len(entries)
-    for group, members in enumerate(together(len(entries), links)):
-        for number in members:
-            units[number] = group
-    return units
-
-
-def _clusters(groups: list[int], grounds: Sequence[Ground], options: SplitOptions) -> list[int]:
-    """K-means of the middles of groups of scenes, on the sphere."""
-    if any(ground.outline is None for ground in grounds):
-        raise CatalogError('scenes without a CRS cannot be clustered', fix='split by scene')
-    outlines = np.array([ground.outline for ground in grounds], dtype=object)
-    middles = shapely.get_coordinates(shapely.centroid(outlines))
-    members = [np.array(groups) == group for group in range(max(groups) + 1)]
-    lon, lat = np.radians([middles[found].mean(axis=0) for found in members]).T
-    sphere = np.column_stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
-    count = min(options.clusters, len(sphere))
-    _, cluster = kmeans2(sphere, count, minit='++', seed=np.random.default_rng(options.seed))
-    return [int(cluster[group]) for group in groups]
-
-
 def _assigned(pieces, entries, planes, options: SplitOptions) -> dict:
     """The split of each unit."""
     units = list(dict.fromkeys(piece.unit for piece in pieces))
@@ -345,7 +166,7 @@ def _contents(pieces, units, entries, planes, options: SplitOptions) -> np.ndarr
     for piece in pieces:
         of_entry[piece.entry].append(piece)
     for entry, parts in of_entry.items():
-        points, values = _class_points(entries[entry], options.class_column)
+        points, values = class_points(entries[entry], options.class_column)
         if not len(points):
             continue
         if parts[0].ground is None:
@@ -360,43 +181,6 @@ def _contents(pieces, units, entries, planes, options: SplitOptions) -> np.ndarr
         raise CatalogError('no labels to stratify by', 'scenes with labels', 'leave out --stratify')
     shares = [counts / counts.sum() for _, counts in sorted(classes.items())]
     return np.column_stack([areas, *shares])
-
-
-def _class_points(entry: CatalogEntry, column: str | None) -> tuple[np.ndarray, np.ndarray]:
-    """Labelled points in longitude and latitude ``(N, 2)``, and their classes as text."""
-    nothing = np.empty((0, 2)), np.empty(0, str)
-    if entry.labels is None:
-        return nothing
-    in_pixels = read_image_labels(entry.labels, entry.image)
-    if isinstance(in_pixels, ImageObjects):
-        shapes, crs = in_pixels.on_map()
-        xy = shapely.get_coordinates(shapely.point_on_surface(shapes))
-        return moved(xy, crs, LONLAT) if crs else xy, np.array([str(n) for n in in_pixels.names])
-    if in_pixels is not None:
-        return _pixel_classes(in_pixels.path, file_grid(in_pixels.image))
-    if is_label_raster(entry.labels):
-        return _pixel_classes(entry.labels, file_grid(entry.labels))
-    layer = read_layer(entry.labels, layer=entry.layer)
-    if column is not None and column not in layer:
-        raise LabelError(
-            f'{entry.labels} has no column {column!r}',
-            f'one of {", ".join(map(str, layer.columns.drop(["geometry", "fid"])))}',
-        )
-    xy = shapely.get_coordinates(shapely.point_on_surface(layer.geometry.to_numpy()))
-    named = layer[column] if column else ['object'] * len(layer)
-    values = np.array([str(name) for name in named])
-    return moved(xy, layer.crs, LONLAT) if layer.crs is not None else xy, values
-
-
-def _pixel_classes(path: str, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
-    """Some pixels of a label raster in longitude and latitude, and their values as text."""
-    with rasterio.open(path) as raster:
-        height, width = min(raster.height, _SAMPLES), min(raster.width, _SAMPLES)
-        values = raster.read(1, out_shape=(height, width)).ravel()
-    scale = rasterio.Affine.scale(grid.width / width, grid.height / height)
-    x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
-    xy = np.column_stack(grid.transform @ scale @ (x.ravel(), y.ravel()))
-    return moved(xy, grid.crs, LONLAT) if grid.crs else xy, values.astype(str)
 
 
 def _divided(
@@ -437,7 +221,7 @@ def _parts(pieces, of_unit: dict, buffer: float, options: SplitOptions) -> dict:
     to test. Folds take turns, so of two each gives half.
     """
     names = options.names
-    merged: dict[tuple[int, str], list[_Piece]] = defaultdict(list)
+    merged: dict[tuple[int, str], list[Piece]] = defaultdict(list)
     for piece in pieces:
         merged[piece.entry, of_unit[piece.unit]].append(piece)
     parts = {key: (found[0].site, _union(found)) for key, found in merged.items()}
@@ -473,7 +257,7 @@ def _without(ground, split, near, buffer, names, options: SplitOptions) -> shape
     return areas_only(shapely.difference(ground, shapely.union_all(others)))
 
 
-def _union(pieces: Sequence[_Piece]) -> shapely.Geometry | None:
+def _union(pieces: Sequence[Piece]) -> shapely.Geometry | None:
     if pieces[0].ground is None:
         return None
     return areas_only(shapely.union_all([piece.ground for piece in pieces]))

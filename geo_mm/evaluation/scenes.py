@@ -21,6 +21,7 @@ from geo_mm.labels import LabelOptions, Labels, SceneLabels
 from geo_mm.labels.classification import IGNORED_NAME
 from geo_mm.labels.reading import layer_name
 from geo_mm.paths import absolute, is_missing, is_pattern
+from geo_mm.raster.grid import to_map
 
 
 def pair_scenes(predictions: str, truths: str) -> list[tuple[str, str, str]]:
@@ -130,9 +131,7 @@ def _objects(scene: CatalogScene) -> gpd.GeoDataFrame:
     labels = cast(SceneLabels, opened.labels)  # no raster, which has no objects
     grid = opened.scene.grid
     names = np.array([*scene.classes, IGNORED_NAME], dtype=object)[labels.labels]  # -1: the last
-    outlines = shapely.transform(
-        labels.geometries, lambda xy: np.column_stack(grid.vector_transform @ tuple(xy.T))
-    )
+    outlines = shapely.transform(labels.geometries, lambda xy: to_map(xy, grid.vector_transform))
     # The parts of a feature stay one object.
     return gpd.GeoDataFrame(
         {'class': names}, geometry=outlines, index=labels.fids, crs=grid.crs and grid.crs.to_wkt()
