@@ -15,6 +15,7 @@ from geo_mm.chip_export.options import ExportOptions
 from geo_mm.classes import IGNORE
 from geo_mm.labels import ClippedObjects, SceneLabels
 from geo_mm.raster import Grid, Window
+from geo_mm.raster.grid import to_map
 
 _WHOLE = 0.999  # of an interpolated validity
 
@@ -100,6 +101,14 @@ def _seen(objects: ClippedObjects, valid: np.ndarray, options: ExportOptions) ->
     )
 
 
+def _covered(aoi: SceneLabels, window: Window, grid: Grid) -> np.ndarray:
+    """Which pixels are not outside an AOI, (height, width) bool; beyond the scene is no data."""
+    inside = window.intersection(grid.window)
+    covered = np.ones((window.height, window.width), bool)
+    covered[inside.slices(window)] = aoi.covers(inside)
+    return covered
+
+
 class _Straight:
     """A chip along the pixels of its scene."""
 
@@ -111,7 +120,7 @@ class _Straight:
         return self.labelled.scene.read(self.window)
 
     def inside(self, aoi: SceneLabels) -> bool:
-        return bool(aoi.covers(self.window).all())
+        return bool(_covered(aoi, self.window, self.labelled.scene.grid).all())
 
     def classes(self) -> np.ndarray:
         assert self.labelled.labels is not None  # checked before chips are cut
@@ -154,7 +163,7 @@ class _Rotated:
         return np.where(inside, pixels, 0).astype(data.dtype), inside
 
     def inside(self, aoi: SceneLabels) -> bool:
-        covered = aoi.covers(self.around).astype(np.uint8)
+        covered = _covered(aoi, self.around, self.labelled.scene.grid).astype(np.uint8)
         return bool(ndimage.map_coordinates(covered, self._places(), order=0).all())
 
     def classes(self) -> np.ndarray:
@@ -166,9 +175,7 @@ class _Rotated:
         assert self.labelled.labels is not None
         found = self.labelled.labels.objects(self.around)
         to_chip = ~self.to_scene
-        outlines = shapely.transform(
-            found.outlines, lambda xy: np.column_stack(to_chip @ tuple(xy.T))
-        )
+        outlines = shapely.transform(found.outlines, lambda xy: to_map(xy, to_chip))
         rotated = SceneLabels(outlines, found.labels, found.indices, self.grid)
         return rotated.objects(self.grid.window)
 

@@ -16,7 +16,7 @@ from geo_mm.cli.arguments import add_config, overrides
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config(parser, help='config file, or catalog with splits')
     add = parser.add_argument
-    add('-o', '--output', default='work_dirs/audit', help='folder to write to')
+    add('-o', '--out', default='work_dirs/audit', help='folder to write to')
     add(
         '--map',
         nargs='+',
@@ -62,5 +62,5 @@ def run(args: argparse.Namespace) -> int:
         shift = '' if pair.shift is None else f', classes differ by {pair.shift:.1%}'
         print(f'{pair.first} and {pair.second}: {apart}{len(pair.overlaps)} overlaps{shift}')
     print('\n'.join(audit.findings()) or 'no findings')
-    print(f'wrote {write_audit(audit, args.output)}')
+    print(f'wrote {write_audit(audit, args.out)}')
     return int(audit.leaks)

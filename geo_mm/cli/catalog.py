@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         help='folders, patterns, images, tables, STAC items or training sets of other programs',
     )
-    add('-o', '--output', required=True, help='catalog to write: .gpkg, .geojson or .csv')
+    add('-o', '--out', required=True, help='catalog to write: .gpkg, .geojson or .csv')
     add('--labels', help='labels of an image: {stem} is its name, * what its own * stands for')
     add(
         '--role',
@@ -48,6 +48,6 @@ def run(args: argparse.Namespace) -> None:
     entries, outlines = describe_scenes(
         found, lambda items: track(items, description='opening scenes', transient=True)
     )
-    path = write_catalog(entries, outlines, args.output)
+    path = write_catalog(entries, outlines, args.out)
     labelled = sum(entry.labels is not None for entry in entries)
     print(f'wrote {path}: {len(entries)} scenes, {labelled} of them with labels')

@@ -18,7 +18,7 @@ from geo_mm.cli.arguments import add_options, given
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add('scenes', nargs='+', help='catalog, images, patterns or training sets of other programs')
-    add('-o', '--output', required=True, help='catalog to write: .gpkg, .geojson or .csv')
+    add('-o', '--out', required=True, help='catalog to write: .gpkg, .geojson or .csv')
     add('--labels', help='labels of images; {stem} stands for the name of an image')
     add_options(parser, SplitOptions)
 
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> None:
         SplitOptions(**given(args, SplitOptions)),
         progress=lambda items: track(items, description='opening scenes', transient=True),
     )
-    path = write_catalog(found.entries, found.outlines, args.output)
+    path = write_catalog(found.entries, found.outlines, args.out)
     total = sum(found.areas) + found.left_out
     for name, area in zip(found.names, found.areas, strict=True):
         rows = sum(entry.split == name for entry in found.entries)

@@ -241,6 +241,17 @@ def test_only_chips_inside_the_aoi_and_with_data(entry, tmp_path):
     assert [chip.name for chip in found.entries] == [f'00000000{n}' for n in (0, 1, 3, 4)]
 
 
+@pytest.mark.parametrize('angle', [0, 180])
+def test_chips_that_hang_over_the_scene_are_not_outside_its_aoi(entry, tmp_path, angle):
+    area = write_labels(tmp_path / 'aoi.gpkg', [box(0, 0, 96, 64)])
+    inside = CatalogEntry(entry.image, entry.labels, aoi=str(area))
+    sides = dict(tile_size_x=40, tile_size_y=40, stride_x=40, stride_y=40, rotation_angle=angle)
+    more = dict(sides, output_nofeature_tiles='ALL_TILES')
+    assert len(exported(inside, tmp_path / 'out', 'COCO', **more).entries) == 6 * (
+        2 if angle else 1
+    )
+
+
 def test_pixels_without_data_are_marked(tmp_path):
     pixels = noise((1, 32, 40)) | 1
     pixels[0, :, :10] = 0
