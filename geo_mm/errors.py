@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 
@@ -62,6 +62,18 @@ class OutputError(GeoMMError):
 
 class SetupError(GeoMMError):
     """The installation cannot run geo_mm."""
+
+
+def listed(items: Sequence[str], shown: int, total: int | None = None) -> str:
+    """Such as ``a, b and 3 more``.
+
+    Args:
+        items: All items, or the first ones.
+        shown: How many to name at most.
+        total: How many there are, if not all are given.
+    """
+    more = (len(items) if total is None else total) - shown
+    return ', '.join(items[:shown]) + (f' and {more} more' if more > 0 else '')
 
 
 @contextlib.contextmanager

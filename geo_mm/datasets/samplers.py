@@ -15,7 +15,7 @@ from torch.utils.data import Sampler
 
 from geo_mm.catalog import Coverage
 from geo_mm.datasets.chips import ChipDataset, chip_datasets
-from geo_mm.errors import CatalogError, ConfigError
+from geo_mm.errors import CatalogError, ConfigError, listed
 from geo_mm.registry import DATA_SAMPLERS
 
 _ROUNDING = 1e-6
@@ -367,8 +367,6 @@ def _sizes(scenes: Sequence[ValidChips]) -> str:
     return f'{scene.width} x {scene.height} pixels{at}'
 
 
-def _names(scenes: Sequence[ValidChips], shown: int = 5) -> str:
+def _names(scenes: Sequence[ValidChips]) -> str:
     """The files of the first scenes, and how many more there are."""
-    files = [scene.labelled.scene.sources[0] for scene in scenes]
-    more = f' and {len(files) - shown} more' if len(files) > shown else ''
-    return ', '.join(files[:shown]) + more
+    return listed([scene.labelled.scene.sources[0] for scene in scenes], 5)

@@ -12,7 +12,7 @@ import numpy as np
 import shapely
 
 from geo_mm.catalog import CatalogEntry, SceneOptions, open_labelled
-from geo_mm.errors import CatalogError
+from geo_mm.errors import CatalogError, listed
 from geo_mm.evaluation.area import ScoredPart
 from geo_mm.evaluation.objects import ObjectEvaluation, ObjectSettings, evaluate_objects
 from geo_mm.evaluation.pixels import PixelEvaluation, evaluate_pixels
@@ -49,8 +49,8 @@ def pair_scenes(predictions: str, truths: str) -> list[tuple[str, str, str]]:
             [name for name in left if name in by_name[1]],
         )
         raise CatalogError(
-            f'predictions without ground truth: {_listed(sides[0])}; '
-            f'ground truth without a prediction: {_listed(sides[1])}',
+            f'predictions without ground truth: {listed(sides[0], 8) or "none"}; '
+            f'ground truth without a prediction: {listed(sides[1], 8) or "none"}',
             'files of the same name (without suffix) in both',
             'name the files alike, or narrow the patterns',
         )
@@ -170,8 +170,3 @@ def _by_stem(paths: Sequence[str]) -> dict[str, str]:
 
 def _stem(path: str) -> str:
     return Path(path.rstrip('/')).stem
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f' and {len(names) - 8} more' if len(names) > 8 else ''
-    return ', '.join(names[:8]) + more or 'none'

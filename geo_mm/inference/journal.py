@@ -14,7 +14,7 @@ from typing import IO, BinaryIO
 
 import numpy as np
 
-from geo_mm.errors import OutputError
+from geo_mm.errors import OutputError, listed
 
 _LEVEL = 1  # of zlib; more makes class rasters little smaller and the writing much slower
 
@@ -289,14 +289,13 @@ def _write_array(file: IO[bytes], array: np.ndarray) -> None:
         file.write(np.ascontiguousarray(part).data)
 
 
-def _differences(known: object, facts: object, limit: int = 3) -> str:
+def _differences(known: object, facts: object) -> str:
     """Such as ``tile was 512 and is 256``."""
     then, now = dict(_flat(known)), dict(_flat(facts))
     keys = [*then, *sorted(now.keys() - then.keys())]
     keys = [key for key in keys if _text(then.get(key)) != _text(now.get(key))]
     shown = [f'{key} was {_brief(then.get(key))} and is {_brief(now.get(key))}' for key in keys]
-    more = f', and {len(keys) - limit} more' if len(keys) > limit else ''
-    return ', '.join(shown[:limit]) + more
+    return listed(shown, 3)
 
 
 def _flat(value: object, path: str = '') -> Iterator[tuple[str, object]]:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import shapely
 
-from geo_mm.errors import ConfigError, LabelError
+from geo_mm.errors import ConfigError, LabelError, listed
 
 NULL = '<null>'
 IGNORED_NAME = 'ignore'
@@ -210,7 +210,5 @@ def attribute_text(value: Any) -> str:
 
 
 def _counts(counter: Counter) -> str:
-    most = counter.most_common(LISTED)
-    more = len(counter) - len(most)
-    text = ', '.join(f'{value} ({count})' for value, count in most)
-    return text + (f' and {more} more' if more else '')
+    most = [f'{value} ({count})' for value, count in counter.most_common(LISTED)]
+    return listed(most, LISTED, len(counter))

@@ -14,7 +14,7 @@ from pyogrio.errors import DataLayerError, DataSourceError
 from pyproj.exceptions import ProjError
 from shapely.errors import GEOSException
 
-from geo_mm.errors import LabelError
+from geo_mm.errors import LabelError, listed
 from geo_mm.paths import is_missing
 from geo_mm.raster.handles import without_side_files
 
@@ -301,19 +301,15 @@ def _report(name, count, fids, usable, geometries, repaired) -> None:
         gone = [str(fid) for fid in fids[unusable[:REPORTED]]]
         notes.append(
             f'{len(unusable)} of {count} features without a usable geometry left out: '
-            f'fid {_examples(gone, len(unusable))}'
+            f'fid {listed(gone, REPORTED, len(unusable))}'
         )
     if len(repaired):
         first = repaired[:REPORTED]
         reasons = shapely.is_valid_reason(geometries[first])
         found = [f'fid {fid} ({why})' for fid, why in zip(fids[first], reasons, strict=True)]
         notes.append(
-            f'{len(repaired)} of {count} geometries repaired: {_examples(found, len(repaired))}'
+            f'{len(repaired)} of {count} geometries repaired: '
+            f'{listed(found, REPORTED, len(repaired))}'
         )
     if notes:
         logger.warning('%s: %s', name, '; '.join(notes))
-
-
-def _examples(items: list[str], total: int) -> str:
-    more = total - len(items)
-    return ', '.join(items) + (f' and {more} more' if more else '')

@@ -29,7 +29,7 @@ import torch
 from mmengine.model import update_init_info
 from torch import Tensor, nn
 
-from geo_mm.errors import ConfigError
+from geo_mm.errors import ConfigError, listed
 from geo_mm.models.checkpoints import load_weights
 from geo_mm.models.stems import PIXELS
 from geo_mm.registry import WEIGHT_INITIALIZERS
@@ -192,7 +192,7 @@ class InflatedPretrained:
                 self.checkpoint,
                 len(missing),
                 type(module).__name__,
-                _listed(missing),
+                listed(missing, 5),
             )
         _keep(module, given)
         if hasattr(module, '_params_init_info'):
@@ -217,7 +217,7 @@ class InflatedPretrained:
         inputs = [key for key, value in given.items() if value.ndim == 4 and value.shape[1] == 3]
         raise ConfigError(
             f'{self.checkpoint}: {len(given)} weights of the names the model has, '
-            + (f'taking 3 channels: {_listed(inputs)}' if inputs else 'none taking 3 channels')
+            + (f'taking 3 channels: {listed(inputs, 5)}' if inputs else 'none taking 3 channels')
             + ''.join(f'; in the model {key} is {tuple(own[key].shape)}' for key in inputs[:1]),
             f'one first convolution, with {len(self.bands)} input channels in the model for '
             f'the bands {", ".join(self.bands)}',
@@ -242,7 +242,8 @@ class InflatedPretrained:
         ]
         if differing:
             raise ConfigError(
-                f'{self.checkpoint}: {len(differing)} layers of other shapes: {_listed(differing)}',
+                f'{self.checkpoint}: {len(differing)} layers of other shapes: '
+                f'{listed(differing, 5)}',
                 'weights of this architecture, for another number of bands at most',
                 'check depth and width of the model',
             )
@@ -271,8 +272,3 @@ def _keep(module: nn.Module, loaded: Mapping[str, Tensor]) -> None:
         weights = [f'{name}.{key}' for key, _ in part.named_parameters()]
         if name and weights and all(weight in loaded for weight in weights):
             part.is_init = True
-
-
-def _listed(items: Sequence[str], count: int = 5) -> str:
-    more = f' and {len(items) - count} more' if len(items) > count else ''
-    return ', '.join(items[:count]) + more
