@@ -22,9 +22,10 @@ from mmengine.runner import Runner as MMEngineRunner
 
 import geo_mm
 from geo_mm.engine.runner import QuietRunner, Runner
-from geo_mm.errors import ConfigError, OutputError
+from geo_mm.errors import ConfigError
 from geo_mm.models.checkpoints import existing_checkpoint, use_safe_loading
 from geo_mm.models.stems import fit_bands
+from geo_mm.paths import reported
 
 # What is read from a config besides the arguments of the Runner.
 _OTHERS = (
@@ -166,16 +167,13 @@ def set_work_dir(config: Config, work_dir: str | os.PathLike | None) -> None:
         config.work_dir = os.fspath(work_dir)
     elif config.get('work_dir') is None:
         config.work_dir = os.path.join('work_dirs', Path(config.filename or 'model').stem)
-    try:
+    with reported(
+        config.work_dir,
+        expected='a folder for logs and checkpoints',
+        fix='choose another with --work-dir',
+    ):
         Path(config.work_dir).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=config.work_dir):
-            pass
-    except OSError as error:
-        raise OutputError(
-            f'{config.work_dir}: cannot write there: {error.strerror}',
-            'a folder for logs and checkpoints',
-            'choose another with --work-dir',
-        ) from error
+        tempfile.TemporaryFile(dir=config.work_dir).close()
 
 
 def use_amp(config: Config) -> None:

@@ -15,7 +15,7 @@ from mmengine.fileio import get_local_path
 
 import geo_mm
 from geo_mm.errors import SetupError
-from geo_mm.formats.file_records import FileRecord, file_records
+from geo_mm.formats.file_records import FileRecord, file_records, file_sha256
 from geo_mm.formats.provenance import Provenance, library_versions
 from geo_mm.inference.area import Area, SceneToPredict
 from geo_mm.inference.options import WRITING, PredictOptions
@@ -39,7 +39,7 @@ class Fingerprint:
 
     def __init__(self, ensemble: 'Ensemble', options: PredictOptions) -> None:
         models, task = ensemble.members, ensemble.task
-        self._models = [(absolute(m.checkpoint), file_sha256(m.checkpoint)) for m in models]
+        self._models = [(absolute(m.checkpoint), _file_sha256(m.checkpoint)) for m in models]
         self._spec, self._config = models[0].spec, models[0].config_name
         self._versions = library_versions()
         self._about = models[0].about()
@@ -143,13 +143,10 @@ def how_called() -> dict:
     return {'command': command, 'folder': os.getcwd()}
 
 
-def file_sha256(path: str) -> str:
+def _file_sha256(path: str) -> str:
     """SHA-256 of a file, which may be remote."""
-    digest = hashlib.sha256()
-    with get_local_path(path) as local, Path(local).open('rb') as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    with get_local_path(path) as local:
+        return file_sha256(local)
 
 
 def _config_sha256(config: Config) -> str:

@@ -15,6 +15,7 @@ from typing import IO, BinaryIO
 import numpy as np
 
 from geo_mm.errors import OutputError, listed
+from geo_mm.paths import reported
 
 _LEVEL = 1  # of zlib; more makes class rasters little smaller and the writing much slower
 
@@ -258,16 +259,9 @@ class Journal:
             partial.unlink(missing_ok=True)
             raise
 
-    @contextlib.contextmanager
-    def _reported(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise OutputError(
-                f'{self.folder}: cannot write there: {error.strerror or error}',
-                'a folder you may write to, with enough free space',
-                'free some space and run the same command again, or choose another with -o',
-            ) from error
+    def _reported(self) -> contextlib.AbstractContextManager[None]:
+        fix = 'free some space and run the same command again, or choose another with -o'
+        return reported(self.folder, fix=fix)
 
 
 def _count(arrays: Sized) -> bytes:

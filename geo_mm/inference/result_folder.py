@@ -9,6 +9,7 @@ from pathlib import Path
 
 from geo_mm.errors import OutputError
 from geo_mm.formats.layers import LAYER_FORMATS
+from geo_mm.paths import reported
 from geo_mm.raster import Scene
 from geo_mm.visualization.quicklook import SUFFIXES
 
@@ -64,23 +65,6 @@ def _predicted_before(record: Path) -> set[str]:
         return set(json.loads(record.read_text())['scene'])
     except (OSError, ValueError, KeyError, TypeError):
         return set()
-
-
-@contextlib.contextmanager
-def reported(folder: Path) -> Iterator[None]:
-    """Turns trouble with writing to a folder into one message.
-
-    Raises:
-        OutputError: In place of the system's errors.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(
-            f'{folder}: cannot write there: {error.strerror or error}',
-            'a folder you may write to, with enough free space',
-            'choose another with -o',
-        ) from error
 
 
 @contextlib.contextmanager

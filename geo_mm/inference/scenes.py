@@ -22,10 +22,10 @@ from geo_mm.inference.executors import current
 from geo_mm.inference.options import PredictOptions
 from geo_mm.inference.prediction import Job, Prediction
 from geo_mm.inference.predictor import Predictor, scene_closed
-from geo_mm.inference.result_folder import check_replaced, reported
+from geo_mm.inference.result_folder import check_replaced
 from geo_mm.inference.runner import default_readers
 from geo_mm.inference.scene_run import is_unfinished, predict_small
-from geo_mm.paths import file_name, same_file_name
+from geo_mm.paths import file_name, reported, same_file_name
 
 _TABLES = ('.csv', '.gpkg')
 

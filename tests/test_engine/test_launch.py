@@ -64,7 +64,7 @@ def test_the_work_dir_is_named_after_the_config(tmp_path, monkeypatch):
 
 def test_a_work_dir_that_cannot_be(tmp_path):
     (tmp_path / 'file').touch()
-    with pytest.raises(OutputError, match=r'(?s)file/work: cannot write there.*--work-dir'):
+    with pytest.raises(OutputError, match=r'(?s)file/work: cannot be written.*--work-dir'):
         launch.set_work_dir(Config({}), tmp_path / 'file' / 'work')
 
 

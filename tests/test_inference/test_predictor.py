@@ -620,7 +620,7 @@ def test_folder_of_the_scene_is_refused(tmp_path, object_model):
 def test_folder_that_cannot_be_made(tmp_path, pixel_model, image):
     scene = write_scene(tmp_path / 'in' / 's.tif', image)
     (tmp_path / 'file').write_text('')
-    with pytest.raises(OutputError, match='cannot write there: Not a directory'):
+    with pytest.raises(OutputError, match='cannot be written: Not a directory'):
         predictor(pixel_model).predict(scene, tmp_path / 'file' / 'out')
 
 

@@ -278,7 +278,7 @@ ARGUMENTS = {
     'work dir inside a file': (
         'train.py',
         ['{config}', '--work-dir', '{folder}/scene.tif/work'],
-        r'scene\.tif/work: cannot write there.*--work-dir',
+        r'scene\.tif/work: cannot be written.*--work-dir',
     ),
     'results inside a file': (
         'predict.py',
