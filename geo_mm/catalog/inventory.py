@@ -12,8 +12,8 @@ import shapely
 from geo_mm.catalog.entries import CatalogEntry, read_catalog
 from geo_mm.catalog.ground import open_ground
 from geo_mm.errors import CatalogError
-from geo_mm.formats.stac_items import SUFFIXES as ITEMS
-from geo_mm.formats.stac_items import read_item_scenes
+from geo_mm.formats.stac import SUFFIXES as ITEMS
+from geo_mm.formats.stac import read_item_scenes
 from geo_mm.paths import absolute
 from geo_mm.raster.handles import open_quietly
 

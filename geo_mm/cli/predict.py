@@ -229,7 +229,7 @@ def _predict_with_progress(
 
 def _tell(prediction: 'Prediction', unit: str, console) -> None:
     """Print what a scene gave."""
-    from geo_mm.inference.result_folder import result_files
+    from geo_mm.inference.prediction import result_files
 
     counts = ', '.join(f'{name} {count:,}' for name, count in prediction.counts.items())
     for line in (f'{unit}: {counts}', *prediction.files):

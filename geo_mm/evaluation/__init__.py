@@ -4,9 +4,9 @@ Imports neither torch nor mm*, so the results of any program can be evaluated;
 only :mod:`geo_mm.evaluation.metric` does, which configs name.
 """
 
-from geo_mm.evaluation.confusion import Confusion
 from geo_mm.evaluation.objects import ObjectEvaluation, ObjectSettings, evaluate_objects
 from geo_mm.evaluation.pixels import PixelEvaluation, PixelSettings, evaluate_pixels
+from geo_mm.evaluation.scores import Confusion
 
 __all__ = [
     'Confusion',

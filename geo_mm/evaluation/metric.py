@@ -14,10 +14,9 @@ from mmengine.evaluator import BaseMetric
 from geo_mm.classes import IGNORE
 from geo_mm.detections import METHODS, Detections, join_tiles, suppress
 from geo_mm.errors import ConfigError
-from geo_mm.evaluation.confusion import Confusion
 from geo_mm.evaluation.layers import areas_of
 from geo_mm.evaluation.matching import COCO_IOUS, SceneMatches, SizeRange, match_scene
-from geo_mm.evaluation.scores import score_objects
+from geo_mm.evaluation.scores import Confusion, score_objects
 from geo_mm.raster import Window
 from geo_mm.registry import METRICS
 from geo_mm.vectorize import mask_to_polygon

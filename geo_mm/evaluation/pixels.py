@@ -9,7 +9,6 @@ import numpy as np
 
 from geo_mm.classes import IGNORE, ClassSet, Colour
 from geo_mm.evaluation.area import Area, ScoredPart, ScoredParts, is_raster, window_of
-from geo_mm.evaluation.confusion import Confusion, PixelScores
 from geo_mm.evaluation.maps import MapSketch
 from geo_mm.evaluation.rasters import (
     NamedLabels,
@@ -21,6 +20,7 @@ from geo_mm.evaluation.rasters import (
     read_windows,
 )
 from geo_mm.evaluation.records import Record, in_colours, raster_colours, raster_names, source_names
+from geo_mm.evaluation.scores import Confusion, PixelScores
 from geo_mm.raster import Window
 
 Source = str | os.PathLike

@@ -9,10 +9,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from geo_mm.evaluation.confusion import Confusion
 from geo_mm.evaluation.matching import SizeRange
 from geo_mm.evaluation.objects import ObjectEvaluation
 from geo_mm.evaluation.pixels import PixelEvaluation
+from geo_mm.evaluation.scores import Confusion
 
 UNDEFINED = '-'
 

@@ -15,8 +15,13 @@ from mmengine.fileio import get_local_path
 
 import geo_mm
 from geo_mm.errors import SetupError
-from geo_mm.formats.file_records import FileRecord, file_records, file_sha256
-from geo_mm.formats.provenance import Provenance, library_versions
+from geo_mm.formats.provenance import (
+    FileRecord,
+    Provenance,
+    file_records,
+    file_sha256,
+    library_versions,
+)
 from geo_mm.inference.area import Area, SceneToPredict
 from geo_mm.inference.options import WRITING, PredictOptions
 from geo_mm.paths import absolute

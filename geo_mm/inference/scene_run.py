@@ -14,8 +14,7 @@ from geo_mm.inference.ensemble import Ensemble
 from geo_mm.inference.executors import Serial
 from geo_mm.inference.fingerprint import how_called, run_notes
 from geo_mm.inference.journal import Journal
-from geo_mm.inference.prediction import Job, Prediction
-from geo_mm.inference.result_folder import check_replaced, written_together
+from geo_mm.inference.prediction import Job, Prediction, check_replaced, written_together
 from geo_mm.inference.runner import Runner, Strip
 from geo_mm.paths import reported
 from geo_mm.raster import handles

@@ -16,13 +16,12 @@ from geo_mm.datasets.chips import chip_datasets
 from geo_mm.errors import GeoMMError, SceneError
 from geo_mm.evaluation import ObjectEvaluation, PixelEvaluation
 from geo_mm.evaluation.scenes import CatalogScene, evaluate_catalog
-from geo_mm.formats.stac_items import SUFFIXES, read_item_scenes
+from geo_mm.formats.stac import SUFFIXES, read_item_scenes
 from geo_mm.inference.area import SceneToPredict, Source
 from geo_mm.inference.executors import current
 from geo_mm.inference.options import PredictOptions
-from geo_mm.inference.prediction import Job, Prediction
+from geo_mm.inference.prediction import Job, Prediction, check_replaced
 from geo_mm.inference.predictor import Predictor, scene_closed
-from geo_mm.inference.result_folder import check_replaced
 from geo_mm.inference.runner import default_readers
 from geo_mm.inference.scene_run import is_unfinished, predict_small
 from geo_mm.paths import file_name, reported, same_file_name

@@ -1,9 +1,8 @@
 """Labels of a scene, from vector layers or rasters: read, repair, place on its grid."""
 
-from geo_mm.labels.image_labels import ImageClasses, ImageLabels, ImageObjects
 from geo_mm.labels.label_raster import LabelRaster, read_onto
 from geo_mm.labels.layer import LabelLayer, LabelOptions
-from geo_mm.labels.opening import Labels, open_labels
+from geo_mm.labels.opening import ImageClasses, ImageLabels, ImageObjects, Labels, open_labels
 from geo_mm.labels.reading import read_layer
 from geo_mm.labels.scene_labels import ClippedObjects, SceneLabels
 

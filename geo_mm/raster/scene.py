@@ -14,7 +14,7 @@ from geo_mm.errors import SceneError
 from geo_mm.raster import handles
 from geo_mm.raster.arrays import ArraySource
 from geo_mm.raster.grid import Grid, Window
-from geo_mm.raster.layers import Layer, common_grid, part_layers, read_part, read_part_valid
+from geo_mm.raster.resample import Layer, common_grid, part_layers, read_part, read_part_valid
 from geo_mm.raster.sources import NoData, Source, as_stored
 from geo_mm.raster.stack import Files, Part, band_names, find_bands, other_names, parts_of
 

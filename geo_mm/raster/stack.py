@@ -1,7 +1,7 @@
 """Which files make a scene: their roles, and the names of their bands.
 
 The bands of a scene are named and chosen here. :mod:`geo_mm.raster.sources`
-reads those of one file, :mod:`geo_mm.raster.layers` resamples them to the
+reads those of one file, :mod:`geo_mm.raster.resample` resamples them to the
 scene's pixels.
 
 A scene is one file, several co-registered files, or files with a role each,

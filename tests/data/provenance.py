@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from geo_mm.classes import ClassSet
-from geo_mm.formats.file_records import FileRecord, file_records
-from geo_mm.formats.provenance import Provenance
+from geo_mm.formats.provenance import FileRecord, Provenance, file_records
 from geo_mm.inputspec import InputSpec
 
 CLASSES = ('background', 'road & rail', 'building')

@@ -14,11 +14,12 @@ from rasterio.shutil import copy
 from shapely import box
 
 from geo_mm.errors import OutputError
-from geo_mm.formats import file_records as module
+from geo_mm.formats import provenance as module
 from geo_mm.formats import write_layer
-from geo_mm.formats.file_records import FileRecord, file_records
 from geo_mm.formats.provenance import (
+    FileRecord,
     Provenance,
+    file_records,
     library_versions,
     read_provenance,
     write_record,

@@ -17,8 +17,7 @@ from affine import Affine
 from rasterio.features import rasterize
 
 from geo_mm.errors import OutputError
-from geo_mm.formats.file_records import file_sha256
-from geo_mm.formats.provenance import read_provenance
+from geo_mm.formats.provenance import file_sha256, read_provenance
 from geo_mm.inference import Predictor
 from geo_mm.inference.options import PredictOptions
 from geo_mm.inference.polygons import PolygonTables

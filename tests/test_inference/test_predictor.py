@@ -18,8 +18,7 @@ from PIL import Image
 from rasterio.features import rasterize
 
 from geo_mm.errors import ConfigError, OutputError, SceneError, SpecError
-from geo_mm.formats.file_records import file_sha256
-from geo_mm.formats.provenance import read_provenance
+from geo_mm.formats.provenance import file_sha256, read_provenance
 from geo_mm.inference import Predictor
 from geo_mm.inference.options import PredictOptions
 from geo_mm.raster import Scene, Window

@@ -266,8 +266,7 @@ def make_result(suffix: str) -> Callable[[Path], Path]:
 
 def provenance():
     from geo_mm.classes import ClassSet
-    from geo_mm.formats.file_records import FileRecord
-    from geo_mm.formats.provenance import Provenance
+    from geo_mm.formats.provenance import FileRecord, Provenance
     from geo_mm.inputspec import InputSpec
 
     spec = InputSpec(

@@ -6,8 +6,8 @@ import torch
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
-from geo_mm.inference.box_fusion import fuse, turned_back
 from geo_mm.inference.ensemble import VIEWS, turned
+from geo_mm.inference.tasks.detection import fuse, turned_back
 
 SIDE = 20
 
