@@ -6,10 +6,12 @@ message without a traceback and leave with exit status 2.
 """
 
 import contextlib
-import json
 import os
 import re
+import signal
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -76,13 +78,29 @@ def listed(items: Sequence[str], shown: int, total: int | None = None) -> str:
     return ', '.join(items[:shown]) + (f' and {more} more' if more > 0 else '')
 
 
+NOTHING_TRAINED = 'stopped before the first iteration: nothing was trained, and nothing is lost'
+
+
+class Interrupt(KeyboardInterrupt):
+    """A signal to stop that came when there is something to say about it.
+
+    Args:
+        number: The signal.
+        message: What the user should know.
+    """
+
+    def __init__(self, number: int, message: str) -> None:
+        super().__init__(message)
+        self.status = 128 + number
+
+
 @contextlib.contextmanager
 def report_errors() -> Iterator[None]:
     """Print a :class:`GeoMMError` to stderr and exit with status 2.
 
     Wraps every command. Other exceptions are bugs of ours and keep their
     traceback. One of several processes leaves the message to what started it
-    (:mod:`geo_mm.cli.processes`), which prints that of all of them once.
+    (:func:`collected_errors`), which prints that of all of them once.
     """
     # Names of files that are no UTF-8 can be printed at all.
     for stream in (sys.stdout, sys.stderr):
@@ -91,35 +109,66 @@ def report_errors() -> Iterator[None]:
     try:
         yield
     except GeoMMError as error:
-        message = _message(error)
-        if not _leave_behind(message):
-            print(f'error: {message}', file=sys.stderr)
+        _say(f'error: {_message(error)}')
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print('interrupted', file=sys.stderr)
-        raise SystemExit(130) from None
+    except KeyboardInterrupt as error:
+        _say(str(error) or 'interrupted')
+        raise SystemExit(getattr(error, 'status', 130)) from None
 
 
-# Where torchrun lets each of its processes say why it failed, and what ours
-# sets besides, so that a torchrun of others does not swallow the message.
-_ERROR_FILE, _COLLECTED = 'TORCHELASTIC_ERROR_FILE', 'GEO_MM_ERRORS_ARE_COLLECTED'
+@contextlib.contextmanager
+def interrupts(message: str) -> Iterator[None]:
+    """Ctrl-C and SIGTERM raise an :class:`Interrupt` with this message."""
 
+    def stop(number: int, frame: object) -> None:
+        raise Interrupt(number, message)
 
-def _leave_behind(message: str) -> bool:
-    path = os.environ.get(_ERROR_FILE)
-    if not path or _COLLECTED not in os.environ:
-        return False
-    left = {'message': message, 'timestamp': int(time.time()), 'geo_mm': True}
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        Path(path).write_text(json.dumps(left), 'utf-8')
-    except OSError:
-        return False
-    return True
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def collect_errors() -> None:
-    """Let the processes that this one starts leave their messages behind."""
-    os.environ[_COLLECTED] = '1'
+_COLLECTED = 'GEO_MM_ERRORS'  # the folder in which processes leave their messages
+
+
+@contextlib.contextmanager
+def collected_errors(parent: str | os.PathLike | None = None) -> Iterator[None]:
+    """Print what processes say that are started within, each message once, when they have ended.
+
+    Args:
+        parent: Where to make a folder that all of them see; None takes that for temporary files.
+    """
+    try:
+        folder = tempfile.TemporaryDirectory(prefix='.geo_mm_errors_', dir=parent)
+    except OSError:  # each prints its own
+        yield
+        return
+    with folder as path:
+        os.environ[_COLLECTED] = os.path.abspath(path)
+        try:
+            yield
+        finally:
+            del os.environ[_COLLECTED]
+            said = [file.read_text('utf-8') for file in sorted(Path(path).iterdir())]
+            for message in dict.fromkeys(said):
+                print(message, file=sys.stderr)
+
+
+def _say(message: str) -> None:
+    """Leave a message for what started this process, else print it."""
+    folder = os.environ.get(_COLLECTED)
+    if folder:
+        file = Path(folder, f'{time.time_ns()}_{os.getpid()}')
+        with contextlib.suppress(OSError):
+            file.write_text(message, 'utf-8', 'backslashreplace')
+            return
+    print(message, file=sys.stderr)
 
 
 def _message(error: GeoMMError) -> str:

@@ -1,10 +1,18 @@
 import pickle
+import signal
 
 import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from geo_mm.errors import ConfigError, GeoMMError, LabelError, report_errors
+from geo_mm.errors import (
+    ConfigError,
+    GeoMMError,
+    LabelError,
+    collected_errors,
+    interrupts,
+    report_errors,
+)
 
 
 def test_found_expected_and_fix_are_lines_of_one_message():
@@ -36,6 +44,26 @@ def test_interrupting_is_no_error(capsys):
         raise KeyboardInterrupt
     assert status.value.code == 130
     assert capsys.readouterr().err == 'interrupted\n'
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_signals_that_have_something_to_say(capsys, number):
+    before = signal.getsignal(number)
+    with pytest.raises(SystemExit) as status, report_errors(), interrupts('nothing is lost'):
+        signal.raise_signal(number)
+    assert status.value.code == 128 + number
+    assert capsys.readouterr().err == 'nothing is lost\n'
+    assert signal.getsignal(number) == before
+
+
+def test_errors_of_several_processes_are_printed_once_at_the_end(capsys, tmp_path):
+    with collected_errors(tmp_path):
+        for text in ('a.tif: wrong', 'b.tif: wrong', 'a.tif: wrong'):
+            with pytest.raises(SystemExit), report_errors():
+                raise ConfigError(text)
+        assert capsys.readouterr().err == ''
+    assert capsys.readouterr().err == 'error: a.tif: wrong\nerror: b.tif: wrong\n'
+    assert not list(tmp_path.iterdir())
 
 
 def test_control_characters_in_names_do_not_reach_the_terminal(capsys):

@@ -51,7 +51,7 @@ run_slurm() {
     choose_python
     # SRUN_ARGS is split into words on purpose.
     # shellcheck disable=SC2086
-    exec srun -p "$1" --job-name="$2" \
+    exec "$PYTHON" -m geo_mm.cli.processes srun -p "$1" --job-name="$2" \
         --gres=gpu:"${GPUS_PER_NODE:-8}" --ntasks="${GPUS:-8}" \
         --ntasks-per-node="${GPUS_PER_NODE:-8}" \
         --cpus-per-task="${CPUS_PER_TASK:-5}" --kill-on-bad-exit=1 ${SRUN_ARGS:-} \

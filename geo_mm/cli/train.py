@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from geo_mm.cli.arguments import add_launcher, add_overrides, overrides
-from geo_mm.errors import ConfigError
+from geo_mm.errors import NOTHING_TRAINED, ConfigError, interrupts
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,18 +42,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from geo_mm import env
+    with interrupts(NOTHING_TRAINED):  # until the Runner has something to save
+        from geo_mm import env
 
-    env.require()
-    from geo_mm.engine import TrainOptions, train
+        env.require()
+        config = _config(args)
+        from geo_mm.engine import TrainOptions, train
 
-    config = _config(args)
-    train(
-        config,
-        TrainOptions(args.work_dir, args.resume, args.amp, args.auto_scale_lr, args.launcher),
-        overrides(args.cfg_options),
-        verbose=args.verbose,
-    )
+        train(
+            config,
+            TrainOptions(args.work_dir, args.resume, args.amp, args.auto_scale_lr, args.launcher),
+            overrides(args.cfg_options),
+            verbose=args.verbose,
+        )
 
 
 def _config(args: argparse.Namespace) -> str:

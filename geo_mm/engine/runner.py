@@ -26,7 +26,7 @@ from mmengine.runner import Runner as MMEngineRunner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from geo_mm.errors import ConfigError, GeoMMError, OutputError
+from geo_mm.errors import NOTHING_TRAINED, ConfigError, GeoMMError, Interrupt, OutputError
 
 LOCK = '.training.lock'
 """Held by the process that trains into a folder, with its id in it."""
@@ -55,7 +55,8 @@ class Runner(MMEngineRunner):
     """``mmengine.Runner`` for long runs on shared machines.
 
     - Ctrl-C and SIGTERM end training after the iteration in progress;
-      ``geo_mm.CheckpointHook`` saves before. A second Ctrl-C ends it at once.
+      ``geo_mm.CheckpointHook`` saves before. A second Ctrl-C ends it at once,
+      and so does either before the first iteration.
     - A checkpoint has its name only once it is complete.
     - Two runs cannot write into one folder.
     - Loader processes end with the run, however that ends.
@@ -65,6 +66,8 @@ class Runner(MMEngineRunner):
 
     stop_signal: signal.Signals | None = None
     """What asked to stop, if anything did."""
+
+    _begun = False  # whether there is something to save
 
     def __init__(self, *args, cfg: Config | None = None, **kwargs) -> None:
         if isinstance(cfg, Config):
@@ -104,13 +107,20 @@ class Runner(MMEngineRunner):
             GeoMMError: If a process that loads chips was killed.
             ConfigError: If a transform of the libraries fails on the chips.
             KeyboardInterrupt: If it was stopped by Ctrl-C.
+            Interrupt: If it was stopped before the first iteration.
             SystemExit: If it was stopped by SIGTERM, with status 143.
         """
         if 'TORCHELASTIC_RUN_ID' in os.environ:
             end_with_parent()
+        self._begun = False
         with _lock(self.work_dir, self.rank), explained_chip_errors(), self._stoppable():
             super().dump_config()
             return super().train()
+
+    def call_hook(self, fn_name: str, **kwargs) -> None:
+        """As in the base class; notes that the first iteration begins."""
+        self._begun = self._begun or fn_name == 'before_train_iter'
+        super().call_hook(fn_name, **kwargs)
 
     def test(self) -> dict[str, float]:
         """Tests.
@@ -133,6 +143,8 @@ class Runner(MMEngineRunner):
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
         def stop(number: int, frame: object) -> None:
+            if not self._begun:
+                raise Interrupt(number, NOTHING_TRAINED)
             if self.stop_signal is not None:
                 raise KeyboardInterrupt
             self.stop_signal = signal.Signals(number)

@@ -3,9 +3,11 @@
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -108,6 +110,51 @@ def test_an_error_of_two_processes_is_told_once_and_last(trained):
     assert re.match(r"error: \S*scene\.tif: no band 'red'", said)
     assert len(said.splitlines()) <= 4, said
     assert 'Config:' not in done.stdout
+
+
+SRUN = """#!/bin/sh
+# Runs a command twice and says a word of its own, as SLURM's srun does.
+while [ "$1" != -u ]; do command=$1; shift; done
+for rank in 0 1; do SLURM_PROCID=$rank "$command" "$@"; status=$?; done
+echo 'srun: error: tasks 0-1: Exited' >&2
+exit $status
+"""
+
+
+def test_an_error_under_slurm_is_told_once_and_last(tmp_path):
+    srun = tmp_path / 'srun'
+    srun.write_text(SRUN)
+    srun.chmod(0o755)
+    done = run(
+        *('bash', TOOLS / 'slurm_train.sh', 'partition', 'job', 'a.tif', 'b.tif', 'c.gpkg'),
+        PATH=f'{tmp_path}{os.pathsep}{os.environ["PATH"]}',
+        PYTHON=sys.executable,
+    )
+    assert done.returncode == 2
+    assert done.stderr.count('error: ') == 2
+    assert re.search(r'tasks 0-1: Exited\nerror: 3 files', done.stderr)
+    assert len(done.stderr[done.stderr.index('\nerror: ') :].splitlines()) <= 4
+
+
+def test_a_stop_of_two_processes_before_training_says_that_nothing_is_lost(tmp_path):
+    config = tmp_path / 'slow.py'
+    config.write_text(f"import time\nopen({str(tmp_path / 'begun')!r}, 'w')\ntime.sleep(60)\n")
+    process = subprocess.Popen(
+        ['bash', str(TOOLS / 'dist_train.sh'), str(config), '2'],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, 'PYTHON': sys.executable, 'PORT': free_port()},
+    )
+    while not (tmp_path / 'begun').exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.terminate()
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 128 + signal.SIGTERM
+    assert 'Traceback' not in said
+    assert said.count('nothing was trained, and nothing is lost') == 1
+    assert said.endswith('nothing is lost\n')
 
 
 def test_a_config_before_an_error_is_not_printed(trained, capfd):

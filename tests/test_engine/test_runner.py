@@ -14,7 +14,7 @@ from mmengine.hooks import Hook
 
 from geo_mm.engine import launch
 from geo_mm.engine.runner import LOCK
-from geo_mm.errors import ConfigError, GeoMMError, OutputError
+from geo_mm.errors import ConfigError, GeoMMError, Interrupt, OutputError
 from tests.data.chips import CONFIGS, fresh_mmengine, write_scene, write_seg_config
 from tests.data.rasters import noise, write_raster
 
@@ -89,6 +89,24 @@ def test_a_run_is_stopped_while_it_validates(folder):
     assert checkpoints(folder) == ['iter_4.pth']
     saved = torch.load(folder / 'work' / 'iter_4.pth', weights_only=False)
     assert saved['meta']['iter'] == 4
+
+
+class SignalBefore(Hook):
+    """Sends a signal to this process when all is open and no chip was seen."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def before_train(self, runner) -> None:
+        os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_before_the_first_iteration_there_is_nothing_to_save(folder, number):
+    with fresh_mmengine(), pytest.raises(Interrupt, match='nothing was trained') as stopped:
+        runner_of(folder, hook=SignalBefore(number)).train()
+    assert stopped.value.status == 128 + number
+    assert checkpoints(folder) == []
 
 
 def test_a_second_ctrl_c_ends_it_at_once(folder):
