@@ -14,7 +14,7 @@ _VERSION = '3.22.0'
 
 _DOCTYPE = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
 _FILL = 90  # opacity of polygons, 0..255, so that the image shows through
-_LABEL_SCALE = 2000  # labels are drawn from 1:2000 on
+_LABELLED = 8  # mm on the screen from which on a polygon has a label; scales need a CRS
 
 # Matplotlib's viridis: as bright as it is high, also for the colour-blind.
 _RAMP = ('#440154', '#3b528b', '#21918c', '#5ec962', '#fde725')
@@ -206,9 +206,7 @@ def _add_labels(root: Element) -> None:
         settings,
         'rendering',
         drawLabels='1',
-        scaleVisibility='1',
-        scaleMin='0',
-        scaleMax=str(_LABEL_SCALE),
+        minFeatureSize=str(_LABELLED),
     )
 
 

@@ -232,7 +232,7 @@ class Prediction:
         return Path(path)
 
     def to_quicklook(self, path: str | os.PathLike) -> Path:
-        """Draws the result on the scene, as a picture of at most 1600 pixels.
+        """Draws the result on the scene, as a picture of 800 to 1600 pixels.
 
         Raises:
             OutputError: If it is not in memory, or cannot be written.

@@ -24,6 +24,7 @@ SUFFIXES = ('_quicklook.png', '_quicklook.pgw', '_quicklook.png.aux.xml')
 name: QGIS would paint ``town.png`` by the style of ``town.tif``, ``town.qml``."""
 
 _MAX_SIZE = 1600  # pixels along the longer side
+_ENLARGED_TO = 768  # small scenes, so that one can see them
 _OPACITY = 0.35
 _RIM = (20, 20, 20)
 _AOI_COLOUR = (255, 255, 255)
@@ -76,8 +77,14 @@ class Quicklook:
 
 def quicklook_shape(scene: Scene) -> tuple[int, int]:
     """``(rows, columns)`` of the quick look of a scene, without what stands below it."""
-    factor = max(scene.width / _MAX_SIZE, scene.height / _MAX_SIZE, 1)
+    longer = max(scene.width, scene.height)
+    factor = max(longer / _MAX_SIZE, 1) / _times(longer)
     return max(round(scene.height / factor), 1), max(round(scene.width / factor), 1)
+
+
+def _times(longer: int) -> int:
+    """How many pixels of the picture a pixel of a small scene is long."""
+    return max(1, math.ceil(_ENLARGED_TO / longer))
 
 
 def draw_pixels_quicklook(
@@ -147,17 +154,14 @@ def draw_objects_quicklook(
 def overlay(picture: np.ndarray, labels: np.ndarray, classes: ClassSet) -> np.ndarray:
     """Class colours laid over a picture ``(h, w, 3)`` uint8, with outlines; the
     background and pixels without a class stay clear."""
-    colours = np.zeros((256, 3), np.float32)
-    colours[: len(classes)] = classes.colours
-    opacity = np.zeros(256, np.float32)
-    opacity[list(classes.foreground)] = _OPACITY
-    opacity = opacity[labels]
+    palette, clear = np.zeros((256, 1, 3), np.uint8), np.ones(256, np.uint8)
+    palette[: len(classes), 0] = classes.colours
+    clear[list(classes.foreground)] = 0
+    colours = cv2.LUT(cv2.merge([labels] * 3), palette)
+    mixed = cv2.addWeighted(picture, 1 - _OPACITY, colours, _OPACITY, 0)
     # The same colour as what is under it shows by its outline alone.
-    opacity[(opacity > 0) & _borders(labels)] = 1
-    mixed = np.empty_like(picture)
-    for band in range(3):  # one at a time takes less memory
-        mixed[..., band] = picture[..., band] * (1 - opacity) + colours[labels, band] * opacity
-    return mixed
+    cv2.copyTo(colours, _borders(labels).view(np.uint8), mixed)
+    return cv2.copyTo(picture, clear[labels], mixed)
 
 
 def _borders(labels: np.ndarray) -> np.ndarray:
@@ -173,7 +177,13 @@ def _borders(labels: np.ndarray) -> np.ndarray:
 
 def _picture(scene: Scene) -> tuple[np.ndarray, np.ndarray, Grid]:
     data, valid, grid = scene.read_overview(_MAX_SIZE)
-    return to_rgb(data, valid, scene.band_names), valid, grid
+    rgb = to_rgb(data, valid, scene.band_names)
+    times = _times(max(scene.width, scene.height))
+    if times > 1:
+        width, height = grid.width * times, grid.height * times
+        grid = Grid(grid.transform @ Affine.scale(1 / times), width, height, grid.crs)
+        rgb = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_NEAREST)
+    return rgb, valid, grid
 
 
 def _no_data(share: float, valid: np.ndarray) -> list[Entry]:

@@ -488,15 +488,15 @@ def test_quicklook_shows_classes_missing_data_and_a_legend(tmp_path, pixel_model
     scene = write_scene(tmp_path / 'in' / 's.tif', image)
     result = predictor(pixel_model).predict(scene, tmp_path / 'out')
     picture = Image.open(result.files[1]).convert('RGB')
-    assert picture.height > 90  # the legend stands below
-    assert {picture.getpixel((x, y)) for x in (61, 100) for y in (41, 80)} == {MAGENTA}
-    legend = picture.crop((0, 90, picture.width, picture.height))
+    assert picture.height > 630  # 7 times as large, the legend stands below
+    assert {picture.getpixel((x, y)) for x in (430, 700) for y in (290, 560)} == {MAGENTA}
+    legend = picture.crop((0, 630, picture.width, picture.height))
     assert {color for _, color in legend.getcolors(10_000)} >= {
         PIXELS.classes.colours[index] for index in PIXELS.classes.foreground
     }
     # Bands shown: Red for all three, so pixels without a class colour are grey.
-    assert len(set(picture.getpixel((30, 20)))) == 1
-    assert len(set(picture.getpixel((30, 60)))) == 3
+    assert len(set(picture.getpixel((210, 140)))) == 1
+    assert len(set(picture.getpixel((210, 420)))) == 3
 
 
 def test_objects_end_to_end(tmp_path, object_model):

@@ -36,14 +36,35 @@ def test_overlay_shows_all_classes_where_none_is_background():
     assert mixed.any(axis=2).all()
 
 
-@pytest.mark.parametrize(('width', 'height'), [(1, 1), (50, 40), (3300, 30), (40, 2000)])
-def test_picture_is_at_most_1600_pixels_long_above_its_legend(tmp_path, width, height):
+@pytest.mark.parametrize(
+    ('width', 'height', 'shown'),
+    [
+        (1, 1, (768, 768)),
+        (50, 40, (640, 800)),  # 16 times
+        (700, 600, (1200, 1400)),
+        (800, 900, (900, 800)),
+        (3300, 30, (15, 1600)),
+        (40, 2000, (1600, 32)),
+    ],
+)
+def test_picture_is_768_to_1600_pixels_long_above_its_legend(tmp_path, width, height, shown):
     scene = Scene.open(write_raster(tmp_path / 's.tif', noise((3, height, width))))
-    labels = np.ones(quicklook_shape(scene), 'uint8')
-    picture = draw_pixels_quicklook(scene, labels, SPEC.classes).image
-    factor = max(max(width, height) / 1600, 1)
-    assert picture.width == max(round(width / factor), 480)
-    assert picture.height > max(round(height / factor), 1) + 4 * 13
+    assert quicklook_shape(scene) == shown
+    picture = draw_pixels_quicklook(scene, np.ones(shown, 'uint8'), SPEC.classes).image
+    assert picture.width == max(shown[1], 480)
+    assert picture.height > shown[0] + 4 * 13
+
+
+def test_a_small_scene_is_enlarged_by_whole_pixels_and_lies_where_it_is(tmp_path):
+    scene = Scene.open(write_raster(tmp_path / 's.tif', np.full((3, 40, 50), 90, 'uint8')))
+    labels = np.zeros((640, 800), 'uint8')
+    labels[160:320, 320:480] = 2
+    look = draw_pixels_quicklook(scene, labels, SPEC.classes)
+    picture = np.array(look.image)[:640, :800]
+    rows, cols = np.nonzero((picture != picture[0, 0]).any(axis=2))
+    assert (rows.min(), rows.max(), cols.min(), cols.max()) == (160, 319, 320, 479)
+    assert look.grid.bounds == scene.grid.bounds
+    assert look.grid.transform.a == scene.grid.transform.a / 16
 
 
 def legend_of(monkeypatch, draw, *arguments, **options):
@@ -59,8 +80,8 @@ def legend_of(monkeypatch, draw, *arguments, **options):
 
 def test_the_legend_has_the_classes_that_occur_and_their_shares(tmp_path, monkeypatch):
     scene = Scene.open(write_raster(tmp_path / 's.tif', noise((3, 40, 50))))
-    labels = np.zeros((40, 50), 'uint8')
-    labels[:4], labels[4:6] = 2, 255
+    labels = np.zeros((640, 800), 'uint8')
+    labels[:64], labels[64:96] = 2, 255
     arguments = monkeypatch, draw_pixels_quicklook, scene, labels, SPEC.classes
     assert legend_of(*arguments) == ['background  85.0 %', 'roof  10.0 %', 'no data  5.0 %']
     shares = {'background': 0.9995, 'road': 0.0005}
@@ -91,9 +112,9 @@ def test_it_lies_where_the_scene_lies(tmp_path, crs):
         )
 
 
-def test_a_picture_has_no_world_file(tmp_path):
-    scene = Scene.open(write_raster(tmp_path / 's.tif', noise((3, 40, 50)), None, None))
-    look = draw_pixels_quicklook(scene, np.ones((40, 50), 'uint8'), SPEC.classes)
+def test_a_picture_that_is_shown_as_it_is_has_no_world_file(tmp_path):
+    scene = Scene.open(write_raster(tmp_path / 's.tif', noise((3, 800, 50)), None, None))
+    look = draw_pixels_quicklook(scene, np.ones(quicklook_shape(scene), 'uint8'), SPEC.classes)
     (tmp_path / 's_quicklook.pgw').write_text('of an earlier scene')
     assert look.save(tmp_path / 's_quicklook.png') == (tmp_path / 's_quicklook.png',)
     assert not (tmp_path / 's_quicklook.pgw').exists()
@@ -108,14 +129,14 @@ def test_that_of_a_large_picture_lies_on_it_as_gis_programs_draw_it(tmp_path):
 
 
 def test_objects_of_a_picture_lie_on_it(tmp_path):
-    """Their y is minus the row."""
+    """Their y is minus the row. The picture shows it 7 times as large."""
     scene = Scene.open(
         write_raster(tmp_path / 's.tif', np.zeros((3, 100, 120), 'uint8'), None, None)
     )
     objects = gpd.GeoDataFrame({'class_id': [1]}, geometry=[shapely.box(40, -60, 90, -30)])
-    picture = np.array(draw_objects_quicklook(scene, objects, SPEC.classes).image)[:100, :120]
+    picture = np.array(draw_objects_quicklook(scene, objects, SPEC.classes).image)[:700, :840]
     rows, cols = np.nonzero((picture == SPEC.classes.colours[1]).all(axis=2))
-    assert abs(rows.min() - 30) <= 1 and abs(rows.max() - 60) <= 1 and abs(cols.min() - 40) <= 1
+    assert abs(rows.min() - 210) <= 1 and abs(rows.max() - 420) <= 1 and abs(cols.min() - 280) <= 1
 
 
 def test_outlines_lie_on_the_objects(tmp_path):
@@ -130,11 +151,13 @@ def test_outlines_lie_on_the_objects(tmp_path):
         crs=UTM_17N,
     )
     spec = spec_of('objects', ('a', 'b', 'c'))
-    picture = np.array(draw_objects_quicklook(scene, objects, spec.classes).image)[:100, :120]
+    picture = np.array(draw_objects_quicklook(scene, objects, spec.classes).image)[:700, :840]
     drawn = (picture == spec.classes.colours[2]).all(axis=2)
     rows, cols = np.nonzero(drawn)
-    assert (abs(rows.min() - 30), abs(rows.max() - 60)) <= (1, 1)
-    assert (abs(cols.min() - 40), abs(cols.max() - 90)) <= (1, 1)
-    assert drawn[45, 59:62].any()  # the hole's edge
-    assert not drawn[45, 63:67].any()
-    assert (picture == spec.classes.colours[1]).all(axis=2)[34, 50]
+    assert (abs(rows.min() - 210), abs(rows.max() - 420)) <= (1, 1)
+    assert (abs(cols.min() - 280), abs(cols.max() - 630)) <= (1, 1)
+    assert drawn[315, 418:422].any()  # the hole's edge
+    assert not drawn[315, 424:486].any()
+    assert drawn[315, 488:492].any()
+    inner = (picture == spec.classes.colours[1]).all(axis=2)
+    assert inner.any() and not inner[:220].any()

@@ -61,17 +61,29 @@ from qgis.PyQt.QtGui import QColor
 app = QgsApplication([], False)
 app.initQgis()
 
-def render(layers, path, crs, extent):
+def render(layers, path, crs, extent, size=QSize(450, 350)):
     settings = QgsMapSettings()
     settings.setLayers(layers)
     settings.setDestinationCrs(crs)
     settings.setExtent(extent)
-    settings.setOutputSize(QSize(450, 350))
+    settings.setOutputSize(size)
     settings.setBackgroundColor(QColor('white'))
     job = QgsMapRendererSequentialJob(settings)
     job.start()
     job.waitForFinished()
     job.renderedImage().save(path)
+    return job.renderedImage()
+
+def labelled(layer, crs, extent):
+    # Whether the middle of the scene has labels.
+    middle = QgsRectangle(extent)
+    middle.scale(0.5)
+    pictures = []
+    for enabled in (True, False):
+        layer.setLabelsEnabled(enabled)
+        pictures.append(render([layer], os.devnull, crs, middle, QSize(900, 700)))
+    layer.setLabelsEnabled(True)
+    return pictures[0] != pictures[1]
 
 for job in json.loads(sys.argv[1]):
     scene = QgsRasterLayer(job['scene'], 'scene')
@@ -112,7 +124,7 @@ for job in json.loads(sys.argv[1]):
         out['scene'] = [one.xMinimum(), one.yMinimum(), one.xMaximum(), one.yMaximum()]
         if isinstance(layer, QgsVectorLayer) and layer.isValid():
             out['tip'] = bool(layer.mapTipTemplate())
-            out['labels'] = layer.labelsEnabled()
+            out['labels'] = labelled(layer, scene.crs(), extent)
         else:
             out['max'] = layer.dataProvider().bandStatistics(1).maximumValue
         render([layer, scene], job['pictures'][number], scene.crs(), extent)
