@@ -3,9 +3,10 @@
 The names below are the public ones; each is imported when it is first used.
 """
 
+import importlib
+import sys
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
-
-from geo_mm.lazy import lazy_names
 
 if TYPE_CHECKING:
     from geo_mm.catalog import read_catalog, read_training_set
@@ -48,6 +49,31 @@ __all__ = [
     'test',
     'train',
 ]
+
+
+def lazy_names(
+    package: str, modules: Mapping[str, str]
+) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
+    """Make ``__getattr__`` and ``__dir__`` of a package whose names are imported when first used.
+
+    Args:
+        package: ``__name__`` of the package.
+        modules: Name to the module that defines it, in full.
+    """
+    namespace = vars(sys.modules[package])
+
+    def getattr_(name: str) -> object:
+        if name not in modules:
+            raise AttributeError(f'module {package!r} has no attribute {name!r}')
+        value = getattr(importlib.import_module(modules[name]), name)
+        namespace[name] = value  # found there from now on
+        return value
+
+    def dir_() -> list[str]:
+        return sorted({*namespace, *modules})
+
+    return getattr_, dir_
+
 
 __getattr__, __dir__ = lazy_names(
     __name__,

@@ -2,13 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from geo_mm.lazy import lazy_names
+from geo_mm import lazy_names
 
 if TYPE_CHECKING:
     from geo_mm.catalog.audit import Audit, AuditedScene, audit_splits
-    from geo_mm.catalog.coverage import Coverage
     from geo_mm.catalog.entries import CatalogEntry, read_catalog, write_catalog
     from geo_mm.catalog.labelled_scene import (
+        Coverage,
         LabelledScene,
         SceneOptions,
         area_window,
@@ -47,7 +47,7 @@ __getattr__, __dir__ = lazy_names(
         'Audit': 'geo_mm.catalog.audit',
         'AuditedScene': 'geo_mm.catalog.audit',
         'CatalogEntry': 'geo_mm.catalog.entries',
-        'Coverage': 'geo_mm.catalog.coverage',
+        'Coverage': 'geo_mm.catalog.labelled_scene',
         'LabelledScene': 'geo_mm.catalog.labelled_scene',
         'SceneOptions': 'geo_mm.catalog.labelled_scene',
         'SplitCatalog': 'geo_mm.catalog.splits',

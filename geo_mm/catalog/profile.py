@@ -8,10 +8,9 @@ import shapely
 from rasterio.enums import ColorInterp
 from scipy import ndimage
 
-from geo_mm.catalog.coverage import Coverage
 from geo_mm.catalog.entries import CatalogEntry
 from geo_mm.catalog.label_classes import LabelClasses
-from geo_mm.catalog.labelled_scene import SceneOptions, open_labelled
+from geo_mm.catalog.labelled_scene import Coverage, SceneOptions, open_labelled
 from geo_mm.errors import SceneError
 from geo_mm.labels import LabelRaster, SceneLabels
 from geo_mm.raster import BandStatistics, Scene, band_statistics

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from geo_mm.lazy import lazy_names
+from geo_mm import lazy_names
 
 if TYPE_CHECKING:
     from geo_mm.chip_export.export import ExportResult, export_chips

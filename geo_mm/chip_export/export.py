@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from geo_mm.catalog import CatalogEntry, LabelledScene, SceneOptions, open_labelled
-from geo_mm.chip_export.chips import ChipPlace, chip_places, cut
-from geo_mm.chip_export.images import check_format, write_chip
+from geo_mm.chip_export.chips import ChipPlace, check_format, chip_places, cut, write_chip
 from geo_mm.chip_export.options import ExportOptions
 from geo_mm.chip_export.writers import LabelWriter, Record, has_features, moments
 from geo_mm.classes import ClassSet

@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from geo_mm.chip_export.chips import Chip
-from geo_mm.chip_export.images import write_raster
+from geo_mm.chip_export.chips import Chip, write_raster
 from geo_mm.chip_export.options import ExportOptions
 from geo_mm.classes import IGNORE, ClassSet
 from geo_mm.errors import ConfigError
-from geo_mm.formats.training import arcgis_metadata, boxes, coco, masks, yolo
+from geo_mm.formats.training import arcgis, boxes, coco, masks, yolo
 from geo_mm.labels import ClippedObjects
 from geo_mm.labels.classification import IGNORED_NAME
 from geo_mm.paths import file_name, make_folder, write_text
@@ -163,7 +162,7 @@ class LabelWriter:
             write_text(self.folder / 'classes.txt', ''.join(f'{name}\n' for name in names))
         elif self.options.is_arcgis:
             summary = self._summary(records, bands, grid)
-            arcgis_metadata.write_metadata(self.folder, summary)
+            arcgis.write_metadata(self.folder, summary)
 
     def _coco(self, records: Sequence[Record]) -> str:
         images, annotations = [], []
@@ -176,7 +175,7 @@ class LabelWriter:
 
     def _summary(
         self, records: Sequence[Record], bands: tuple[str, ...], grid: Grid
-    ) -> arcgis_metadata.ExportSummary:
+    ) -> arcgis.ExportSummary:
         names = {value: self.classes.names[index] for index, value in self.values.items()}
         colours = [self.classes.colours[index] for index in self.values]
         if any(str(IGNORE) in record['areas'] for record in records):
@@ -191,7 +190,7 @@ class LabelWriter:
             len(r['areas']) if of_pixels else sum(row[0] for row in r['areas'].values())
             for r in records
         ]
-        return arcgis_metadata.ExportSummary(
+        return arcgis.ExportSummary(
             mode=self.format,
             names=names,
             colours=colours,

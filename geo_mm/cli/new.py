@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 from geo_mm.cli.arguments import add_options, given
-from geo_mm.new_config.options import NewOptions
+from geo_mm.new_config.plan import NewOptions
 from geo_mm.new_config.recipes import RECIPES
 
 

@@ -81,7 +81,7 @@ def _config(args: argparse.Namespace) -> str:
         )
     from geo_mm.labels.opening import is_label_raster
     from geo_mm.new_config.choosing import new_config
-    from geo_mm.new_config.options import NewOptions
+    from geo_mm.new_config.plan import NewOptions
 
     image, labels = args.config
     model = args.model or ('unet' if is_label_raster(labels) else 'mask-rcnn')

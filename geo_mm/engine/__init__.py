@@ -2,12 +2,13 @@
 
 from geo_mm.engine.acceleration import BFloat16OptimWrapper, ChannelsLastHook
 from geo_mm.engine.hooks import (
+    CheckpointHook,
     ChipVisualizationHook,
     InputSpecHook,
+    SameRunHook,
     StartWeightsHook,
     input_spec_of,
 )
-from geo_mm.engine.resume import CheckpointHook, SameRunHook
 from geo_mm.engine.run import TestOptions, TrainOptions, config_for, test, train
 from geo_mm.engine.runner import Runner
 from geo_mm.engine.schedules import EarlyStoppingHook, MultiStepLR, OneCycleLR

@@ -26,18 +26,21 @@ from geo_mm.catalog.profile import (
     spread,
 )
 from geo_mm.catalog.split_options import SplitOptions
-from geo_mm.catalog.splits import SplitCatalog, split_entries
-from geo_mm.catalog.strips import group_count, split_by_strips
+from geo_mm.catalog.splits import SplitCatalog, group_count, split_by_strips, split_entries
 from geo_mm.datasets import ClassFrequencies
-from geo_mm.engine.config_data import fit_config_anchors, head_with_anchors, train_frequencies
+from geo_mm.engine.config_data import (
+    chip_memory,
+    fit_config_anchors,
+    free_memory,
+    head_with_anchors,
+    train_frequencies,
+)
 from geo_mm.engine.launch import load_config
 from geo_mm.errors import CatalogError, ConfigError
 from geo_mm.models.checkpoints import load_weights
-from geo_mm.new_config.measuring import chip_memory, free_memory
-from geo_mm.new_config.options import NewOptions, Size
-from geo_mm.new_config.plan import Plan, merged
+from geo_mm.new_config.plan import NewOptions, Plan, merged
 from geo_mm.new_config.python_text import Code
-from geo_mm.new_config.recipes import recipe
+from geo_mm.new_config.recipes import Size, recipe
 from geo_mm.new_config.writing import config_text, write_config
 
 _CHIP = {'small': 256, 'full': 512}  # pixels, where the ground suffices

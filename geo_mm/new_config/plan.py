@@ -1,14 +1,88 @@
-"""The settings of a config, each with its reason."""
+"""What a config is written for, and its settings, each with its reason."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from geo_mm.catalog import CatalogEntry
-from geo_mm.catalog.label_classes import LabelClasses
-from geo_mm.catalog.profile import CatalogProfile, SceneBands
-from geo_mm.new_config.options import Size
-from geo_mm.new_config.recipes import Recipe, Variant
+from geo_mm.new_config.recipes import Recipe, Size, Variant
+
+if TYPE_CHECKING:  # the command knows its options without numpy
+    from geo_mm.catalog import CatalogEntry
+    from geo_mm.catalog.label_classes import LabelClasses
+    from geo_mm.catalog.profile import CatalogProfile, SceneBands
+
+
+@dataclass(frozen=True)
+class NewOptions:
+    """What a config is written for.
+
+    Attributes without a comment are options of the command, with the same text.
+    """
+
+    images: Sequence[str] = field(
+        default=(), metadata={'help': 'images, or patterns in quotes', 'group': 'data'}
+    )
+    labels: str | None = field(
+        default=None,
+        metadata={
+            'help': 'vector layer or label raster; {stem} stands for the name of the image',
+            'group': 'data',
+        },
+    )
+    aoi: str | None = field(
+        default=None,
+        metadata={'help': 'polygons inside which the labels are complete', 'group': 'data'},
+    )
+    catalog: str | None = field(
+        default=None,
+        metadata={'help': 'table of images and labels, in place of the above', 'group': 'data'},
+    )
+    arcgis: str | None = field(
+        default=None,
+        metadata={
+            'help': 'folder of an export of training data from ArcGIS',
+            'group': 'data',
+            'metavar': 'FOLDER',
+        },
+    )
+    coco: str | None = field(
+        default=None,
+        metadata={
+            'help': 'file of annotations in COCO format, or any training set of another program',
+            'group': 'data',
+            'metavar': 'FILE',
+        },
+    )
+    class_column: str | None = field(
+        default=None,
+        metadata={
+            'help': "column with the class of a feature (default: one called 'class' or the like)",
+            'group': 'classes',
+        },
+    )
+    class_name: str | None = field(
+        default=None,
+        metadata={
+            'help': 'what all features are called, if there is no such column '
+            '(default: from the name of the file)',
+            'group': 'classes',
+        },
+    )
+    size: Size | None = field(
+        default=None,
+        metadata={
+            'help': 'of the model (default: full where there is a GPU, else small)',
+            'group': 'model',
+        },
+    )
+    weights: str | None = field(
+        default=None,
+        metadata={
+            'help': 'checkpoint to start from: of geo_mm, or of a backbone',
+            'group': 'model',
+            'metavar': 'FILE',
+        },
+    )
 
 
 @dataclass(frozen=True)
@@ -36,12 +110,12 @@ class Plan:
 
     recipe: Recipe
     size: Size
-    labels: LabelClasses
-    bands: SceneBands
+    labels: 'LabelClasses'
+    bands: 'SceneBands'
     nodata: float | str
-    entries: tuple[CatalogEntry, ...]
+    entries: 'tuple[CatalogEntry, ...]'
     table: str | None
-    profile: CatalogProfile
+    profile: 'CatalogProfile'
     gsd: float | None
     chip_size: int
     batch_size: int

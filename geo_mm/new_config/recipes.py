@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from geo_mm.errors import ConfigError
-from geo_mm.new_config.options import Size
 from geo_mm.new_config.python_text import Code
 
 Kind = Literal['det', 'ins', 'seg']
@@ -16,6 +15,8 @@ KINDS: dict[Kind, str] = {
     'ins': 'objects as boxes and outlines',
     'seg': 'classes of pixels',
 }
+
+Size = Literal['small', 'full']
 
 
 BANDS, CLASSES, WIDTH, CHANNELS = map(Code, ('len(bands)', 'len(classes)', 'width', 'channels'))

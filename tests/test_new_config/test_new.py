@@ -14,7 +14,7 @@ from geo_mm.catalog import read_catalog
 from geo_mm.cli import main
 from geo_mm.engine.launch import build_model
 from geo_mm.new_config.choosing import make_plan
-from geo_mm.new_config.options import NewOptions
+from geo_mm.new_config.plan import NewOptions
 from geo_mm.new_config.recipes import RECIPES
 from geo_mm.new_config.writing import config_text
 from tests.data.chips import run_tool
