@@ -1,17 +1,21 @@
-"""Arguments that several subcommands have, and options made from dataclasses."""
+"""Arguments that several subcommands have, and what they stand for; options from dataclasses."""
 
 import argparse
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import MISSING, fields
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from geo_mm import env
 from geo_mm.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 
 def add_config(parser: argparse.ArgumentParser, help: str = 'config file') -> None:
-    """Add ``CONFIG`` and ``--cfg-options``."""
+    """Add ``CONFIG`` and ``--cfg-options``, for :func:`config_of`."""
     parser.add_argument('config', help=help)
     add_overrides(parser)
 
@@ -43,6 +47,26 @@ def overrides(texts: Sequence[str]) -> dict[str, Any]:
     parser = argparse.ArgumentParser()
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
     return parser.parse_args(['--cfg-options', *texts]).cfg_options
+
+
+def config_of(args: argparse.Namespace) -> 'Config':
+    """The config that is named, with its overrides.
+
+    Raises:
+        ConfigError: If it cannot be read.
+        SetupError: If the installation cannot build what is in it.
+    """
+    env.require()
+    from geo_mm.engine.launch import load_config
+
+    return load_config(args.config, overrides(args.cfg_options))
+
+
+def bar(description: str) -> Callable[[Iterable], Iterable]:
+    """Wraps items in a bar that shows how many are done, and is gone when all are."""
+    from rich.progress import track
+
+    return lambda items: track(items, description=description, transient=True)
 
 
 def add_trust(parser: argparse._ActionsContainer) -> None:

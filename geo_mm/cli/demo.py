@@ -1,7 +1,4 @@
-"""Train and predict on a synthetic town: data, training, scores, prediction on the map.
-
-It takes a few minutes on two cores and needs no data. `make demo` runs it, too.
-"""
+"""``geo-mm demo``, ``synthetic`` and ``env``: what needs no data of one's own."""
 
 import argparse
 import json
@@ -12,22 +9,25 @@ import time
 from collections import deque
 from pathlib import Path
 
+from geo_mm.env import report, require
 from geo_mm.errors import GeoMMError
 
 CONFIG = 'geo_mm::unet/unet-s5-d16-c16_adamw-2k_town-256x256.py'
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def demo_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add('-o', '--out', type=Path, default=Path('work_dirs/demo'), help='folder for everything')
     add('--iters', type=int, default=320, help='training iterations (default: 320)')
     add('--size', type=int, default=1024, help='side of a scene in pixels (default: 1024)')
 
 
-def run(args: argparse.Namespace) -> None:
-    from geo_mm import env
+def demo(args: argparse.Namespace) -> None:
+    """Train and predict on a synthetic town: data, training, scores, prediction on the map.
 
-    env.require()
+    It takes a few minutes on two cores and needs no data. `make demo` runs it, too.
+    """
+    require()
     from rich.console import Console
 
     console = Console(highlight=False, markup=False, soft_wrap=True)
@@ -125,3 +125,66 @@ def _run_with_bar(process: list[str]) -> int:
     if running.returncode:
         console.print(''.join(last), style='red')
     return running.returncode
+
+
+def synthetic_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add('out', help='folder to write to')
+    add('--scenes', type=int, default=4, help='how many scenes (default: 4)')
+    add(
+        '--size',
+        type=int,
+        nargs='+',
+        default=[1024],
+        metavar='PIXELS',
+        help='side of a scene, or columns and rows (default: 1024)',
+    )
+    add('--gsd', type=float, default=0.5, help='pixel size in metres (default: 0.5)')
+    add('--seed', type=int, default=0, help='same seed, same scenes (default: 0)')
+
+
+def synthetic(args: argparse.Namespace) -> None:
+    """Write synthetic aerial scenes of a town with vector labels.
+
+    geo-mm synthetic data/town --scenes 6 --size 1024
+    """
+    if len(args.size) > 2:
+        raise GeoMMError(f'--size {" ".join(map(str, args.size))}', 'one or two numbers')
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from geo_mm.synthetic import make_town
+
+    columns = (
+        TextColumn('{task.description}'),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns) as bar:
+        task = bar.add_task('synthetic town', total=None)
+
+        def progress(done: int, total: int, what: str) -> None:
+            bar.update(task, completed=done, total=total, description=what)
+
+        try:
+            catalog = make_town(
+                args.out,
+                scenes=args.scenes,
+                size=args.size[0] if len(args.size) == 1 else tuple(args.size),
+                gsd=args.gsd,
+                seed=args.seed,
+                progress=progress,
+            )
+        except ValueError as error:
+            raise GeoMMError(str(error)) from None
+        bar.update(task, description='synthetic town')
+    print(f'wrote {catalog}')
+
+
+def env_arguments(parser: argparse.ArgumentParser) -> None:
+    """There are none."""
+
+
+def env(args: argparse.Namespace) -> int:
+    """Print versions and devices, and what is wrong with this installation, if anything."""
+    return report()

@@ -1,4 +1,4 @@
-"""Say what a result is, how it was made, and the command that makes it again."""
+"""``geo-mm describe``."""
 
 import argparse
 from collections import Counter
@@ -10,12 +10,13 @@ if TYPE_CHECKING:
     from geo_mm.formats.provenance import Provenance
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def describe_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('output', help='file that a prediction wrote: raster, layer or .json')
     parser.add_argument('--json', action='store_true', help='print the provenance as JSON alone')
 
 
-def run(args: argparse.Namespace) -> None:
+def describe(args: argparse.Namespace) -> None:
+    """Say what a result is, how it was made, and the command that makes it again."""
     from rich.console import Console
 
     from geo_mm.formats.provenance import read_provenance, readable

@@ -1,13 +1,4 @@
-"""Compare results with ground truth, on the map.
-
-Objects (GeoPackage, GeoJSON, ...) are matched one to one; class rasters are
-compared pixel by pixel, with a raster or a vector layer as ground truth. Patterns
-such as 'out/*.gpkg' evaluate several scenes, paired by file name.
-
-    geo-mm evaluate out/town_3.gpkg labels/town_3.gpkg -o out/evaluation
-    geo-mm evaluate out/town_3.tif labels/town_3.gpkg --aoi test_area.gpkg
-    geo-mm evaluate out/banepa_a.gpkg banepa_a_buildings.geojson --area 0.667 0 1 1
-"""
+"""``geo-mm evaluate``."""
 
 import argparse
 import logging
@@ -17,7 +8,7 @@ import sys
 from geo_mm.errors import LabelError
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add('pred', help='what was predicted: file or pattern in quotes')
     add('truth', help='ground truth: file or pattern in quotes')
@@ -77,7 +68,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--background', type=int, default=0, help='class of pixels under no true polygon')
 
 
-def run(args: argparse.Namespace) -> None:
+def evaluate(args: argparse.Namespace) -> None:
+    """Compare results with ground truth, on the map.
+
+    Objects (GeoPackage, GeoJSON, ...) are matched one to one; class rasters are
+    compared pixel by pixel, with a raster or a vector layer as ground truth. Patterns
+    such as 'out/*.gpkg' evaluate several scenes, paired by file name.
+
+        geo-mm evaluate out/town_3.gpkg labels/town_3.gpkg -o out/evaluation
+        geo-mm evaluate out/town_3.tif labels/town_3.gpkg --aoi test_area.gpkg
+        geo-mm evaluate out/banepa_a.gpkg banepa_a_buildings.geojson --area 0.667 0 1 1
+    """
     logging.basicConfig(format='%(levelname)s: %(message)s', level=logging.WARNING)
     from geo_mm.evaluation.area import is_raster
     from geo_mm.evaluation.report import write_report

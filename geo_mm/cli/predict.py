@@ -1,12 +1,4 @@
-"""Predict scenes of any size with a trained model; results are georeferenced.
-
-    geo-mm predict work_dirs/roofs/iter_2000.pth city.tif -o out
-
-Segmentation models write a GeoTIFF of classes, detectors a GeoPackage; both a
-picture to look at and a JSON file that says what was done. Several checkpoints
-are an ensemble. A run that was interrupted resumes where it stopped if it is
-started again.
-"""
+"""``geo-mm predict``."""
 
 import argparse
 import contextlib
@@ -17,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from geo_mm import env
 from geo_mm.cli.arguments import (
     add_launcher,
     add_options,
@@ -36,7 +29,7 @@ USAGE = '[CONFIG] CHECKPOINT [CHECKPOINT ...] SCENE [SCENE ...] -o OUT [options]
 CONFIGS = ('.py', '.json', '.yml', '.yaml')
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def predict_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = f'%(prog)s {USAGE}'
     add = parser.add_argument
     add(
@@ -99,13 +92,20 @@ def split_paths(paths: list[str]) -> tuple[str | None, list[str], list[str]]:
     return config, checkpoints, rest
 
 
-def run(args: argparse.Namespace) -> None:
+def predict(args: argparse.Namespace) -> None:
+    """Predict scenes of any size with a trained model; results are georeferenced.
+
+        geo-mm predict work_dirs/roofs/iter_2000.pth city.tif -o out
+
+    Segmentation models write a GeoTIFF of classes, detectors a GeoPackage; both a
+    picture to look at and a JSON file that says what was done. Several checkpoints
+    are an ensemble. A run that was interrupted resumes where it stopped if it is
+    started again.
+    """
     config_path, checkpoints, scenes = split_paths(args.paths)
     if bool(scenes) == bool(args.image):
         wrong = 'scenes as well as --image' if scenes else 'no scene to predict'
         raise SceneError(wrong, 'files after the checkpoint, or --image ROLE=FILE of one scene')
-    from geo_mm import env
-
     env.require()
     from geo_mm.engine import config_for
     from geo_mm.inference import Predictor

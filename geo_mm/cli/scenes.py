@@ -1,0 +1,253 @@
+"""``geo-mm catalog``, ``split``, ``audit`` and ``export-chips``: scenes with labels."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from geo_mm import env
+from geo_mm.catalog.split_options import SplitOptions
+from geo_mm.chip_export import ExportOptions
+from geo_mm.cli.arguments import (
+    add_config,
+    add_options,
+    add_overrides,
+    bar,
+    config_of,
+    given,
+    overrides,
+)
+from geo_mm.errors import ConfigError, GeoMMError
+
+if TYPE_CHECKING:
+    from geo_mm.catalog import CatalogEntry, SceneOptions
+    from geo_mm.classes import ClassSet
+    from geo_mm.labels import LabelOptions
+
+    Source = tuple[list[CatalogEntry], ClassSet, SceneOptions, LabelOptions]
+
+
+def catalog_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        'scenes',
+        nargs='+',
+        help='folders, patterns, images, tables, STAC items or training sets of other programs',
+    )
+    add('-o', '--out', required=True, help='catalog to write: .gpkg, .geojson or .csv')
+    add('--labels', help='labels of an image: {stem} is its name, * what its own * stands for')
+    add(
+        '--role',
+        action='append',
+        default=[],
+        metavar='ROLE=FILES',
+        help='files of a further role, as --labels; the images are those of the role `image`',
+    )
+    add('--bands', nargs='+', metavar='BAND', help='what {band} stands for, in this order')
+
+
+def catalog(args: argparse.Namespace) -> None:
+    """Make a catalog of the scenes that one has: a table with a row for each, and a map.
+
+    geo-mm catalog ortho -o catalog.gpkg
+    geo-mm catalog 'images/*.tif' --labels 'masks/*.png' -o catalog.gpkg
+    geo-mm catalog 's2/*_{band}.jp2' --bands B02 B03 B04 B08 -o catalog.gpkg
+    geo-mm catalog 's2/*.tif' --role s1='s1/*.tif' -o catalog.gpkg
+    geo-mm catalog items.json -o catalog.gpkg
+
+    Each scene is opened once. The geometry of a row is the outline of its valid pixels;
+    columns tell date, CRS, GSD, size, bands, data type, nodata and blocks.
+    """
+    from geo_mm.catalog.entries import write_catalog
+    from geo_mm.catalog.inventory import describe_scenes, find_scenes
+
+    for text in args.role:
+        if '=' not in text:
+            raise GeoMMError(f'--role {text}', 'ROLE=FILES, such as s1=s1/*.tif')
+    roles = dict(text.split('=', 1) for text in args.role)
+    found = find_scenes(args.scenes, labels=args.labels, roles=roles, bands=args.bands)
+    entries, outlines = describe_scenes(found, bar('opening scenes'))
+    path = write_catalog(entries, outlines, args.out)
+    labelled = sum(entry.labels is not None for entry in entries)
+    print(f'wrote {path}: {len(entries)} scenes, {labelled} of them with labels')
+
+
+def split_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add('scenes', nargs='+', help='catalog, images, patterns or training sets of other programs')
+    add('-o', '--out', required=True, help='catalog to write: .gpkg, .geojson or .csv')
+    add('--labels', help='labels of images; {stem} stands for the name of an image')
+    add_options(parser, SplitOptions)
+
+
+def split(args: argparse.Namespace) -> None:
+    """Divide scenes among train, val and test so that no two splits share ground.
+
+    geo-mm split catalog.csv -o splits.gpkg --by block --block-size 200
+    geo-mm split 'ortho/*.tif' --labels roofs.gpkg -o splits.gpkg --fractions 0.8 0.2
+    geo-mm split catalog.gpkg -o folds.gpkg --folds 5
+
+    The catalog that is written names the split of each scene, or of each part of one:
+    the geometry of a row is the ground that belongs to it, and nothing outside is
+    learned from or scored. In a GIS it is a map of the splits.
+    """
+    from geo_mm.catalog.entries import read_catalog, write_catalog
+    from geo_mm.catalog.splits import split_entries
+
+    scenes: list = args.scenes
+    if args.labels is not None:
+        scenes = [{'image': image, 'labels': args.labels} for image in scenes]
+    entries = read_catalog(scenes[0] if len(scenes) == 1 else scenes)
+    found = split_entries(
+        entries,
+        SplitOptions(**given(args, SplitOptions)),
+        progress=bar('opening scenes'),
+    )
+    path = write_catalog(found.entries, found.outlines, args.out)
+    total = sum(found.areas) + found.left_out
+    for name, area in zip(found.names, found.areas, strict=True):
+        rows = sum(entry.split == name for entry in found.entries)
+        print(f'{name}: {area / total:.1%}, {rows} scenes or parts of scenes')
+    block = '' if found.block_size is None else f', blocks of {found.block_size:.4g} m'
+    print(f'buffer of {found.buffer:.4g} m: {found.left_out / total:.1%} left out{block}')
+    print(f'wrote {path}')
+
+
+def audit_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config(parser, help='config file, or catalog with splits')
+    add = parser.add_argument
+    add('-o', '--out', default='work_dirs/audit', help='folder to write to')
+    add(
+        '--map',
+        nargs='+',
+        default=[],
+        metavar='SCENE',
+        help='scenes that will be predicted: are they farther from training than validation is?',
+    )
+    add(
+        '--chip-size',
+        type=int,
+        default=256,
+        metavar='PIXELS',
+        help='side of a chip, of a catalog; a config has its own (default: 256)',
+    )
+
+
+def audit(args: argparse.Namespace) -> int:
+    """Measure what train, val and test of a config share on the ground.
+
+    geo-mm audit configs/unet/unet_banepa.py -o audit
+    geo-mm audit splits.gpkg --chip-size 256 --map 'country/*.tif'
+
+    Scenes of any CRS and date are compared. The folder gets a map (audit.png, and
+    audit.gpkg for a GIS) and all numbers (audit.json). The exit status is 1 if the
+    model is scored on ground that it has learned from.
+    """
+    from pathlib import Path
+
+    from geo_mm.catalog import read_catalog
+    from geo_mm.catalog.audit import audit_splits, catalog_scenes
+    from geo_mm.catalog.ground import read_ground
+    from geo_mm.catalog.tables import SUFFIXES
+    from geo_mm.visualization.audit_map import write_audit
+
+    if Path(args.config).suffix.lower() in SUFFIXES:
+        splits, chip = catalog_scenes(read_catalog(args.config), args.chip_size)
+    else:
+        config = config_of(args)
+        from geo_mm.engine.config_data import audited_scenes
+
+        splits, chip = audited_scenes(config)
+    entries = read_catalog(args.map) if args.map else []
+    places = [ground.outline for ground in map(read_ground, entries) if ground.outline is not None]
+    audit = audit_splits(splits, chip, places)
+    for name, scenes in audit.splits.items():
+        print(f'{name}: {len(scenes)} scenes or parts, {audit.area(name):.4g} km2')
+    for pair in audit.pairs:
+        apart = '' if pair.distance is None else f'at least {pair.distance:.4g} m apart, '
+        shift = '' if pair.shift is None else f', classes differ by {pair.shift:.1%}'
+        print(f'{pair.first} and {pair.second}: {apart}{len(pair.overlaps)} overlaps{shift}')
+    print('\n'.join(audit.findings()) or 'no findings')
+    print(f'wrote {write_audit(audit, args.out)}')
+    return int(audit.leaks)
+
+
+def export_chips_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add('source', help='config (.py), catalog, or training set of another program')
+    add('-o', '--out', required=True, help='folder to make')
+    add('--split', help='split of the catalog to export (default: train of a config, else all)')
+    add('--classes', nargs='+', metavar='NAME', help='classes of a catalog')
+    add('--class-column', metavar='COLUMN', help='attribute of its layers that holds the class')
+    add('--bands', nargs='+', metavar='NAME', help='bands of a catalog (default: all)')
+    add('--gsd', type=float, metavar='METRES', help='of a catalog (default: that of each scene)')
+    add_overrides(parser)
+    add_options(parser, ExportOptions)
+
+
+def export_chips(args: argparse.Namespace) -> None:
+    """Cut labelled scenes into chips, and write them as ArcGIS, COCO, VOC or YOLO want them.
+
+    geo-mm export-chips roofs.py -o chips --metadata-format RCNN_Masks
+    geo-mm export-chips catalog.csv -o chips --classes roof tree --class-column kind
+    geo-mm export-chips arcgis_export -o coco --metadata-format COCO --tile-size-x 512
+
+    An export that was interrupted goes on where it stopped when it is started again.
+    """
+    from rich.progress import track
+
+    from geo_mm.chip_export import export_chips
+
+    options = ExportOptions(**given(args, ExportOptions))
+    entries, classes, scene_options, label_options = (
+        _of_config(args) if args.source.endswith('.py') else _of_catalog(args, options)
+    )
+    result = export_chips(
+        entries,
+        classes,
+        args.out,
+        options,
+        scene_options=scene_options,
+        label_options=label_options,
+        progress=lambda chips, count: track(chips, 'cutting', total=count, transient=True),
+    )
+    what = 'pixels' if options.of_pixels else 'objects'
+    counts = ', '.join(f'{name} {count:,}' for name, count in result.objects.items())
+    print(f'wrote {result.chips} chips to {result.folder}; {what}: {counts}')
+
+
+def _of_config(args: argparse.Namespace) -> 'Source':
+    env.require()
+    from geo_mm.catalog import read_catalog
+    from geo_mm.datasets.chips import chip_datasets
+    from geo_mm.engine.config_data import build_dataset
+    from geo_mm.engine.launch import load_config
+
+    config = load_config(args.source, overrides(args.cfg_options))
+    split = args.split or 'train'
+    datasets = [found for _, found in chip_datasets(build_dataset(config, split))]
+    first = datasets[0]
+    entries = [
+        entry
+        for found in datasets
+        for entry in read_catalog(found.scenes, root=found.data_root or '', split=found.split)
+    ]
+    return entries, first.classes, first.scene_options, first.label_options
+
+
+def _of_catalog(args: argparse.Namespace, options: ExportOptions) -> 'Source':
+    from geo_mm.catalog import SceneOptions, is_training_set, read_catalog, read_training_set
+    from geo_mm.classes import ClassSet
+    from geo_mm.labels import LabelOptions
+
+    entries = read_catalog(args.source, split=args.split)
+    found = read_training_set(args.source).classes if is_training_set(args.source) else None
+    if args.classes:
+        ground = 'background' if options.of_pixels and 'background' in args.classes else None
+        found = ClassSet(tuple(args.classes), background=ground)
+    if found is None:
+        raise ConfigError(
+            f'{args.source} does not say which classes there are',
+            '--classes NAME ...',
+            'give also --class-column if there are several',
+        )
+    scene_options = SceneOptions(args.bands, args.gsd)
+    return entries, found, scene_options, LabelOptions(class_column=args.class_column)

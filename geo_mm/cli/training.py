@@ -1,0 +1,212 @@
+"""``geo-mm new``, ``train`` and ``test``: from data to a config, a model and its scores."""
+
+import argparse
+from pathlib import Path
+
+from geo_mm import env
+from geo_mm.cli.arguments import (
+    add_launcher,
+    add_options,
+    add_overrides,
+    add_trust,
+    given,
+    overrides,
+)
+from geo_mm.cli.predict import split_paths
+from geo_mm.errors import NOTHING_TRAINED, ConfigError, interrupts
+from geo_mm.new_config.plan import NewOptions
+from geo_mm.new_config.recipes import RECIPES
+
+
+def new_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('model', help=f'one of {", ".join(RECIPES)}')
+    parser.add_argument('-o', '--out', type=Path, help='the config (default: MODEL.py)')
+    add_options(parser, NewOptions)
+
+
+def new(args: argparse.Namespace) -> None:
+    """Write a config for your data: it looks at images and labels and chooses every setting.
+
+    geo-mm new mask-rcnn --images 'ortho/*.tif' --labels roofs.gpkg -o roofs.py
+    geo-mm new unet --catalog scenes.csv
+    geo-mm new faster-rcnn --arcgis export/
+
+    The config trains at once, with geo-mm train. Each value stands in it with its
+    reason, and may be changed.
+    """
+    env.require()
+    from rich.console import Console
+
+    from geo_mm.new_config.choosing import new_config
+
+    path = args.out or Path(f'{args.model}.py')
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    with console.status('') as status:
+        options = NewOptions(**given(args, NewOptions))
+        new_config(args.model, options, path, lambda what: status.update(f'looking at {what}'))
+    print(
+        f'{path.read_text(encoding="utf-8")}\nwritten to {path}; train it with:\n'
+        f'  geo-mm train {path}'
+    )
+
+
+def train_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        'config',
+        nargs='+',
+        metavar='CONFIG',
+        help='config file; or an image and its labels, for which geo-mm new writes one into '
+        'the work dir',
+    )
+    add_overrides(parser)
+    add('--model', help='for an image and its labels (default: mask-rcnn; unet for a label raster)')
+    add('--work-dir', help='folder for logs and checkpoints (default: work_dirs/CONFIG)')
+    add('--amp', action='store_true', help='train in mixed precision')
+    add(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate to the batch size over all processes',
+    )
+    add(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='continue from this checkpoint, or without value from the newest in the work dir',
+    )
+    add('--verbose', action='store_true', help='print the full log, which its file always has')
+    add_launcher(parser, 'mpi')
+
+
+def train(args: argparse.Namespace) -> None:
+    """Train a model from a config file, or from an image and its labels.
+
+    geo-mm train configs/mine/roofs.py
+    geo-mm train image.tif roofs.gpkg --model unet
+    bash tools/dist_train.sh configs/mine/roofs.py 8
+    """
+    with interrupts(NOTHING_TRAINED):  # until the Runner has something to save
+        env.require()
+        config = _config(args)
+        from geo_mm import engine
+
+        engine.train(
+            config,
+            engine.TrainOptions(
+                args.work_dir, args.resume, args.amp, args.auto_scale_lr, args.launcher
+            ),
+            overrides(args.cfg_options),
+            verbose=args.verbose,
+        )
+
+
+def _config(args: argparse.Namespace) -> str:
+    """The config file: the one that is named, or one that is written for the data.
+
+    Raises:
+        ConfigError: If it is neither.
+    """
+    if len(args.config) == 1:
+        if args.model:
+            raise ConfigError('--model with a config', 'an image and its labels, or no --model')
+        return args.config[0]
+    if len(args.config) > 2:
+        raise ConfigError(
+            f'{len(args.config)} files',
+            'a config, or an image and its labels',
+            'for several images use geo-mm new --images',
+        )
+    if args.launcher != 'none':
+        raise ConfigError(
+            'several processes with an image and its labels',
+            'a config',
+            'write one with geo-mm new',
+        )
+    from geo_mm.labels.opening import is_label_raster
+    from geo_mm.new_config.choosing import new_config
+    from geo_mm.new_config.plan import NewOptions
+
+    image, labels = args.config
+    model = args.model or ('unet' if is_label_raster(labels) else 'mask-rcnn')
+    name = f'{Path(image).stem}_{model}'
+    args.work_dir = args.work_dir or str(Path('work_dirs') / name)
+    path = Path(args.work_dir) / f'{name}_new.py'
+    if path.exists() and args.resume:
+        return str(path)
+    print(f'looking at {image} and {labels} for a config of {model}', flush=True)
+    new_config(model, NewOptions(images=(image,), labels=labels), path)
+    print(f'written to {path}; change it there and train it with geo-mm train {path}', flush=True)
+    return str(path)
+
+
+def test_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.usage = '%(prog)s [CONFIG] CHECKPOINT [options]'
+    add = parser.add_argument
+    add('paths', nargs='+', metavar='PATH', help='the checkpoint, a config before it')
+    add('--work-dir', help='folder for the log and the scores as JSON (default: test/ beside it)')
+    add(
+        '--scenes',
+        metavar='OUT',
+        help='also predict the scenes as a whole and score them on the map; folder for the results',
+    )
+    add('--verbose', action='store_true', help='print the full log, which its file always has')
+    add_trust(parser)
+    add_overrides(parser)
+    add_launcher(parser, 'mpi')
+
+
+def test(args: argparse.Namespace) -> None:
+    """Score a trained model on the test split of its config.
+
+        geo-mm test work_dirs/roofs/iter_2000.pth
+
+    The config is that of the checkpoint, with the changes that it was trained
+    with; one before it replaces it. Scored are the chips, with the library's
+    metrics, and with --scenes also whole scenes on the map, as `geo-mm predict`
+    and `geo-mm evaluate` do it.
+    """
+    config, checkpoints, rest = split_paths(args.paths)
+    if len(checkpoints) != 1 or rest:
+        raise ConfigError(
+            f'geo-mm test {" ".join(args.paths)}', 'one checkpoint', '[CONFIG] CHECKPOINT'
+        )
+    if args.scenes and args.launcher != 'none':
+        raise ConfigError(
+            f'--scenes with --launcher {args.launcher}',
+            'one process',
+            'share the work with tools/dist_predict.sh, then score with geo-mm evaluate',
+        )
+    env.require()
+    from geo_mm import engine
+
+    options = engine.TestOptions(args.work_dir, args.launcher, args.trust_checkpoint)
+    runner = engine.test(
+        checkpoints[0], config, options, overrides(args.cfg_options), verbose=args.verbose
+    )
+    if args.scenes:
+        _score_scenes(runner, checkpoints[0], args.scenes)
+
+
+def _score_scenes(runner, checkpoint: str, out: str) -> None:
+    """Predict and score the scenes that the chips come from."""
+    import os
+
+    from geo_mm.evaluation.report import write_report
+    from geo_mm.evaluation.tables import show
+    from geo_mm.inference import PredictOptions, Predictor
+    from geo_mm.inference.scenes import score_scenes
+
+    # Average precision needs the objects of low confidence, too.
+    kept = PredictOptions(score=0.0) if runner.cfg.default_scope == 'mmdet' else None
+    predictor = Predictor(checkpoint, runner.cfg, options=kept)
+    result = score_scenes(
+        runner.test_dataloader.dataset,
+        predictor,
+        out,
+        progress=lambda name: print(f'{name} ...'),
+    )
+    show(result)
+    title = f'{checkpoint} on the test scenes of its config'
+    for path in write_report(result, os.path.join(out, 'evaluation'), title=title):
+        print(f'  {path}')
