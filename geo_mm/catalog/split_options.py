@@ -1,10 +1,11 @@
 """Options of a split; the command line makes its own from them."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from geo_mm.errors import CatalogError
+from geo_mm.options import option
 
 # `geo-mm split --help` waits for what is imported here: no numpy.
 
@@ -20,71 +21,49 @@ class SplitOptions:
     What each field means stands in its help text, which ``geo-mm split --help`` prints.
     """
 
-    by: By = field(
-        default='block',
-        metadata={
-            'help': 'what goes to a split as a whole: a block of ground, a scene (with those that '
-            'overlap it by a quarter or are of its group), a cluster of scenes, a polygon of '
-            '--aoi, the scenes with one value in --column, or of one date'
-        },
+    by: By = option(
+        'block',
+        'what goes to a split as a whole: a block of ground, a scene (with those that '
+        'overlap it by a quarter or are of its group), a cluster of scenes, a polygon of '
+        '--aoi, the scenes with one value in --column, or of one date',
     )
-    fractions: tuple[float, ...] = field(
-        default=(0.7, 0.15, 0.15),
-        metadata={'help': 'shares of the ground for train, val and test', 'metavar': 'SHARE'},
+    fractions: tuple[float, ...] = option(
+        (0.7, 0.15, 0.15), 'shares of the ground for train, val and test', metavar='SHARE'
     )
-    folds: int | None = field(
-        default=None,
-        metadata={'help': 'make this many equal splits fold_1, fold_2, ... for cross-validation'},
+    folds: int | None = option(
+        None, 'make this many equal splits fold_1, fold_2, ... for cross-validation'
     )
-    block_size: float | None = field(
-        default=None,
-        metadata={
-            'help': 'side of a block in metres; by default three buffers, or more if that '
-            'gives more than 100 blocks',
-            'metavar': 'METRES',
-        },
+    block_size: float | None = option(
+        None,
+        'side of a block in metres; by default three buffers, or more if that '
+        'gives more than 100 blocks',
+        metavar='METRES',
     )
-    buffer: float | None = field(
-        default=None,
-        metadata={
-            'help': 'least distance in metres between splits; by default the diagonal of a chip',
-            'metavar': 'METRES',
-        },
+    buffer: float | None = option(
+        None,
+        'least distance in metres between splits; by default the diagonal of a chip',
+        metavar='METRES',
     )
-    chip_size: int = field(
-        default=256, metadata={'help': 'side of a chip, for the buffer', 'metavar': 'PIXELS'}
+    chip_size: int = option(256, 'side of a chip, for the buffer', metavar='PIXELS')
+    gsd: float | None = option(
+        None,
+        "metres per pixel that chips are read at; by default the scenes' own",
+        metavar='METRES',
     )
-    gsd: float | None = field(
-        default=None,
-        metadata={
-            'help': "metres per pixel that chips are read at; by default the scenes' own",
-            'metavar': 'METRES',
-        },
+    seed: int = option(0, 'same seed, same split')
+    aoi: str | None = option(None, 'layer of polygons, for --by aoi', metavar='FILE')
+    column: str | None = option(
+        None,
+        'column of the catalog, for --by column; of the layer of polygons, for '
+        '--by aoi: the name of the split that each belongs to',
     )
-    seed: int = field(default=0, metadata={'help': 'same seed, same split'})
-    aoi: str | None = field(
-        default=None, metadata={'help': 'layer of polygons, for --by aoi', 'metavar': 'FILE'}
-    )
-    column: str | None = field(
-        default=None,
-        metadata={
-            'help': 'column of the catalog, for --by column; of the layer of polygons, for '
-            '--by aoi: the name of the split that each belongs to'
-        },
-    )
-    clusters: int = field(default=10, metadata={'help': 'number of clusters, for --by cluster'})
-    stratify: bool = field(
-        default=False, metadata={'help': 'give each split its share of every class'}
-    )
-    class_column: str | None = field(
-        default=None, metadata={'help': 'column of label layers with the class, for --stratify'}
-    )
-    allow_overlap: bool = field(
-        default=False,
-        metadata={
-            'help': 'leave no buffer, and divide also scenes of the same ground: the splits may '
-            'leak into one another'
-        },
+    clusters: int = option(10, 'number of clusters, for --by cluster')
+    stratify: bool = option(False, 'give each split its share of every class')
+    class_column: str | None = option(None, 'column of label layers with the class, for --stratify')
+    allow_overlap: bool = option(
+        False,
+        'leave no buffer, and divide also scenes of the same ground: the splits may '
+        'leak into one another',
     )
 
     @property

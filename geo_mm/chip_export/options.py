@@ -1,14 +1,10 @@
 """Options of an export, called as those of ArcGIS' "Export Training Data For Deep Learning"."""
 
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 from geo_mm.errors import ConfigError
-
-
-def _option(default: Any, help: str) -> Any:
-    """A field, and what :func:`geo_mm.cli.arguments.add_options` needs for it."""
-    return field(default=default, metadata={'help': help})
+from geo_mm.options import option
 
 
 @dataclass(frozen=True)
@@ -33,28 +29,28 @@ class ExportOptions:
         'YOLO_polygons',
         'Pascal_VOC',
         'Masks',
-    ] = _option(
+    ] = option(
         'PASCAL_VOC_rectangles',
         'the first five as ArcGIS writes them, with its metadata; COCO with polygons, YOLO with '
         'boxes or polygons, Pascal VOC with names of classes, or images and masks',
     )
-    image_chip_format: Literal['TIFF', 'PNG', 'JPEG'] = _option(
+    image_chip_format: Literal['TIFF', 'PNG', 'JPEG'] = option(
         'TIFF', 'format of the chips; PNG and JPEG take at most 3 bands of 8 bits'
     )
-    tile_size_x: int = _option(256, 'columns of a chip')
-    tile_size_y: int = _option(256, 'rows of a chip')
-    stride_x: int = _option(128, 'columns from one chip to the next')
-    stride_y: int = _option(128, 'rows from one chip to the next')
-    output_nofeature_tiles: Literal['ONLY_TILES_WITH_FEATURES', 'ALL_TILES'] = _option(
+    tile_size_x: int = option(256, 'columns of a chip')
+    tile_size_y: int = option(256, 'rows of a chip')
+    stride_x: int = option(128, 'columns from one chip to the next')
+    stride_y: int = option(128, 'rows from one chip to the next')
+    output_nofeature_tiles: Literal['ONLY_TILES_WITH_FEATURES', 'ALL_TILES'] = option(
         'ONLY_TILES_WITH_FEATURES', 'whether chips without any labelled object are written'
     )
-    min_polygon_overlap_ratio: float = _option(
+    min_polygon_overlap_ratio: float = option(
         0.0, 'least share of an object inside a chip, 0 to 1; others are left out of its labels'
     )
-    rotation_angle: float = _option(
+    rotation_angle: float = option(
         0.0, 'degrees: every chip is written again at each multiple of it; 0 does not rotate'
     )
-    workers: int = _option(1, 'threads that cut chips')
+    workers: int = option(1, 'threads that cut chips')
 
     def __post_init__(self) -> None:
         sides = (self.tile_size_x, self.tile_size_y, self.stride_x, self.stride_y, self.workers)

@@ -1,11 +1,8 @@
-"""Arguments that several subcommands have, and what they stand for; options from dataclasses."""
+"""Arguments that several subcommands have, and what they stand for."""
 
 import argparse
-import types
-import typing
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import MISSING, fields
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from geo_mm import env
 from geo_mm.errors import ConfigError
@@ -88,76 +85,3 @@ def add_launcher(parser: argparse._ActionsContainer, *more: str) -> None:
         help='what started several processes, if any',
     )
     parser.add_argument('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)
-
-
-def add_options(parser: argparse.ArgumentParser, options: type) -> None:
-    """Add an option for each field of a dataclass that has a help text.
-
-    The field's type gives the option's: ``bool`` a switch, called ``--no-...`` if
-    it is on by default, ``Literal`` choices, a sequence several values. Its metadata may hold
-
-    * ``help``: The text, which is also the documentation of the field.
-    * ``flag``: The option, if it is not called as the field.
-    * ``group``: Title of the group it stands in.
-    * ``metavar``: What stands for the value.
-    * ``const``: The value of the option without one.
-
-    Options that are not given leave no trace in the parsed arguments: see :func:`given`.
-    """
-    groups: dict[str, argparse._ActionsContainer] = {}
-    hints = typing.get_type_hints(options)
-    for field in fields(options):
-        meta = field.metadata
-        if 'help' not in meta:
-            continue
-        title = meta.get('group')
-        if title and title not in groups:
-            groups[title] = parser.add_argument_group(title)
-        flag = meta.get('flag', f'--{field.name.replace("_", "-")}')
-        kwargs: dict[str, Any] = _argument(hints[field.name])
-        if field.default is True:
-            flag, kwargs = f'--no-{flag[2:]}', {'action': 'store_false'}
-        if 'const' in meta:
-            kwargs |= {'nargs': '?', 'const': meta['const']}
-        if 'metavar' in meta:
-            kwargs['metavar'] = meta['metavar']
-        (groups[title] if title else parser).add_argument(
-            flag,
-            dest=field.name,
-            default=argparse.SUPPRESS,
-            help=('do not ' if field.default is True else '')
-            + meta['help']
-            + _default(field, kwargs),
-            **kwargs,
-        )
-
-
-def given(args: argparse.Namespace, options: type) -> dict[str, Any]:
-    """Fields of the dataclass that the user gave a value for."""
-    return {f.name: getattr(args, f.name) for f in fields(options) if hasattr(args, f.name)}
-
-
-def _argument(hint: Any) -> dict[str, Any]:
-    """Arguments of argparse for a type."""
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        (hint,) = (part for part in typing.get_args(hint) if part is not types.NoneType)
-    if hint is bool:
-        return {'action': 'store_true'}
-    if typing.get_origin(hint) is Literal:
-        return {'choices': typing.get_args(hint)}
-    if typing.get_origin(hint) in (tuple, Sequence):
-        (item, *_) = typing.get_args(hint)
-        return {'nargs': '+', **_argument(item)}
-    return {'type': hint}
-
-
-def _default(field, kwargs: dict) -> str:
-    default = field.default
-    if (
-        default in (MISSING, None, False, True)
-        or default == ()
-        or 'default' in field.metadata['help']
-    ):
-        return ''
-    text = ' '.join(map(str, default)) if kwargs.get('nargs') == '+' else default
-    return f' (default: {text})'

@@ -10,16 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geo_mm import env
-from geo_mm.cli.arguments import (
-    add_launcher,
-    add_options,
-    add_overrides,
-    add_trust,
-    given,
-    overrides,
-)
+from geo_mm.cli.arguments import add_launcher, add_overrides, add_trust, overrides
 from geo_mm.errors import ConfigError, GeoMMError, SceneError
 from geo_mm.inference.options import PredictOptions
+from geo_mm.options import add_options, given
 
 if TYPE_CHECKING:
     from geo_mm.inference import Prediction, Predictor

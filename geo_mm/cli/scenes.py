@@ -6,16 +6,9 @@ from typing import TYPE_CHECKING
 from geo_mm import env
 from geo_mm.catalog.split_options import SplitOptions
 from geo_mm.chip_export import ExportOptions
-from geo_mm.cli.arguments import (
-    add_config,
-    add_options,
-    add_overrides,
-    bar,
-    config_of,
-    given,
-    overrides,
-)
+from geo_mm.cli.arguments import add_config, add_overrides, bar, config_of, overrides
 from geo_mm.errors import ConfigError, GeoMMError
+from geo_mm.options import add_options, given
 
 if TYPE_CHECKING:
     from geo_mm.catalog import CatalogEntry, SceneOptions

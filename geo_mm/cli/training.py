@@ -4,18 +4,12 @@ import argparse
 from pathlib import Path
 
 from geo_mm import env
-from geo_mm.cli.arguments import (
-    add_launcher,
-    add_options,
-    add_overrides,
-    add_trust,
-    given,
-    overrides,
-)
+from geo_mm.cli.arguments import add_launcher, add_overrides, add_trust, overrides
 from geo_mm.cli.predict import split_paths
 from geo_mm.errors import NOTHING_TRAINED, ConfigError, interrupts
 from geo_mm.new_config.plan import NewOptions
 from geo_mm.new_config.recipes import RECIPES
+from geo_mm.options import add_options, given
 
 
 def new_arguments(parser: argparse.ArgumentParser) -> None:

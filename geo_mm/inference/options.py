@@ -8,10 +8,11 @@ import math
 import types
 import typing
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from geo_mm.errors import ConfigError
+from geo_mm.options import option
 
 # `geo-mm predict --help` waits for what is imported here: no torch.
 
@@ -27,11 +28,6 @@ _WRITTEN = 'what is written'
 _HOW = 'how it is computed'
 
 
-def _option(default: Any, group: str, help: str, **more: object) -> Any:
-    """A field, and what :func:`geo_mm.cli.arguments.add_options` needs for it."""
-    return field(default=default, metadata={'help': help, 'group': group, **more})
-
-
 @dataclass(frozen=True)
 class PredictOptions:
     """How scenes are predicted, and what is kept.
@@ -43,82 +39,89 @@ class PredictOptions:
         OutputError: If a format needs what is not installed.
     """
 
-    tile: int | None = _option(
+    tile: int | None = option(
         None,
-        _HOW,
         "side of a tile in pixels, no more than the scene has (default: twice the chips' size, "
         'at least 512)',
+        group=_HOW,
     )
-    overlap: float | None = _option(
+    overlap: float | None = option(
         None,
-        _HOW,
         'what neighbouring tiles share: pixels, or a share of the tile below 1 (default: 0.25, '
         'or less where the receptive field of the model is small)',
+        group=_HOW,
     )
-    blend: Literal['window', 'crop'] = _option(
+    blend: Literal['window', 'crop'] = option(
         'window',
-        _HOW,
         'fade overlapping tiles into each other, or take each pixel from the tile whose centre '
         'is nearest (segmentation)',
+        group=_HOW,
     )
-    batch_size: int = _option(
-        2, _HOW, 'tiles per forward pass; halved when the device runs out of memory'
+    batch_size: int = option(
+        2, 'tiles per forward pass; halved when the device runs out of memory', group=_HOW
     )
-    readers: int | None = _option(
-        None, _HOW, 'threads that read tiles ahead (default: half of the cores, 2 to 8)'
+    readers: int | None = option(
+        None, 'threads that read tiles ahead (default: half of the cores, 2 to 8)', group=_HOW
     )
-    tta: Literal['none', 'flip', 'd4'] = _option(
-        'none', _HOW, 'test-time augmentation: 4 views, or 8 views, mirrored and turned'
+    tta: Literal['none', 'flip', 'd4'] = option(
+        'none', 'test-time augmentation: 4 views, or 8 views, mirrored and turned', group=_HOW
     )
-    merge: Literal['mean', 'max'] = _option(
-        'mean', _HOW, 'of the probabilities or confidences of views and models'
+    merge: Literal['mean', 'max'] = option(
+        'mean', 'of the probabilities or confidences of views and models', group=_HOW
     )
-    amp: bool = _option(False, _HOW, '16-bit floats where that is safe')
-    compiled: bool = _option(
-        False, _HOW, 'compile the backbone with torch.compile', flag='--compile'
+    amp: bool = option(False, '16-bit floats where that is safe', group=_HOW)
+    compiled: bool = option(
+        False, 'compile the backbone with torch.compile', group=_HOW, flag='--compile'
     )
-    score: float = _option(0.3, _KEPT, 'minimum confidence of an object, 0 to 1')
-    suppress: Literal['nms', 'soft-nms', 'nmm', 'none'] = _option(
-        'nms', _KEPT, 'suppression of overlapping objects of a class, after tiles are joined'
+    score: float = option(0.3, 'minimum confidence of an object, 0 to 1', group=_KEPT)
+    suppress: Literal['nms', 'soft-nms', 'nmm', 'none'] = option(
+        'nms', 'suppression of overlapping objects of a class, after tiles are joined', group=_KEPT
     )
-    iou: float = _option(0.5, _KEPT, 'intersection over union from which objects are suppressed')
-    nodata: float | None = _option(
-        None, _WHAT, 'value of pixels without data, for scenes that do not declare it'
+    iou: float = option(
+        0.5, 'intersection over union from which objects are suppressed', group=_KEPT
     )
-    confidence: bool = _option(False, _KEPT, 'write the probability of the predicted class, 8-bit')
-    probabilities: Literal['uint8', 'float32'] | None = _option(
-        None, _KEPT, 'write those of all classes (default: uint8)', const='uint8'
+    nodata: float | None = option(
+        None, 'value of pixels without data, for scenes that do not declare it', group=_WHAT
     )
-    grid: Literal['scene', 'model'] = _option(
-        'scene', _KEPT, "pixels of class rasters: the scene's, or those of the model's GSD"
+    confidence: bool = option(
+        False, 'write the probability of the predicted class, 8-bit', group=_KEPT
     )
-    polygons: bool = _option(
-        False, _WRITTEN, 'write the outlines of the classes, too, but for the background'
+    probabilities: Literal['uint8', 'float32'] | None = option(
+        None, 'write those of all classes (default: uint8)', group=_KEPT, const='uint8'
     )
-    min_area: float = _option(
-        0.0, _WRITTEN, 'smallest polygon; in pixels if the scene is not georeferenced', metavar='M2'
+    grid: Literal['scene', 'model'] = option(
+        'scene', "pixels of class rasters: the scene's, or those of the model's GSD", group=_KEPT
     )
-    simplify: float | None = _option(
+    polygons: bool = option(
+        False, 'write the outlines of the classes, too, but for the background', group=_WRITTEN
+    )
+    min_area: float = option(
+        0.0,
+        'smallest polygon; in pixels if the scene is not georeferenced',
+        group=_WRITTEN,
+        metavar='M2',
+    )
+    simplify: float | None = option(
         None,
-        _WRITTEN,
         'remove pixel steps of polygons (default: 1.5); needs memory for all of them',
+        group=_WRITTEN,
         const=1.5,
         metavar='PIXELS',
     )
-    regularise: Sequence[str] = _option(
+    regularise: Sequence[str] = option(
         (),
-        _WRITTEN,
         'straight walls at right angles for polygons of these classes, such as buildings',
+        group=_WRITTEN,
         metavar='CLASS',
     )
-    formats: Sequence[Format] = _option(
-        ('gpkg',), _WRITTEN, 'of polygons and objects, one or several', flag='--format'
+    formats: Sequence[Format] = option(
+        ('gpkg',), 'of polygons and objects, one or several', group=_WRITTEN, flag='--format'
     )
-    quicklook: bool = _option(
-        True, _WRITTEN, 'write a picture of the scene with the result, NAME.png'
+    quicklook: bool = option(
+        True, 'write a picture of the scene with the result, NAME.png', group=_WRITTEN
     )
-    stac: bool = _option(False, _WRITTEN, 'describe the files as a STAC item, NAME.stac.json')
-    force: bool = _option(False, _WHAT, 'accept scenes of an unsuitable GSD or data type')
+    stac: bool = option(False, 'describe the files as a STAC item, NAME.stac.json', group=_WRITTEN)
+    force: bool = option(False, 'accept scenes of an unsuitable GSD or data type', group=_WHAT)
 
     def __post_init__(self) -> None:
         for name in 'regularise', 'formats':

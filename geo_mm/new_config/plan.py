@@ -1,10 +1,11 @@
 """What a config is written for, and its settings, each with its reason."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from geo_mm.new_config.recipes import Recipe, Size, Variant
+from geo_mm.options import option
 
 if TYPE_CHECKING:  # the command knows its options without numpy
     from geo_mm.catalog import CatalogEntry
@@ -19,69 +20,39 @@ class NewOptions:
     Attributes without a comment are options of the command, with the same text.
     """
 
-    images: Sequence[str] = field(
-        default=(), metadata={'help': 'images, or patterns in quotes', 'group': 'data'}
+    images: Sequence[str] = option((), 'images, or patterns in quotes', group='data')
+    labels: str | None = option(
+        None, 'vector layer or label raster; {stem} stands for the name of the image', group='data'
     )
-    labels: str | None = field(
-        default=None,
-        metadata={
-            'help': 'vector layer or label raster; {stem} stands for the name of the image',
-            'group': 'data',
-        },
+    aoi: str | None = option(None, 'polygons inside which the labels are complete', group='data')
+    catalog: str | None = option(
+        None, 'table of images and labels, in place of the above', group='data'
     )
-    aoi: str | None = field(
-        default=None,
-        metadata={'help': 'polygons inside which the labels are complete', 'group': 'data'},
+    arcgis: str | None = option(
+        None, 'folder of an export of training data from ArcGIS', group='data', metavar='FOLDER'
     )
-    catalog: str | None = field(
-        default=None,
-        metadata={'help': 'table of images and labels, in place of the above', 'group': 'data'},
+    coco: str | None = option(
+        None,
+        'file of annotations in COCO format, or any training set of another program',
+        group='data',
+        metavar='FILE',
     )
-    arcgis: str | None = field(
-        default=None,
-        metadata={
-            'help': 'folder of an export of training data from ArcGIS',
-            'group': 'data',
-            'metavar': 'FOLDER',
-        },
+    class_column: str | None = option(
+        None,
+        "column with the class of a feature (default: one called 'class' or the like)",
+        group='classes',
     )
-    coco: str | None = field(
-        default=None,
-        metadata={
-            'help': 'file of annotations in COCO format, or any training set of another program',
-            'group': 'data',
-            'metavar': 'FILE',
-        },
+    class_name: str | None = option(
+        None,
+        'what all features are called, if there is no such column '
+        '(default: from the name of the file)',
+        group='classes',
     )
-    class_column: str | None = field(
-        default=None,
-        metadata={
-            'help': "column with the class of a feature (default: one called 'class' or the like)",
-            'group': 'classes',
-        },
+    size: Size | None = option(
+        None, 'of the model (default: full where there is a GPU, else small)', group='model'
     )
-    class_name: str | None = field(
-        default=None,
-        metadata={
-            'help': 'what all features are called, if there is no such column '
-            '(default: from the name of the file)',
-            'group': 'classes',
-        },
-    )
-    size: Size | None = field(
-        default=None,
-        metadata={
-            'help': 'of the model (default: full where there is a GPU, else small)',
-            'group': 'model',
-        },
-    )
-    weights: str | None = field(
-        default=None,
-        metadata={
-            'help': 'checkpoint to start from: of geo_mm, or of a backbone',
-            'group': 'model',
-            'metavar': 'FILE',
-        },
+    weights: str | None = option(
+        None, 'checkpoint to start from: of geo_mm, or of a backbone', group='model', metavar='FILE'
     )
 
 

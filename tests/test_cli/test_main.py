@@ -12,9 +12,10 @@ import pytest
 
 import geo_mm
 from geo_mm.cli import COMMANDS, command_parser, main
-from geo_mm.cli.arguments import add_options, given, overrides
+from geo_mm.cli.arguments import overrides
 from geo_mm.errors import ConfigError
 from geo_mm.inference import PredictOptions
+from geo_mm.options import add_options, given
 from tests.data.chips import CONFIGS
 
 ROOT = CONFIGS.parent
