@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from xml.etree import ElementTree
-from xml.etree.ElementTree import Element, SubElement
+from xml.etree.ElementTree import Element, SubElement, fromstring
 
 from geo_mm.classes import ClassSet, Colour
 from geo_mm.paths import write_text
@@ -29,6 +29,60 @@ _TIP = (
 )
 
 
+_RAMP_STYLE = """
+<qgis version="{version}" styleCategories="Symbology">
+  <pipe>
+    <rasterrenderer type="singlebandpseudocolor" band="{band}" classificationMin="0"
+        classificationMax="1" opacity="1" alphaBand="-1" nodataColor="">
+      <rasterTransparency />
+      <rastershader>
+        <colorrampshader colorRampType="INTERPOLATED" classificationMode="1" clip="0"
+            minimumValue="0" maximumValue="1" />
+      </rastershader>
+    </rasterrenderer>
+  </pipe>
+</qgis>"""
+
+_PALETTE = """
+<pipe>
+  <rasterrenderer type="paletted" band="1" opacity="1" alphaBand="-1" nodataColor="">
+    <rasterTransparency />
+    <colorPalette />
+  </rasterrenderer>
+</pipe>"""
+
+_POLYGONS = """
+<qgis version="{version}" styleCategories="Symbology|Labeling|MapTips" labelsEnabled="1">
+  <renderer-v2 type="categorizedSymbol" attr="" symbollevels="0" enableorderby="0" forceraster="0">
+    <categories />
+    <symbols />
+  </renderer-v2>
+  <labeling type="simple">
+    <settings>
+      <text-style fieldName="" isExpression="1" fontSize="8" fontSizeUnit="Point"
+          textColor="20,20,20,255" textOpacity="1">
+        <text-buffer bufferDraw="1" bufferSize="0.8" bufferSizeUnits="MM"
+            bufferColor="255,255,255,255" bufferOpacity="1" />
+      </text-style>
+      <rendering drawLabels="1" minFeatureSize="{labelled}" />
+    </settings>
+  </labeling>
+  <mapTip />
+  <layerGeometryType>2</layerGeometryType>
+</qgis>"""  # 2: Qgis::GeometryType::Polygon
+
+# A line with a dark rim, which shows on ground of its own colour, too.
+_SYMBOL = """
+<symbol type="fill" name="{name}" alpha="1" clip_to_extent="1">
+  <layer class="SimpleFill" enabled="1" locked="0" pass="0">
+    <Option type="Map">{rim}</Option>
+  </layer>
+  <layer class="SimpleFill" enabled="1" locked="0" pass="0">
+    <Option type="Map">{line}</Option>
+  </layer>
+</symbol>"""
+
+
 def class_style(classes: ClassSet) -> str:
     """A QGIS style (QML) for rasters and polygons of classes.
 
@@ -45,7 +99,9 @@ def class_style(classes: ClassSet) -> str:
         name: (name, classes.colours[classes.index(name)]) for name in classes.foreground_names
     }
     root = _polygon_style('class', shown)
-    entries = _paletted(root)
+    pipe = fromstring(_PALETTE)
+    root.append(pipe)
+    entries = _part(pipe, './/colorPalette')
     for value, name, colour in classes.items():
         alpha = '0' if name == classes.background else '255'
         SubElement(
@@ -76,38 +132,12 @@ def share_style(band: int = 1) -> str:
     Returns:
         XML.
     """
-    root = Element('qgis', version=_VERSION, styleCategories='Symbology')
-    renderer = SubElement(
-        SubElement(root, 'pipe'),
-        'rasterrenderer',
-        type='singlebandpseudocolor',
-        band=str(band),
-        classificationMin='0',
-        classificationMax='1',
-        opacity='1',
-        alphaBand='-1',
-        nodataColor='',
-    )
-    SubElement(renderer, 'rasterTransparency')
-    shader = SubElement(
-        SubElement(renderer, 'rastershader'),
-        'colorrampshader',
-        colorRampType='INTERPOLATED',
-        classificationMode='1',
-        clip='0',
-        minimumValue='0',
-        maximumValue='1',
-    )
+    root = fromstring(_RAMP_STYLE.format(version=_VERSION, band=band))
+    shader = _part(root, './/colorrampshader')
     for step, colour in enumerate(_RAMP):
         share = step / (len(_RAMP) - 1)
-        SubElement(
-            shader,
-            'item',
-            value=f'{share:g}',
-            label=f'{share * 100:.0f} %',
-            color=colour,
-            alpha='255',
-        )
+        label = f'{share * 100:.0f} %'
+        SubElement(shader, 'item', value=f'{share:g}', label=label, color=colour, alpha='255')
     return _text(root)
 
 
@@ -125,104 +155,41 @@ def write_style(style: str, path: str | PathLike) -> Path:
 
 
 def _polygon_style(column: str, categories: Mapping[str, tuple[str, Colour]]) -> Element:
-    root = Element(
-        'qgis',
-        version=_VERSION,
-        styleCategories='Symbology|Labeling|MapTips',
-        labelsEnabled='1',
-    )
-    renderer = SubElement(
-        root,
-        'renderer-v2',
-        type='categorizedSymbol',
-        attr=column,
-        symbollevels='0',
-        enableorderby='0',
-        forceraster='0',
-    )
-    entries, symbols = SubElement(renderer, 'categories'), SubElement(renderer, 'symbols')
+    root = fromstring(_POLYGONS.format(version=_VERSION, labelled=_LABELLED))
+    _part(root, 'renderer-v2').set('attr', column)
+    _part(root, './/text-style').set('fieldName', _LABEL)
+    _part(root, 'mapTip').text = _TIP
+    entries, symbols = _part(root, './/categories'), _part(root, './/symbols')
     for number, (value, (label, colour)) in enumerate(categories.items()):
-        SubElement(
-            entries,
-            'category',
-            type='string',
-            value=value,
-            label=label,
-            symbol=str(number),
-            render='true',
-        )
-        _add_symbol(symbols, str(number), colour)
-    _add_labels(root)
-    SubElement(root, 'mapTip').text = _TIP
-    SubElement(root, 'layerGeometryType').text = '2'  # Qgis::GeometryType::Polygon
+        known = {'value': value, 'label': label, 'symbol': str(number), 'render': 'true'}
+        SubElement(entries, 'category', {'type': 'string', **known})
+        rgb = ','.join(map(str, colour))
+        rim = _fill(f'{rgb},{_FILL}', '20,20,20,200', '0.9')
+        line = _fill(f'{rgb},0', f'{rgb},255', '0.46')
+        symbols.append(fromstring(_SYMBOL.format(name=number, rim=rim, line=line)))
     return root
 
 
-def _add_symbol(symbols: Element, name: str, colour: Colour) -> None:
-    """A line with a dark rim, which shows on ground of its own colour, too."""
-    symbol = SubElement(symbols, 'symbol', type='fill', name=name, alpha='1', clip_to_extent='1')
-    rgb = ','.join(map(str, colour))
-    for fill, line, width in (
-        (f'{rgb},{_FILL}', '20,20,20,200', '0.9'),
-        (f'{rgb},0', f'{rgb},255', '0.46'),
-    ):
-        layer = SubElement(symbol, 'layer', {'class': 'SimpleFill'}, enabled='1', locked='0')
-        layer.set('pass', '0')
-        options = SubElement(layer, 'Option', type='Map')
-        for key, value in (
-            ('color', fill),
-            ('style', 'solid'),
-            ('outline_color', line),
-            ('outline_style', 'solid'),
-            ('outline_width', width),
-            ('outline_width_unit', 'MM'),
-            ('joinstyle', 'miter'),
-        ):
-            SubElement(options, 'Option', type='QString', name=key, value=value)
-
-
-def _add_labels(root: Element) -> None:
-    settings = SubElement(SubElement(root, 'labeling', type='simple'), 'settings')
-    text = SubElement(
-        settings,
-        'text-style',
-        fieldName=_LABEL,
-        isExpression='1',
-        fontSize='8',
-        fontSizeUnit='Point',
-        textColor='20,20,20,255',
-        textOpacity='1',
-    )
-    SubElement(
-        text,
-        'text-buffer',
-        bufferDraw='1',
-        bufferSize='0.8',
-        bufferSizeUnits='MM',
-        bufferColor='255,255,255,255',
-        bufferOpacity='1',
-    )
-    SubElement(
-        settings,
-        'rendering',
-        drawLabels='1',
-        minFeatureSize=str(_LABELLED),
+def _fill(colour: str, outline: str, width: str) -> str:
+    """The options of a fill, as XML."""
+    options = {
+        'color': colour,
+        'style': 'solid',
+        'outline_color': outline,
+        'outline_style': 'solid',
+        'outline_width': width,
+        'outline_width_unit': 'MM',
+        'joinstyle': 'miter',
+    }
+    return ''.join(
+        f'<Option type="QString" name="{key}" value="{value}" />' for key, value in options.items()
     )
 
 
-def _paletted(root: Element) -> Element:
-    """A renderer of values of band 1; returns where the values belong."""
-    renderer = SubElement(
-        SubElement(root, 'pipe'),
-        'rasterrenderer',
-        type='paletted',
-        band='1',
-        opacity='1',
-        alphaBand='-1',
-        nodataColor='',
-    )
-    SubElement(renderer, 'rasterTransparency')
-    return SubElement(renderer, 'colorPalette')
+def _part(root: Element, path: str) -> Element:
+    found = root.find(path)
+    assert found is not None  # it is in the template
+    return found
 
 
 def _hex(colour: Sequence[int]) -> str:

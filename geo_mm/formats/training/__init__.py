@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from geo_mm.errors import CatalogError, LabelError
+from geo_mm.errors import CatalogError, LabelError, listed
 from geo_mm.formats.training import arcgis, boxes, coco, folders, yolo
 from geo_mm.formats.training.data import Kind, TrainingData, TrainingImage
 from geo_mm.labels import ImageLabels
@@ -190,8 +190,7 @@ def _keep(name: str, path: str) -> TrainingData:
 def _unknown(path: Path) -> CatalogError:
     if path.is_dir():
         names = sorted(item.name + ('/' if item.is_dir() else '') for item in path.iterdir())
-        shown = ', '.join(names[:8]) + (f' and {len(names) - 8} more' if len(names) > 8 else '')
-        found = f'{path}: a folder with {shown or "nothing in it"}'
+        found = f'{path}: a folder with {listed(names, 8) or "nothing in it"}'
         inside = [item for item in path.iterdir() if item.is_dir() and find_format(item)]
         near = inside or [item for item in (path.parent,) if find_format(item)]
     else:
