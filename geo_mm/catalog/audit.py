@@ -14,13 +14,14 @@ from geo_mm.catalog.entries import CatalogEntry
 from geo_mm.catalog.ground import Ground, Plane, Shapes, open_ground, sites
 from geo_mm.errors import CatalogError
 from geo_mm.raster import Scene
-from geo_mm.raster.projection import GEOD
+from geo_mm.raster.projection import GEOD, transformer
 
 _REACH = 2000.0  # metres within which distances are exact
 _MOST_CHIPS = 20_000  # of a split, for distances between chips
 _ORDER = {'train': 0, 'val': 1, 'test': 2}
 _ROUNDING = 1e-4  # of the smaller scene: what touching scenes overlap by
 _ROW = 6_371_008.8 * math.pi / 180  # metres in a degree of latitude
+_LONLAT_HEIGHT, _GEOCENTRIC = 'EPSG:4979', 'EPSG:4978'  # of WGS 84; metres
 
 
 @dataclass(frozen=True)
@@ -334,16 +335,9 @@ def _sphere(outlines: Shapes) -> np.ndarray:
 
 def _of_lonlat(points: np.ndarray) -> np.ndarray:
     """Places on the Earth as metres from its middle, so that distances need no projection."""
-    lon, lat = np.radians(points).T
-    flattening = GEOD.f * (2 - GEOD.f)
-    radius = GEOD.a / np.sqrt(1 - flattening * np.sin(lat) ** 2)
-    return np.column_stack(
-        [
-            radius * np.cos(lat) * np.cos(lon),
-            radius * np.cos(lat) * np.sin(lon),
-            radius * (1 - flattening) * np.sin(lat),
-        ]
-    )
+    lon, lat = points.T.tolist()  # pyproj would take an array of one element for a number
+    heights = [0.0] * len(lon)
+    return np.column_stack(transformer(_LONLAT_HEIGHT, _GEOCENTRIC).transform(lon, lat, heights))
 
 
 def _nearest(points: np.ndarray, others: np.ndarray) -> np.ndarray:
