@@ -30,7 +30,7 @@ def browse(args: argparse.Namespace) -> None:
     Magenta is what takes no part: pixels without data, and boxes of ignored objects.
     """
     config = config_of(args)
-    from geo_mm.visualization.browse import browse_chips
+    from geo_mm.visualization.chips import browse_chips
 
     sheet = browse_chips(config, args.split, args.number, args.columns)
     path = Path(args.output, f'{Path(args.config).stem}_{args.split}.png')

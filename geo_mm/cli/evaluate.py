@@ -189,7 +189,7 @@ def _backdrops(args: argparse.Namespace, result) -> dict | None:
     from geo_mm.evaluation.maps import Backdrop
     from geo_mm.evaluation.scenes import pair_scenes
     from geo_mm.raster import Scene
-    from geo_mm.visualization.map_frame import to_rgb
+    from geo_mm.visualization.rgb import to_rgb
 
     images = {}
     areas = {scene.name: scene.areas for scene in result.scenes}

@@ -7,8 +7,8 @@ from geo_mm.visualization.chips import (
     draw_labels,
     with_legend,
 )
-from geo_mm.visualization.map_frame import display_bands, to_rgb
 from geo_mm.visualization.quicklook import draw_objects_quicklook, draw_pixels_quicklook
+from geo_mm.visualization.rgb import display_bands, to_rgb
 
 __all__ = [
     'GeoLocalVisualizer',

@@ -1,10 +1,12 @@
 """Pictures of chips: input with labels, and sheets of image, ground truth and prediction."""
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import mmcv
 import numpy as np
+from mmengine.config import Config
 from mmengine.dist import master_only
 from mmengine.structures import BaseDataElement
 from mmengine.visualization import Visualizer
@@ -14,8 +16,9 @@ from geo_mm.classes import IGNORE, ClassSet
 from geo_mm.inputspec import InputSpec
 from geo_mm.raster import Scene, Window
 from geo_mm.registry import VISUALIZERS
-from geo_mm.visualization.map_frame import INVALID_COLOUR, Entry, font_for, legend_block, to_rgb
+from geo_mm.visualization.map_frame import Entry, font_for, legend_block
 from geo_mm.visualization.quicklook import overlay
+from geo_mm.visualization.rgb import INVALID_COLOUR, to_rgb
 
 _GAP = 6  # pixels between the pictures of a sheet
 _MASK_OPACITY = 0.4
@@ -33,6 +36,43 @@ def draw_chip(inputs: np.ndarray, sample: BaseDataElement, spec: InputSpec) -> I
     """
     valid = valid_pixels(sample, inputs.shape[1:])
     return draw_labels(to_rgb(inputs, valid, spec.bands), sample, spec.classes)
+
+
+def browse_chips(
+    config: Config, split: str = 'train', number: int = 16, columns: int = 4
+) -> Image.Image:
+    """Draw chips with their labels and valid areas, in the order of the sampler.
+
+    Args:
+        config: Any config of chips.
+        split: ``'train'``, ``'val'`` or ``'test'``.
+        number: How many chips.
+        columns: Chips per row.
+
+    Returns:
+        The chips; ``info`` has their ``number`` and their ``size`` in pixels, (height, width).
+
+    Raises:
+        ConfigError: If the config has no such split, it cannot be built, or a
+            transform fails on the chips.
+    """
+    # Pictures of results do without what these import.
+    from geo_mm.engine import input_spec_of
+    from geo_mm.engine.config_data import build_loader
+    from geo_mm.engine.launch import build_model, explained_config_errors
+    from geo_mm.engine.runner import explained_chip_errors
+
+    loader = build_loader(config, split)
+    with explained_config_errors():
+        spec = input_spec_of(loader.dataset, build_model(config))
+    images = []
+    with explained_chip_errors():
+        for index in islice(iter(loader.sampler), number):
+            item = loader.dataset[index]
+            images.append(draw_chip(item['inputs'].numpy(), item['data_samples'], spec))
+    sheet = with_legend(contact_sheet(images, columns), spec.classes)
+    sheet.info |= {'number': len(images), 'size': spec.chip_size}
+    return sheet
 
 
 def valid_pixels(sample: BaseDataElement, shape: tuple[int, int]) -> np.ndarray:
