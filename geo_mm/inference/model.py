@@ -19,7 +19,7 @@ from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
 from mmengine.structures import BaseDataElement
 
-from geo_mm.engine.acceleration import fold_batch_norms, use_channels_last
+from geo_mm.engine.acceleration import fold_batch_norms, keep_freed_memory, use_channels_last
 from geo_mm.engine.embedded_config import built_from_embedded, config_of
 from geo_mm.engine.launch import build_model
 from geo_mm.errors import ConfigError, SpecError
@@ -102,6 +102,8 @@ class TrainedModel:
         # Convolutions on CPUs and tensor cores are faster with channels last.
         use_channels_last(model)
         self.model: BaseModel = model.to(self.device).eval()
+        if self.device.type == 'cpu':
+            keep_freed_memory()
         fold_batch_norms(self.model)
         self.amp = _half_type(self.device) if amp else None
         if compiled:

@@ -132,12 +132,21 @@ def _measured(
     grid = Grid(dataset.transform, dataset.width, dataset.height, dataset.crs)
     for top in range(0, grid.height, _ROWS):
         strip = RasterioWindow(0, top, grid.width, min(_ROWS, grid.height - top))
-        found, pixels = np.unique(dataset.read(1, window=strip), return_counts=True)
+        found, pixels = _counted(dataset.read(1, window=strip))
         at = np.searchsorted(found, known).clip(max=len(found) - 1)
         here = np.where(found[at] == known, pixels[at], 0)
         counts += here
         areas += here * _pixel_area(grid, strip)
     return counts, areas.round(2)
+
+
+def _counted(band: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The values that occur, in order, and how often each does."""
+    if band.dtype != np.uint8:
+        return np.unique(band, return_counts=True)
+    counts = np.bincount(band.ravel(), minlength=256)  # does not sort
+    found = np.flatnonzero(counts)
+    return found, counts[found]
 
 
 def _pixel_area(grid: Grid, strip: RasterioWindow) -> float:

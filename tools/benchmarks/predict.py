@@ -9,11 +9,12 @@
              the same window with weights that are ready
 - overhead:  the whole prediction of a scene by a U-Net, files and pictures
              included, against nothing but the network's forward passes over the
-             same tiles, which are in memory; as geo_mm runs it, and as
-             MMSegmentation builds it, with batch norms of their own
+             same tiles, which are in memory: of the network as geo_mm runs it,
+             in the same process, and as MMSegmentation builds it, with batch
+             norms and memory as they come, in a process of its own
 
-What is compared takes turns in one process, and medians count. Time of the CPU
-says more than time on the clock where other programs run.
+What is compared takes turns, and medians count. Time of the CPU says more than
+time on the clock where other programs run.
 """
 
 import argparse
@@ -233,31 +234,24 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def overhead(folder: Path, side: int, repeats: int, batch_size: int, channels: int) -> Table:
-    config = unet_config(channels)
-    checkpoint = write_checkpoint(config, folder / 'unet.pth')
+    checkpoint = write_checkpoint(unet_config(channels), folder / 'unet.pth')
     path = write_scene(folder / 'scene.tif', side, side)
     predictor = Predictor(
         checkpoint, device='cpu', tile=TILE, overlap=OVERLAP, batch_size=batch_size
     )
-    batches = batches_of(predictor, Scene.open(path), batch_size)
-    untouched = build_model(config)
-    load_checkpoint(untouched, str(checkpoint))
-    use_channels_last(untouched.eval())
-
-    @torch.inference_mode()
-    def forward(model: torch.nn.Module) -> None:
-        for batch in batches:
-            model(batch, mode='tensor')
-
+    batches = batches_of(predictor, path, batch_size)
+    torch.save(batches, folder / 'batches.pt')
     works = {
-        'whole prediction': lambda: predictor.predict(path, folder / 'out'),
-        "forward passes of geo_mm's network": lambda: forward(predictor.models[0].model),
-        'forward passes, batch norms not folded': lambda: forward(untouched),
+        'whole prediction': lambda: clocks(lambda: predictor.predict(path, folder / 'out')),
+        "forward passes of geo_mm's network": lambda: clocks(
+            lambda: forward(predictor.models[0].model, batches)
+        ),
+        'forward passes in MMSegmentation': lambda: in_a_process(folder, channels),
     }
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in works}
     for _ in track(range(repeats + 1), description='overhead'):
         for name, work in works.items():
-            times[name].append(clocks(work))
+            times[name].append(work())
     whole, *bare = (np.median(found[1:], axis=0) for found in times.values())  # warm
     table = Table('', *works, 'ratios')
     for column, name in enumerate(('clock, s', 'CPU, s')):
@@ -267,9 +261,36 @@ def overhead(folder: Path, side: int, repeats: int, batch_size: int, channels: i
     return table
 
 
-def batches_of(predictor: Predictor, scene: Scene, batch_size: int) -> list[torch.Tensor]:
+@torch.inference_mode()
+def forward(model: torch.nn.Module, batches: list[torch.Tensor]) -> None:
+    for batch in batches:
+        model(batch, mode='tensor')
+
+
+def in_a_process(folder: Path, channels: int) -> tuple[float, float]:
+    """Times of the forward passes in a process that geo_mm has not set up."""
+    command = [sys.executable, __file__, '--bare', folder, '--channels', str(channels)]
+    found = subprocess.run(command, check=True, capture_output=True, text=True)
+    clock, cpu = json.loads(found.stdout.splitlines()[-1])
+    return clock, cpu
+
+
+def bare(folder: Path, channels: int) -> None:
+    """Prints the times of the forward passes over batches in a file."""
+    config = unet_config(channels)
+    init_default_scope(config.default_scope)
+    model = build_model(config)
+    load_checkpoint(model, str(folder / 'unet.pth'))
+    use_channels_last(model.eval())
+    batches = torch.load(folder / 'batches.pt')
+    forward(model, batches[:2])
+    print(json.dumps(clocks(lambda: forward(model, batches))))
+
+
+def batches_of(predictor: Predictor, path: Path, batch_size: int) -> list[torch.Tensor]:
     """All tiles of a scene, normalised, as the network takes them."""
-    model, ensemble, batches = predictor.models[0], predictor.ensemble, []
+    scene, batches = Scene.open(path), []
+    model, ensemble = predictor.models[0], predictor.ensemble
     for row in rows_of(tile_plan(scene.width, scene.height, TILE, OVERLAP)):
         for start in range(0, len(row), batch_size):
             loaded = [ensemble.load(scene, tile)[0][0] for tile in row[start : start + batch_size]]
@@ -297,10 +318,14 @@ def main() -> None:
     add('--batch-size', type=int, default=2, help='for overhead')
     add('--repeats', type=int, default=3, help='of overhead; stitching repeats itself more often')
     add('--child', nargs=3, help=argparse.SUPPRESS)
+    add('--bare', type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     logging.disable(logging.INFO)  # MMEngine tells how it fills each weight
     if args.child:
         child(*args.child)
+        return
+    if args.bare:
+        bare(args.bare, args.channels)
         return
     what = args.what or ['stitching', 'overhead', 'memory']
     with tempfile.TemporaryDirectory(dir=args.workdir) as name:
