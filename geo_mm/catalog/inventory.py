@@ -30,7 +30,7 @@ _DATE_TAGS = ('ACQUISITIONDATETIME', 'TIFFTAG_DATETIME')
 _DATE = re.compile(r'(?<!\d)((?:19|20)\d\d)[-_:]?(0[1-9]|1[0-2])[-_:]?(0[1-9]|[12]\d|3[01])(?!\d)')
 
 
-def find_scenes(
+def find_entries(
     sources: Sequence[str],
     *,
     labels: str | None = None,

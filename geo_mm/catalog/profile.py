@@ -85,7 +85,7 @@ def spread(entries: Sequence[CatalogEntry], most: int = LOOKED_AT) -> list[Catal
     return [entries[int(i * step)] for i in range(min(len(entries), most))]
 
 
-def find_bands(entries: Sequence[CatalogEntry]) -> SceneBands:
+def common_bands(entries: Sequence[CatalogEntry]) -> SceneBands:
     """The bands of scenes, by name.
 
     Raises:

@@ -15,6 +15,7 @@ from geo_mm.labels import ClippedObjects
 from geo_mm.labels.classification import IGNORED_NAME
 from geo_mm.paths import file_name, make_folder, write_text
 from geo_mm.raster import Grid
+from geo_mm.raster.statistics import Moments
 
 Record = dict[str, Any]
 """What is kept of a chip that was written, as plain JSON."""
@@ -215,22 +216,20 @@ def has_features(chip: Chip, classes: ClassSet) -> bool:
 
 def moments(chip: Chip) -> list[list[float]]:
     """Minimum, maximum, mean, squared deviations and number of the valid pixels of each band."""
-    found = []
-    for band in chip.pixels:
-        values = band[chip.valid].astype(np.float64)
-        mean = values.mean()
-        squares = float(((values - mean) ** 2).sum())
-        found.append([float(values.min()), float(values.max()), float(mean), squares, len(values)])
-    return found
+    return _table(Moments.of_pixels(chip.pixels[:, chip.valid].astype(np.float64))).tolist()
 
 
 def _pooled(chips: np.ndarray) -> np.ndarray:
     """Moments of all chips together, ``(chips, bands, 5)`` to ``(bands, 5)``."""
-    low, high, mean, squares, number = np.moveaxis(chips, 2, 0)
-    total = number.sum(axis=0)
-    middle = (mean * number).sum(axis=0) / total
-    spread = squares.sum(axis=0) + (number * (mean - middle) ** 2).sum(axis=0)
-    return np.stack([low.min(axis=0), high.max(axis=0), middle, spread, total], axis=1)
+    total = Moments.empty(chips.shape[1])
+    for low, high, mean, squares, number in np.moveaxis(chips, 2, 1):
+        total.add(Moments(number[0], mean, squares, low, high))
+    return _table(total)
+
+
+def _table(of: Moments) -> np.ndarray:
+    number = np.full(len(of.mean), of.count, float)
+    return np.stack([of.low, of.high, of.mean, of.squares, number], axis=1)
 
 
 def _largest(objects: ClippedObjects) -> int:

@@ -50,13 +50,13 @@ def catalog(args: argparse.Namespace) -> None:
     columns tell date, CRS, GSD, size, bands, data type, nodata and blocks.
     """
     from geo_mm.catalog.entries import write_catalog
-    from geo_mm.catalog.inventory import describe_scenes, find_scenes
+    from geo_mm.catalog.inventory import describe_scenes, find_entries
 
     for text in args.role:
         if '=' not in text:
             raise GeoMMError(f'--role {text}', 'ROLE=FILES, such as s1=s1/*.tif')
     roles = dict(text.split('=', 1) for text in args.role)
-    found = find_scenes(args.scenes, labels=args.labels, roles=roles, bands=args.bands)
+    found = find_entries(args.scenes, labels=args.labels, roles=roles, bands=args.bands)
     entries, outlines = describe_scenes(found, bar('opening scenes'))
     path = write_catalog(entries, outlines, args.out)
     labelled = sum(entry.labels is not None for entry in entries)

@@ -120,7 +120,7 @@ class BoxPairs:
                 carried = band[self._reach[band] >= buckets[at]]
 
 
-def areas_of(boxes: np.ndarray) -> np.ndarray:
+def box_areas(boxes: np.ndarray) -> np.ndarray:
     """Areas ``(N,)`` of boxes ``(N, 4)``; 0 where a side is negative."""
     return _products(boxes[:, 2:] - boxes[:, :2])
 

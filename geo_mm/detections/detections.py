@@ -11,7 +11,7 @@ import shapely
 from affine import Affine
 
 from geo_mm.classes import ClassSet
-from geo_mm.detections.box_index import areas_of
+from geo_mm.detections.box_index import box_areas
 from geo_mm.raster import Grid
 from geo_mm.raster.projection import ground_areas
 
@@ -134,7 +134,7 @@ class Detections:
     @cached_property
     def areas(self) -> np.ndarray:
         """``(N,)`` areas of the shapes, in square pixels or map units."""
-        return areas_of(self.boxes) if self.outlines is None else shapely.area(self.outlines)
+        return box_areas(self.boxes) if self.outlines is None else shapely.area(self.outlines)
 
     def to_map(self, transform: Affine) -> 'Detections':
         """From pixels to map coordinates.

@@ -8,7 +8,7 @@ import shapely
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from geo_mm.detections.box_index import BoxPairs, areas_of, intersections
+from geo_mm.detections.box_index import BoxPairs, box_areas, intersections
 from geo_mm.detections.detections import Detections
 
 AGREE = 0.4
@@ -231,7 +231,7 @@ def _areas_inside(detections: Detections, index: np.ndarray, zone: np.ndarray) -
     boxes = detections.boxes.take(index, axis=0)
     cut = _common(boxes, zone)
     if detections.outlines is None:
-        return areas_of(cut)
+        return box_areas(cut)
     areas = detections.areas[index]
     crossing = np.flatnonzero((cut != boxes).any(axis=1))
     outlines, boxes = detections.outlines[index[crossing]], shapely.box(*cut[crossing].T)

@@ -24,7 +24,7 @@ _PIECES = 16  # in which a side is transformed: straight in one CRS is bent in a
 
 
 @dataclass(frozen=True, eq=False)
-class Area:
+class ScoredArea:
     """Polygons inside which results count.
 
     Attributes:
@@ -36,7 +36,7 @@ class Area:
     layer: LabelLayer
 
     @classmethod
-    def read(cls, source: Source) -> 'Area':
+    def read(cls, source: Source) -> 'ScoredArea':
         """Read polygons, or the footprint of a raster.
 
         Raises:
@@ -48,7 +48,7 @@ class Area:
         return cls(name, LabelLayer.read_area(source))
 
     @classmethod
-    def footprint(cls, name: str, grid: Grid) -> 'Area':
+    def footprint(cls, name: str, grid: Grid) -> 'ScoredArea':
         """The rectangle that a grid covers."""
         outline = grid.footprint
         outline = shapely.segmentize(outline, outline.length / 4 / _PIECES)
@@ -97,7 +97,7 @@ class ScoredPart:
         area: ``(left, top, right, bottom)`` as fractions 0..1 of each scene.
     """
 
-    aoi: Area | None = None
+    aoi: ScoredArea | None = None
     area: tuple[float, float, float, float] | None = None
 
     @classmethod
@@ -116,9 +116,9 @@ class ScoredPart:
                     'and 0 <= top < bottom <= 1',
                     'the eastern third is 0.667 0 1 1',
                 )
-        return cls(None if aoi is None else Area.read(aoi), area)
+        return cls(None if aoi is None else ScoredArea.read(aoi), area)
 
-    def in_scene(self, prediction: Source) -> tuple[Area, ...]:
+    def in_scene(self, prediction: Source) -> tuple[ScoredArea, ...]:
         """The evaluated areas; none if everything counts.
 
         Raises:
@@ -129,7 +129,7 @@ class ScoredPart:
         if self.area is not None:
             scene = predicted_scene(prediction)
             grid = scene.grid.crop(area_window(scene, self.area))
-            areas.append(Area.footprint(f'area {self._shares} of {scene.name}', grid))
+            areas.append(ScoredArea.footprint(f'area {self._shares} of {scene.name}', grid))
         return tuple(areas)
 
     def sentence(self) -> str:

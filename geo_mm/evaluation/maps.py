@@ -9,7 +9,7 @@ import shapely
 from PIL import Image, ImageDraw
 
 from geo_mm.classes import IGNORE, ClassSet
-from geo_mm.evaluation.area import Area
+from geo_mm.evaluation.area import ScoredArea
 from geo_mm.labels.placing import counts_down, mirrored
 from geo_mm.raster import Grid, Window
 
@@ -105,7 +105,7 @@ class Backdrop:
 
 
 def object_picture(
-    features: gpd.GeoDataFrame, backdrop: Backdrop | None = None, areas: Sequence[Area] = ()
+    features: gpd.GeoDataFrame, backdrop: Backdrop | None = None, areas: Sequence[ScoredArea] = ()
 ) -> Image.Image:
     """Outlines coloured by result.
 

@@ -8,7 +8,7 @@ import numpy as np
 import shapely
 
 from geo_mm.detections import Detections
-from geo_mm.detections.box_index import BoxPairs, areas_of
+from geo_mm.detections.box_index import BoxPairs, box_areas
 
 COCO_IOUS = np.linspace(0.5, 0.95, 10)
 _BOX_TOLERANCE = 1e-12  # share of its bounding box that a box may lack, for rounding
@@ -32,7 +32,7 @@ def size_ranges(limits: Sequence[float]) -> tuple[SizeRange, ...]:
 
 
 @dataclass(frozen=True, eq=False)
-class Pairs:
+class Candidates:
     """Predictions and true objects of the same class that overlap.
 
     Attributes:
@@ -111,7 +111,7 @@ def _ranked(objects: Detections) -> Detections:
 
 
 def _match_range(
-    pred: Detections, truth: Detections, pairs: Pairs, thresholds: np.ndarray, size: SizeRange
+    pred: Detections, truth: Detections, pairs: Candidates, thresholds: np.ndarray, size: SizeRange
 ) -> SceneMatches:
     crowd = truth.data['crowd']
     truth_counted = truth.data['inside'] & ~crowd & size.holds(truth.data['area_m2'])
@@ -128,7 +128,7 @@ def _match_range(
     return SceneMatches(pred, truth, counted, matched, duplicate, iou, truth_counted)
 
 
-def overlapping_pairs(pred: Detections, truth: Detections, least: float) -> Pairs:
+def overlapping_pairs(pred: Detections, truth: Detections, least: float) -> Candidates:
     """Find all pairs of one class that overlap by at least ``least``.
 
     The overlap of two boxes is computed from their corners, and that of other
@@ -159,11 +159,11 @@ def overlapping_pairs(pred: Detections, truth: Detections, least: float) -> Pair
         iou = _ratio(pred, truth, p, t, shared)
         reached = iou >= least
         found.append((p[reached], t[reached], iou[reached]))
-    return Pairs(*(np.concatenate(column) for column in zip(*found, strict=True)))
+    return Candidates(*(np.concatenate(column) for column in zip(*found, strict=True)))
 
 
 def _are_boxes(objects: Detections) -> np.ndarray:
-    return objects.areas >= areas_of(objects.boxes) * (1 - _BOX_TOLERANCE)
+    return objects.areas >= box_areas(objects.boxes) * (1 - _BOX_TOLERANCE)
 
 
 def _ratio(pred: Detections, truth: Detections, p, t, shared) -> np.ndarray:
@@ -175,7 +175,7 @@ def _ratio(pred: Detections, truth: Detections, p, t, shared) -> np.ndarray:
 def _match(
     pred: Detections,
     truth: Detections,
-    pairs: Pairs,
+    pairs: Candidates,
     thresholds: np.ndarray,
     truth_ignored: np.ndarray,
 ) -> np.ndarray:

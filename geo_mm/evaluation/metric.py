@@ -23,7 +23,7 @@ from geo_mm.vectorize import mask_to_polygon
 
 
 @dataclass(frozen=True)
-class Chip:
+class ScoredChip:
     """What a model found in a chip, and what is there.
 
     Attributes:
@@ -114,19 +114,19 @@ class MapMetric(BaseMetric):
                     _array(sample[key]['data'])[0].astype(np.uint8)
                     for key in ('pred_sem_seg', 'gt_sem_seg')
                 )
-                chip = Chip(scene, place, pred, truth, None)
+                chip = ScoredChip(scene, place, pred, truth, None)
             else:
                 valid = _array(sample['gt_sem_seg']['sem_seg'])[0] == 0
                 found = _found(sample['pred_instances'], window, valid, size)
                 true = _true(sample['instances'])
                 packed = np.packbits(valid, axis=1)
                 arrays = found.to_arrays(), true.to_arrays()
-                chip = Chip(scene, place, *arrays, packed)
+                chip = ScoredChip(scene, place, *arrays, packed)
             self.results.append(chip)
 
-    def compute_metrics(self, results: Sequence[Chip]) -> dict[str, float]:
+    def compute_metrics(self, results: Sequence[ScoredChip]) -> dict[str, float]:
         """Scores over the scenes that the chips of all ranks belong to."""
-        scenes: dict[tuple, dict[tuple, Chip]] = defaultdict(dict)
+        scenes: dict[tuple, dict[tuple, ScoredChip]] = defaultdict(dict)
         for chip in results:
             scenes[chip.scene][chip.window] = chip  # a chip that was repeated counts once
         chips = [list(parts.values()) for parts in scenes.values()]
@@ -146,7 +146,9 @@ class MapMetric(BaseMetric):
             found |= {f'{name}/ap': each['ap'], f'{name}/f1': each['f1']}
         return _numbers(found)
 
-    def _matched(self, chips: Sequence[Chip], thresholds: np.ndarray, boxes: bool) -> SceneMatches:
+    def _matched(
+        self, chips: Sequence[ScoredChip], thresholds: np.ndarray, boxes: bool
+    ) -> SceneMatches:
         _, crs, transform, size = chips[0].scene
         windows, cores = _windows_and_cores([chip.window for chip in chips], size)
         parts = [Detections.from_arrays(chip.pred) for chip in chips]
@@ -257,7 +259,7 @@ def _windows_and_cores(windows: Sequence[tuple], size) -> tuple[np.ndarray, np.n
     return np.hstack([seen_low, seen_high]), cores
 
 
-def _has_data(points: np.ndarray, chips: Sequence[Chip]) -> np.ndarray:
+def _has_data(points: np.ndarray, chips: Sequence[ScoredChip]) -> np.ndarray:
     """``(N,)`` bool, whether a chip shows data at points in pixels of the scene."""
     found = np.zeros(len(points), bool)
     for chip in chips:
@@ -270,7 +272,9 @@ def _has_data(points: np.ndarray, chips: Sequence[Chip]) -> np.ndarray:
     return found
 
 
-def _pixel_scores(scenes: Sequence[Sequence[Chip]], classes: tuple[str, ...]) -> dict[str, float]:
+def _pixel_scores(
+    scenes: Sequence[Sequence[ScoredChip]], classes: tuple[str, ...]
+) -> dict[str, float]:
     count = len(classes)
     matrix = np.zeros((count, count), np.int64)
     for chips in scenes:

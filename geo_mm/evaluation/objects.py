@@ -11,7 +11,7 @@ from affine import Affine
 from geo_mm.classes import ClassSet
 from geo_mm.detections import Detections
 from geo_mm.errors import LabelError
-from geo_mm.evaluation.area import Area, ScoredPart, ScoredParts, predicted_grid
+from geo_mm.evaluation.area import ScoredArea, ScoredPart, ScoredParts, predicted_grid
 from geo_mm.evaluation.layers import ObjectLayer, Source, brought_together, read_objects
 from geo_mm.evaluation.maps import DUPLICATE, FALSE_NEGATIVE, FALSE_POSITIVE, TRUE_POSITIVE
 from geo_mm.evaluation.matching import COCO_IOUS, SceneMatches, SizeRange, match_scene, size_ranges
@@ -93,7 +93,7 @@ class ObjectScene:
     sources: tuple[str, str]
     crs: object
     scores: ObjectScores
-    areas: tuple[Area, ...]
+    areas: tuple[ScoredArea, ...]
     features: gpd.GeoDataFrame
     record: Record | None = None
 
@@ -310,7 +310,9 @@ def _classes(tables, settings: ObjectSettings, notes: list[str]) -> tuple[str, .
     return tuple(settings.classes)
 
 
-def _counted(layer: ObjectLayer, classes: tuple[str, ...], areas: Sequence[Area]) -> Detections:
+def _counted(
+    layer: ObjectLayer, classes: tuple[str, ...], areas: Sequence[ScoredArea]
+) -> Detections:
     """The objects of the classes, with ``inside`` in their data."""
     objects = layer.of_classes(classes)
     inside = np.ones(len(objects), bool)

@@ -8,7 +8,7 @@ import geopandas as gpd
 import numpy as np
 
 from geo_mm.classes import IGNORE, ClassSet, Colour
-from geo_mm.evaluation.area import Area, ScoredPart, ScoredParts, is_raster, window_of
+from geo_mm.evaluation.area import ScoredArea, ScoredPart, ScoredParts, is_raster, window_of
 from geo_mm.evaluation.maps import MapSketch
 from geo_mm.evaluation.rasters import (
     NamedLabels,
@@ -185,7 +185,9 @@ def evaluate_pixels(
 class _Scene:
     """Counts the pixels of one scene by class number, named afterwards."""
 
-    def __init__(self, name, pred, truth, settings: PixelSettings, areas: Sequence[Area]) -> None:
+    def __init__(
+        self, name, pred, truth, settings: PixelSettings, areas: Sequence[ScoredArea]
+    ) -> None:
         self.name = name
         self.scene = open_class_raster(pred)
         is_read = isinstance(truth, NamedLabels)

@@ -167,7 +167,7 @@ class TileMerger(Protocol):
         """What the row after that needs; None for nothing."""
 
 
-class Runner:
+class RowRunner:
     """Computes rows of tiles.
 
     If the device runs out of memory, the batch is halved, which is noted in

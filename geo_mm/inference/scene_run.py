@@ -15,7 +15,7 @@ from geo_mm.inference.executors import Serial
 from geo_mm.inference.fingerprint import how_called, run_notes
 from geo_mm.inference.journal import Journal
 from geo_mm.inference.prediction import Job, Prediction, check_replaced, written_together
-from geo_mm.inference.runner import Runner, Strip
+from geo_mm.inference.runner import RowRunner, Strip
 from geo_mm.paths import reported
 from geo_mm.raster import handles
 
@@ -102,7 +102,7 @@ class FolderRun:
             )
         return journal.notes, finished
 
-    def _runner(self) -> Runner:
+    def _runner(self) -> RowRunner:
         return _runner(self._ensemble, self._job, self._progress, self._journal)
 
     def _compute(self, rows: Sequence[int]) -> None:
@@ -204,6 +204,6 @@ def _write_small(ensemble: Ensemble, job: Job, folder: Path, tiles: list) -> Pre
         journal.close()
 
 
-def _runner(ensemble: Ensemble, job: Job, progress, journal: Journal | None = None) -> Runner:
+def _runner(ensemble: Ensemble, job: Job, progress, journal: Journal | None = None) -> RowRunner:
     merger = ensemble.task.merger(job.area, job.plan)
-    return Runner(ensemble, merger, job.area, job.plan, job.options, journal, progress)
+    return RowRunner(ensemble, merger, job.area, job.plan, job.options, journal, progress)

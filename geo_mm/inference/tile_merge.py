@@ -13,7 +13,7 @@ _CHUNK = 16
 """Rows at a time, so that a strip of a much finer grid is never whole in memory."""
 
 
-class Part(NamedTuple):
+class FinishedPart(NamedTuple):
     """Finished pixels of a raster.
 
     Attributes:
@@ -150,7 +150,7 @@ class StripBlender:
         end = self.height if last else self._row_starts[self._row + 1]
         return Window(0, top, self.width, end - top)
 
-    def row(self, tiles: Iterable[tuple[Tile, np.ndarray, np.ndarray]]) -> Iterator[Part]:
+    def row(self, tiles: Iterable[tuple[Tile, np.ndarray, np.ndarray]]) -> Iterator[FinishedPart]:
         """Adds the tiles of the next row; run it to its end.
 
         Args:
@@ -185,7 +185,7 @@ class StripBlender:
             total += np.multiply(plane[:rows, :cols], weights, out=self._scaled)
         self._valid |= valid[:rows, :cols]
 
-    def _moved(self, left: int) -> Iterator[Part]:
+    def _moved(self, left: int) -> Iterator[FinishedPart]:
         """Moves the buffer to a column, by no more than its width at a time."""
         strip, cols = self.strip, self._valid.shape[1]
         done, rest = slice(strip.height), slice(strip.height, None)
@@ -194,7 +194,7 @@ class StripBlender:
             step = min(left - self._left, cols)
             here = slice(self._left, self._left + step)
             window = strip._replace(col_off=self._left, width=step)
-            yield Part(window, self._sum[:, done, :step], self._valid[done, :step])
+            yield FinishedPart(window, self._sum[:, done, :step], self._valid[done, :step])
             self._kept[:, kept, here] = self._sum[:, rest, :step]
             self._kept_valid[kept, here] = self._valid[rest, :step]
             for plane in (*self._sum, self._valid):
@@ -240,7 +240,7 @@ class StripRegrid:
         self._first = np.clip(first, 0, source.height - 1).astype(np.int64)
         self._last = np.clip(last, 1, source.height).astype(np.int64)
         self._next = 0
-        self._tail: Part | None = None
+        self._tail: FinishedPart | None = None
 
     def margin(self, row: int) -> int:
         """Source rows above ``row`` from which the target row that comes next there is made."""
@@ -274,7 +274,7 @@ class StripRegrid:
         rows = self._following(strip.row_end) - self._next
         return Window(0, self._next, len(self._col_edges) - 1, rows)
 
-    def parts(self, parts: Iterable[Part]) -> Iterator[Part]:
+    def parts(self, parts: Iterable[FinishedPart]) -> Iterator[FinishedPart]:
         """What a strip of the source completes.
 
         Args:
@@ -291,7 +291,7 @@ class StripRegrid:
         for top in range(done.row_off, done.row_end, _CHUNK):
             end = min(top + _CHUNK, done.row_end)
             window = done._replace(row_off=top, height=end - top)
-            yield Part(window, *self._resampled(strip, top, end))
+            yield FinishedPart(window, *self._resampled(strip, top, end))
         self._next = end = done.row_end
         if end < self.height:
             kept = self._gathered(strip, int(self._first[end]), strip.window.row_end)
@@ -301,7 +301,7 @@ class StripRegrid:
         """The first target row that needs source rows from ``row`` on."""
         return int(np.searchsorted(self._last, row, side='right'))
 
-    def _resampled(self, strip: Part, top: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+    def _resampled(self, strip: FinishedPart, top: int, end: int) -> tuple[np.ndarray, np.ndarray]:
         first, last = int(self._first[top]), int(self._last[end - 1])
         values, valid = self._gathered(strip, first, last)
         complete = bool(valid.all())
@@ -311,7 +311,9 @@ class StripRegrid:
         found, known = resample(values, None if complete else valid, edges, self._col_edges)
         return found, np.ones(found.shape[1:], bool) if known is None else known
 
-    def _gathered(self, strip: Part, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
+    def _gathered(
+        self, strip: FinishedPart, first: int, last: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Copies of the source rows ``[first, last)``, from the tail and the strip."""
         own = strip.window.row_off
         here = slice(max(first - own, 0), max(last - own, 0))
@@ -326,11 +328,11 @@ class StripRegrid:
         )
 
 
-def _strip(row: int, values: np.ndarray, valid: np.ndarray) -> Part:
-    return Part(Window(0, row, valid.shape[1], len(valid)), values, valid)
+def _strip(row: int, values: np.ndarray, valid: np.ndarray) -> FinishedPart:
+    return FinishedPart(Window(0, row, valid.shape[1], len(valid)), values, valid)
 
 
-def _joined(parts: Iterable[Part], width: int) -> Part:
+def _joined(parts: Iterable[FinishedPart], width: int) -> FinishedPart:
     """A strip of this width, whose parts come from left to right."""
     values: np.ndarray = np.empty(0)
     valid: np.ndarray = np.empty(0)

@@ -20,7 +20,7 @@ from geo_mm.catalog.ground import read_ground
 from geo_mm.catalog.label_classes import LabelClasses, find_classes, of_training_set
 from geo_mm.catalog.profile import (
     CatalogProfile,
-    find_bands,
+    common_bands,
     find_collar,
     profile_catalog,
     spread,
@@ -38,7 +38,7 @@ from geo_mm.engine.config_data import (
 from geo_mm.engine.launch import load_config
 from geo_mm.errors import CatalogError, ConfigError
 from geo_mm.models.checkpoints import load_weights
-from geo_mm.new_config.plan import NewOptions, Plan, merged
+from geo_mm.new_config.plan import ConfigPlan, NewOptions, merged
 from geo_mm.new_config.python_text import Code
 from geo_mm.new_config.recipes import Size, recipe
 from geo_mm.new_config.writing import config_text, write_config
@@ -60,7 +60,7 @@ Progress = Callable[[str], None]
 
 def new_config(
     model: str, options: NewOptions, path: str | os.PathLike, tell: Progress = lambda text: None
-) -> Plan:
+) -> ConfigPlan:
     """Look at data and write a config for it that trains at once.
 
     Args:
@@ -83,14 +83,14 @@ def new_config(
     return plan
 
 
-def make_plan(model: str, options: NewOptions, tell: Progress = lambda text: None) -> Plan:
+def make_plan(model: str, options: NewOptions, tell: Progress = lambda text: None) -> ConfigPlan:
     """Choose the settings of a config, see :func:`new_config`."""
     known = recipe(model)
     size: Size = options.size or ('full' if torch.cuda.is_available() else 'small')
     objects = known.kind != 'seg'
     tell('scenes and labels')
     entries, labels = _read(options, objects, known.kind)
-    bands = find_bands(entries)
+    bands = common_bands(entries)
     collar = find_collar(entries, bands.bands)
     nodata: float | str = 'auto' if collar is None else collar
     scene_options = SceneOptions(bands.bands, None, 'auto' if collar is None else collar)
@@ -114,7 +114,7 @@ def make_plan(model: str, options: NewOptions, tell: Progress = lambda text: Non
         'nodata': '' if collar is None else 'undeclared: patches of this value in all bands',
         'mean': f'of {profile.statistics.count / 1e6:.2g} million valid pixels to train with',
     }
-    plan = Plan(
+    plan = ConfigPlan(
         recipe=known,
         size=size,
         labels=labels,
@@ -291,7 +291,7 @@ def _blocks(
     return found, size
 
 
-def _with_weights(plan: Plan, weights: str | None) -> Plan:
+def _with_weights(plan: ConfigPlan, weights: str | None) -> ConfigPlan:
     """Starting from a file that is given, or from one that was downloaded before."""
     name = plan.variant.pretrained
     if weights is not None:
@@ -313,7 +313,7 @@ def _is_whole_model(path: str) -> bool:
     return any(key.startswith('backbone.') for key in load_weights(path))
 
 
-def _with_backbone(plan: Plan, checkpoint: str, whence: str) -> Plan:
+def _with_backbone(plan: ConfigPlan, checkpoint: str, whence: str) -> ConfigPlan:
     init = {
         'type': 'geo_mm.InflatedPretrained',
         'checkpoint': checkpoint,
@@ -323,7 +323,7 @@ def _with_backbone(plan: Plan, checkpoint: str, whence: str) -> Plan:
     return replace(plan, model=model, why=plan.because(model=f'weights of the backbone: {whence}'))
 
 
-def _measured(plan: Plan, tell: Progress) -> Plan:
+def _measured(plan: ConfigPlan, tell: Progress) -> ConfigPlan:
     """The plan with anchors, frequencies and batch size, from a first version of its config."""
     train = [entry for entry in plan.entries if entry.split in ('train', None)]
     some = replace(
@@ -349,14 +349,14 @@ def _measured(plan: Plan, tell: Progress) -> Plan:
     return _with_batch_size(plan, chip_memory(_draft(some)))
 
 
-def _draft(plan: Plan) -> Config:
+def _draft(plan: ConfigPlan) -> Config:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / 'draft.py'
         path.write_text(config_text(plan, path, inline=True), encoding='utf-8')
         return load_config(path)
 
 
-def _with_frequencies(plan: Plan, draft: Config) -> Plan:
+def _with_frequencies(plan: ConfigPlan, draft: Config) -> ConfigPlan:
     """Counts of classes, and weights where one is rare."""
     if plan.recipe.kind != 'seg':
         counts = ', '.join(f'{count}' for count in plan.profile.counts.values())
@@ -386,7 +386,7 @@ def _with_frequencies(plan: Plan, draft: Config) -> Plan:
     return replace(plan, model=model, class_weight=weights, why=reasons)
 
 
-def _with_batch_size(plan: Plan, memory: tuple[float, float]) -> Plan:
+def _with_batch_size(plan: ConfigPlan, memory: tuple[float, float]) -> ConfigPlan:
     """As many pixels as the learning rate is for, if the memory suffices."""
     chips, whole = memory
     free, device = free_memory()
@@ -400,7 +400,7 @@ def _with_batch_size(plan: Plan, memory: tuple[float, float]) -> Plan:
     return replace(plan, batch_size=batch_size, why=plan.because(batch_size=why))
 
 
-def _with_length(plan: Plan) -> Plan:
+def _with_length(plan: ConfigPlan) -> ConfigPlan:
     """Iterations from the amount of ground."""
     factor = 1.0 if plan.gsd is None or plan.profile.gsd is None else plan.profile.gsd / plan.gsd
     chips = max(plan.profile.pixels * factor**2 / plan.chip_size**2, 1)

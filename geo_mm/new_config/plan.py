@@ -57,7 +57,7 @@ class NewOptions:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ConfigPlan:
     """The settings of a config with the reasons for them.
 
     Attributes:

@@ -10,7 +10,7 @@ from geo_mm.catalog import CatalogEntry
 from geo_mm.catalog.tables import write_table
 from geo_mm.engine.launch import config_folder
 from geo_mm.labels.reading import is_polygon_text
-from geo_mm.new_config.plan import Plan, merged
+from geo_mm.new_config.plan import ConfigPlan, merged
 from geo_mm.new_config.python_text import Code, assignment, comment, literal
 from geo_mm.new_config.recipes import KINDS
 from geo_mm.paths import is_local, make_folder, write_text
@@ -19,7 +19,7 @@ _INLINE = 6
 """Entries that stand in the config; more go to a table beside it."""
 
 
-def write_config(plan: Plan, path: str | os.PathLike) -> None:
+def write_config(plan: ConfigPlan, path: str | os.PathLike) -> None:
     """Write the config of a plan, and its table of scenes if there are many.
 
     Raises:
@@ -33,7 +33,7 @@ def write_config(plan: Plan, path: str | os.PathLike) -> None:
     write_text(path, config_text(plan, path))
 
 
-def config_text(plan: Plan, path: Path, *, inline: bool = False) -> str:
+def config_text(plan: ConfigPlan, path: Path, *, inline: bool = False) -> str:
     """The config of a plan.
 
     Args:
@@ -65,7 +65,7 @@ def config_text(plan: Plan, path: Path, *, inline: bool = False) -> str:
     return ''.join(lines)
 
 
-def _bases(plan: Plan, path: Path) -> str:
+def _bases(plan: ConfigPlan, path: Path) -> str:
     folder = config_folder()
     library = 'seg' if plan.recipe.kind == 'seg' else 'det'
     names = (
@@ -82,7 +82,7 @@ def _bases(plan: Plan, path: Path) -> str:
     return f'_base_ = [\n{bases}]\n'
 
 
-def _data_lines(plan: Plan, root: str | None, scenes: list[str]) -> list[str]:
+def _data_lines(plan: ConfigPlan, root: str | None, scenes: list[str]) -> list[str]:
     why, labels, statistics = plan.why, plan.labels, plan.profile.statistics
     lines = [f'# ---- data {"-" * 66}\n']
     if root:
@@ -111,7 +111,7 @@ def _data_lines(plan: Plan, root: str | None, scenes: list[str]) -> list[str]:
     return lines
 
 
-def _label_cfg(plan: Plan) -> dict[str, Any]:
+def _label_cfg(plan: ConfigPlan) -> dict[str, Any]:
     """What the label options say beyond their defaults."""
     options = plan.labels.options
     values: dict[str, Any] = {
@@ -126,7 +126,7 @@ def _label_cfg(plan: Plan) -> dict[str, Any]:
     return found
 
 
-def _scenes(plan: Plan, path: Path, inline: bool) -> tuple[str | None, list[str]]:
+def _scenes(plan: ConfigPlan, path: Path, inline: bool) -> tuple[str | None, list[str]]:
     """The root of the data, and the lines with the scenes or the file that lists them."""
     if plan.table and not inline:
         return None, [assignment('scenes', str(Path(plan.table).absolute()))]
@@ -186,7 +186,7 @@ def _row(entry: CatalogEntry, root: str) -> dict[str, Any]:
     return row
 
 
-def _has_table(plan: Plan) -> bool:
+def _has_table(plan: ConfigPlan) -> bool:
     """Whether the scenes are listed beside the config."""
     plain = all(isinstance(entry.image, str) for entry in plan.entries)
     long = len(plan.entries) > _INLINE or any(is_polygon_text(entry.aoi) for entry in plan.entries)
@@ -197,7 +197,7 @@ def _table_path(path: Path) -> Path:
     return path.absolute().with_name(f'{path.stem}_scenes.csv')
 
 
-def _settings_lines(plan: Plan, rooted: bool) -> list[str]:
+def _settings_lines(plan: ConfigPlan, rooted: bool) -> list[str]:
     """What the variables are used for."""
     chips: dict[str, Any] = {'scenes': Code('scenes')}
     if rooted:

@@ -163,7 +163,7 @@ def _as_dtype(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return array.astype(dtype, copy=False)
 
 
-class Layer(NamedTuple):
+class PlacedFile(NamedTuple):
     """The bands that one file contributes, and where it is in the scene's grid."""
 
     source: Source
@@ -177,14 +177,14 @@ class Layer(NamedTuple):
         x, y = self.x, self.y
         return x.step == 1 == y.step and x.start % 1 == 0 == y.start % 1
 
-    def crop(self, window: Window) -> 'Layer':
+    def crop(self, window: Window) -> 'PlacedFile':
         return self._replace(
             x=_crop_axis(self.x, window.col_off, window.width),
             y=_crop_axis(self.y, window.row_off, window.height),
         )
 
-    def zoom(self, x: float, y: float) -> 'Layer':
-        """The layer for scene pixels that are x times as wide and y times as high."""
+    def zoom(self, x: float, y: float) -> 'PlacedFile':
+        """The file for scene pixels that are x times as wide and y times as high."""
         return self._replace(
             x=self.x._replace(step=self.x.step * x), y=self.y._replace(step=self.y.step * y)
         )
@@ -265,7 +265,7 @@ class Layer(NamedTuple):
         return data, np.zeros(shape, bool)
 
 
-def place(source: Source, bands: tuple[int, ...], grid: Grid) -> Layer:
+def place_file(source: Source, bands: tuple[int, ...], grid: Grid) -> PlacedFile:
     """Find where a file is in the scene's grid.
 
     Raises:
@@ -292,17 +292,17 @@ def place(source: Source, bands: tuple[int, ...], grid: Grid) -> Layer:
         )
     x = _axis(relative.c, relative.a, grid.width, own.width)
     y = _axis(relative.f, relative.e, grid.height, own.height)
-    return Layer(source, bands, x, y)
+    return PlacedFile(source, bands, x, y)
 
 
-def part_layers(files: Sequence[Source], bands: tuple[int, ...], grid: Grid) -> list[Layer]:
+def placed_files(files: Sequence[Source], bands: tuple[int, ...], grid: Grid) -> list[PlacedFile]:
     """Place the files of one part of a stack; those beside the scene are left out.
 
     Raises:
-        SceneError: As :func:`place`, or if none overlaps the scene.
+        SceneError: As :func:`place_file`, or if none overlaps the scene.
     """
-    layers = [place(file, bands, grid) for file in files]
-    near = [layer for layer in layers if layer.meets(grid.window)]
+    placed = [place_file(file, bands, grid) for file in files]
+    near = [file for file in placed if file.meets(grid.window)]
     if not near:
         raise SceneError(
             f'{files[0].label}: does not overlap the other files of the scene',
@@ -315,12 +315,12 @@ def common_grid(files: Sequence[Source]) -> Grid:
     """The grid of the first file, so large that it holds all.
 
     Raises:
-        SceneError: As :func:`place`.
+        SceneError: As :func:`place_file`.
     """
     first = files[0].grid
     left, top, right, bottom = 0.0, 0.0, float(first.width), float(first.height)
     for file in files[1:]:
-        _, _, x, y = place(file, (), first)
+        _, _, x, y = place_file(file, (), first)
         left, top = min(left, -x.start / x.step), min(top, -y.start / y.step)
         right = max(right, (file.grid.width - x.start) / x.step)
         bottom = max(bottom, (file.grid.height - y.start) / y.step)
@@ -332,21 +332,21 @@ def common_grid(files: Sequence[Source]) -> Grid:
 
 
 def read_part(
-    layers: Sequence[Layer], window: Window, quick: bool
+    placed: Sequence[PlacedFile], window: Window, quick: bool
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Pixels of the bands that several files hold beside each other.
 
     Where they overlap, the first that has data counts.
     """
-    if len(layers) == 1:
-        return layers[0].read(window, quick)
+    if len(placed) == 1:
+        return placed[0].read(window, quick)
     shape = (window.height, window.width)
-    dtype = np.result_type(*(layer.source.dtype for layer in layers))
-    data, valid = np.zeros((len(layers[0].bands), *shape), dtype), np.zeros(shape, bool)
-    for layer in layers:
-        if not layer.meets(window):
+    dtype = np.result_type(*(file.source.dtype for file in placed))
+    data, valid = np.zeros((len(placed[0].bands), *shape), dtype), np.zeros(shape, bool)
+    for file in placed:
+        if not file.meets(window):
             continue
-        pixels, mask = layer.read(window, quick)
+        pixels, mask = file.read(window, quick)
         new = ~valid if mask is None else mask & ~valid
         np.copyto(data, pixels, where=new)
         valid |= new
@@ -355,14 +355,14 @@ def read_part(
     return data, valid
 
 
-def read_part_valid(layers: Sequence[Layer], window: Window, quick: bool) -> np.ndarray | None:
+def read_part_valid(placed: Sequence[PlacedFile], window: Window, quick: bool) -> np.ndarray | None:
     """The mask alone of :func:`read_part`; None where all is valid."""
-    if len(layers) == 1:
-        return layers[0].read_valid(window, quick)
+    if len(placed) == 1:
+        return placed[0].read_valid(window, quick)
     valid = np.zeros((window.height, window.width), bool)
-    for layer in layers:
-        if layer.meets(window):
-            mask = layer.read_valid(window, quick)
+    for file in placed:
+        if file.meets(window):
+            mask = file.read_valid(window, quick)
             valid |= True if mask is None else mask
     return valid
 

@@ -14,7 +14,7 @@ from geo_mm.errors import SceneError
 from geo_mm.raster import handles
 from geo_mm.raster.arrays import ArraySource
 from geo_mm.raster.grid import Grid, Window
-from geo_mm.raster.resample import Layer, common_grid, part_layers, read_part, read_part_valid
+from geo_mm.raster.resample import PlacedFile, common_grid, placed_files, read_part, read_part_valid
 from geo_mm.raster.sources import NoData, Source, as_stored
 from geo_mm.raster.stack import Files, Part, band_names, find_bands, other_names, parts_of
 
@@ -65,7 +65,7 @@ class Scene:
     grid: Grid
     band_names: tuple[str, ...]
     dtype: np.dtype
-    _layers: tuple[Layer, ...]
+    _placed: tuple[PlacedFile, ...]
 
     @classmethod
     def open(
@@ -111,20 +111,20 @@ class Scene:
             )
             where = ', '.join(file.path for file in files)
             wanted = find_bands(bands, names, others, where)
-        layers: list[Layer] = []
+        placed: list[PlacedFile] = []
         for i, part in enumerate(parts):
             own = [(k, bands_of[n][1]) for k, n in enumerate(wanted) if bands_of[n][0] == i]
             if own:
                 positions, inner = zip(*own, strict=True)
-                layers += part_layers([file.pick(inner) for file in part.files], positions, grid)
+                placed += placed_files([file.pick(inner) for file in part.files], positions, grid)
         scene = cls(
             name=name or files[0].stem,
             sources=tuple(file.path for file in files),
             roles=tuple(file.role for file in files if file.role),
             grid=grid,
             band_names=tuple(names[n] for n in wanted),
-            dtype=np.result_type(*(layer.source.dtype for layer in layers)),
-            _layers=tuple(layers),
+            dtype=np.result_type(*(file.source.dtype for file in placed)),
+            _placed=tuple(placed),
         )
         return scene if gsd is None else scene.at_gsd(gsd)
 
@@ -164,7 +164,7 @@ class Scene:
             grid=source.grid,
             band_names=tuple(band_names([Part('', (source,))])),
             dtype=source.dtype,
-            _layers=tuple(part_layers([source], tuple(range(len(source.indexes))), source.grid)),
+            _placed=tuple(placed_files([source], tuple(range(len(source.indexes))), source.grid)),
         )
 
     @property
@@ -211,7 +211,7 @@ class Scene:
     @property
     def nodata(self) -> float | None:
         """The nodata value that all bands share, else None."""
-        values = {value for layer in self._layers for value in layer.source.nodata}
+        values = {value for file in self._placed for value in file.source.nodata}
         return values.pop() if len(values) == 1 else None
 
     @cached_property
@@ -221,11 +221,11 @@ class Scene:
         Files say it in GDAL's metadata domain IMAGERY, as CENTRAL_WAVELENGTH_UM.
         """
         found: list[float | None] = [None] * self.count
-        for layer in self._layers:
-            path = layer.source.path
+        for file in self._placed:
+            path = file.source.path
             with handles.environment(path):
-                dataset = layer.source._dataset(0)
-                for position, index in zip(layer.bands, layer.source.indexes, strict=True):
+                dataset = file.source._dataset(0)
+                for position, index in zip(file.bands, file.source.indexes, strict=True):
                     value = dataset.tags(index, ns='IMAGERY').get('CENTRAL_WAVELENGTH_UM')
                     found[position] = None if value is None else float(value)
         return tuple(found)
@@ -233,7 +233,7 @@ class Scene:
     @property
     def block_shape(self) -> tuple[int, int]:
         """(rows, cols) of this scene that one stored block of the first file covers."""
-        source, _, x, y = self._layers[0]
+        source, _, x, y = self._placed[0]
         rows = min(max(round(source.block[0] / y.step), 1), self.height)
         return rows, min(max(round(source.block[1] / x.step), 1), self.width)
 
@@ -262,8 +262,8 @@ class Scene:
                 f'a window inside the {self.width} x {self.height} pixels of the scene',
                 'take window.intersection(scene.grid.window)',
             )
-        layers = tuple(layer.crop(window) for layer in self._layers)
-        return replace(self, grid=self.grid.crop(window), _layers=layers)
+        placed = tuple(file.crop(window) for file in self._placed)
+        return replace(self, grid=self.grid.crop(window), _placed=placed)
 
     def at_gsd(self, gsd: float) -> 'Scene':
         """The same footprint in pixels of ``gsd`` metres, resampled while reading.
@@ -290,17 +290,17 @@ class Scene:
             SceneError: If there is no such band.
         """
         wanted = find_bands(bands, self.band_names, self._other_names(), self.name)
-        layers = []
-        for source, own, x, y in self._layers:
+        placed = []
+        for source, own, x, y in self._placed:
             chosen = [(k, own.index(n)) for k, n in enumerate(wanted) if n in own]
             if chosen:
                 positions, inner = zip(*chosen, strict=True)
-                layers.append(Layer(source.pick(inner), positions, x, y))
+                placed.append(PlacedFile(source.pick(inner), positions, x, y))
         return replace(
             self,
             band_names=tuple(self.band_names[n] for n in wanted),
-            dtype=np.result_type(*(layer.source.dtype for layer in layers)),
-            _layers=tuple(layers),
+            dtype=np.result_type(*(file.source.dtype for file in placed)),
+            _placed=tuple(placed),
         )
 
     def missing(self, bands: Sequence[str]) -> list[str]:
@@ -310,9 +310,9 @@ class Scene:
 
     def _other_names(self) -> dict[str, int]:
         return other_names(
-            (position, layer.source, own)
-            for layer in self._layers
-            for own, position in enumerate(layer.bands)
+            (position, file.source, own)
+            for file in self._placed
+            for own, position in enumerate(file.bands)
         )
 
     def read(self, window: Window | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -347,16 +347,16 @@ class Scene:
         """
         window = window or self.grid.window
         if out_shape is None:
-            return _valid_everywhere(self._layers, window, quick=False)
+            return _valid_everywhere(self._placed, window, quick=False)
         rows, cols = out_shape
-        layers = [
-            layer._replace(
-                x=layer.x._replace(start=layer.x.start + layer.x.step * window.col_off),
-                y=layer.y._replace(start=layer.y.start + layer.y.step * window.row_off),
+        placed = [
+            file._replace(
+                x=file.x._replace(start=file.x.start + file.x.step * window.col_off),
+                y=file.y._replace(start=file.y.start + file.y.step * window.row_off),
             ).zoom(window.width / cols, window.height / rows)
-            for layer in self._layers
+            for file in self._placed
         ]
-        return _valid_everywhere(layers, Window(0, 0, cols, rows), quick=True)
+        return _valid_everywhere(placed, Window(0, 0, cols, rows), quick=True)
 
     def read_overview(self, max_size: int) -> tuple[np.ndarray, np.ndarray, Grid]:
         """Read the whole scene, coarsely, for quick-looks and estimates.
@@ -377,18 +377,18 @@ class Scene:
     def _on(self, grid: Grid) -> 'Scene':
         """The scene in a grid of the same footprint."""
         x, y = self.width / grid.width, self.height / grid.height
-        layers = tuple(layer.zoom(x, y) for layer in self._layers)
-        return replace(self, grid=grid, _layers=layers)
+        placed = tuple(file.zoom(x, y) for file in self._placed)
+        return replace(self, grid=grid, _placed=placed)
 
     def _read(self, window: Window, quick: bool = False) -> tuple[np.ndarray, np.ndarray]:
         shape = (window.height, window.width)
-        parts = _parts(self._layers)
+        parts = _parts(self._placed)
         if len(parts) == 1:
             data, valid = read_part(parts[0], window, quick)
             return data, np.ones(shape, bool) if valid is None else valid
         data, valid = np.zeros((self.count, *shape), self.dtype), np.ones(shape, bool)
-        for layers in parts:
-            data[list(layers[0].bands)], mask = read_part(layers, window, quick)
+        for placed in parts:
+            data[list(placed[0].bands)], mask = read_part(placed, window, quick)
             if mask is not None:
                 valid &= mask
         if not valid.all():
@@ -409,19 +409,19 @@ class Scene:
         )
 
 
-def _valid_everywhere(layers: Sequence[Layer], window: Window, quick: bool) -> np.ndarray:
+def _valid_everywhere(placed: Sequence[PlacedFile], window: Window, quick: bool) -> np.ndarray:
     """(height, width) bool: where every part is valid."""
     valid = np.ones((window.height, window.width), bool)
-    for part in _parts(layers):
+    for part in _parts(placed):
         mask = read_part_valid(part, window, quick)
         if mask is not None:
             valid &= mask
     return valid
 
 
-def _parts(layers: Sequence[Layer]) -> list[list[Layer]]:
-    """Neighbouring layers with the same bands of a scene."""
-    return [list(part) for _, part in groupby(layers, key=lambda layer: layer.bands)]
+def _parts(placed: Sequence[PlacedFile]) -> list[list[PlacedFile]]:
+    """Neighbouring files with the same bands of a scene."""
+    return [list(part) for _, part in groupby(placed, key=lambda file: file.bands)]
 
 
 def _check_nodata(nodata: float, files: Sequence[Source]) -> None:

@@ -48,7 +48,7 @@ class BandStatistics:
             SceneError: If the bands differ.
         """
         _check_names(self.names, other.names, 'the other statistics')
-        first, second = _Moments.of(self), _Moments.of(other)
+        first, second = Moments.of(self), Moments.of(other)
         first.add(second)
         share = other.count / (self.count + other.count)
         blend = [
@@ -70,7 +70,7 @@ class BandStatistics:
         return cls(**tuples)
 
 
-class _Moments:
+class Moments:
     """Running mean and sum of squared deviations, float64.
 
     Chunks are joined as in Chan, Golub and LeVeque, "Updating formulae and a
@@ -82,26 +82,26 @@ class _Moments:
         self.count, self.mean, self.squares, self.low, self.high = count, mean, squares, low, high
 
     @classmethod
-    def empty(cls, bands: int) -> '_Moments':
+    def empty(cls, bands: int) -> 'Moments':
         zero = np.zeros(bands)
         return cls(0, zero, zero, np.full(bands, np.inf), np.full(bands, -np.inf))
 
     @classmethod
-    def of(cls, statistics: BandStatistics) -> '_Moments':
+    def of(cls, statistics: BandStatistics) -> 'Moments':
         mean, std, low, high = (
             np.array(v) for v in (statistics.mean, statistics.std, statistics.min, statistics.max)
         )
         return cls(statistics.count, mean, std**2 * statistics.count, low, high)
 
     @classmethod
-    def of_pixels(cls, pixels: np.ndarray) -> '_Moments':
+    def of_pixels(cls, pixels: np.ndarray) -> 'Moments':
         """Moments of ``(bands, n)`` values, n > 0."""
         mean = pixels.mean(axis=1, dtype=np.float64)
         deviation = pixels - mean[:, None]
         squares = np.einsum('bn,bn->b', deviation, deviation)
         return cls(pixels.shape[1], mean, squares, pixels.min(axis=1), pixels.max(axis=1))
 
-    def add(self, other: '_Moments') -> None:
+    def add(self, other: 'Moments') -> None:
         count = self.count + other.count
         delta = other.mean - self.mean
         self.mean = self.mean + delta * (other.count / count)
@@ -163,12 +163,12 @@ def band_statistics(
         _check_names(names, scene.band_names, scene.name)
     plan = [(scene, window) for scene in scenes for window in _block_windows(scene)]
     plan = _thin(plan, max_pixels)
-    moments, sample = _Moments.empty(len(names)), _Sample(len(names), _RANKED)
+    moments, sample = Moments.empty(len(names)), _Sample(len(names), _RANKED)
     for done, (scene, window) in enumerate(plan, 1):
         data, valid = scene.read(window)
         if valid.any():
             pixels = data[:, valid].astype(np.float64)
-            moments.add(_Moments.of_pixels(pixels))
+            moments.add(Moments.of_pixels(pixels))
             sample.add(pixels)
         if progress is not None:
             progress(done, len(plan))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from geo_mm.catalog import read_catalog
-from geo_mm.catalog.inventory import describe_scenes, find_scenes
+from geo_mm.catalog.inventory import describe_scenes, find_entries
 from geo_mm.cli import main
 from geo_mm.errors import CatalogError
 from tests.data.rasters import UTM_17N, noise, write_raster
@@ -20,7 +20,7 @@ def test_a_folder_with_masks_beside_the_images(tmp_path):
     for name in 'ab':
         write_image(tmp_path / f'{name}.tif')
         write_image(tmp_path / f'{name}_mask.png', driver='PNG', transform=None, crs=None)
-    entries = find_scenes([str(tmp_path)], labels=f'{tmp_path}/{{stem}}_mask.png')
+    entries = find_entries([str(tmp_path)], labels=f'{tmp_path}/{{stem}}_mask.png')
     assert [(e.name, e.labels) for e in entries] == [
         (name, str(tmp_path / f'{name}_mask.png')) for name in 'ab'
     ]
@@ -31,19 +31,19 @@ def test_a_file_for_each_band(tmp_path):
         for band in ('B02', 'B03'):
             write_image(tmp_path / f'{scene}_{band}.tif')
     pattern = str(tmp_path / '*_{band}.tif')
-    first, second = find_scenes([pattern], bands=['B03', 'B02'])
+    first, second = find_entries([pattern], bands=['B03', 'B02'])
     assert first.image == tuple(str(tmp_path / f'T1_2024_{b}.tif') for b in ('B03', 'B02'))
     assert second.name == 'T2_2024_B03'
     (tmp_path / 'T2_2024_B02.tif').unlink()
     with pytest.raises(CatalogError, match=r'T2_2024_B03\.tif: there is no file for B02'):
-        find_scenes([pattern])
+        find_entries([pattern])
 
 
 def test_roles_and_labels_follow_the_image(tmp_path):
     write_image(tmp_path / 's2' / 'a.tif')
     write_image(tmp_path / 's1' / 'a.tif')
     write_image(tmp_path / 'masks' / 'a.tif')
-    [entry] = find_scenes(
+    [entry] = find_entries(
         [str(tmp_path / 's2' / '*.tif')],
         labels=str(tmp_path / 'masks' / '*.tif'),
         roles={'s1': str(tmp_path / 's1' / '*.tif')},
@@ -69,7 +69,7 @@ def test_items_of_a_collection(tmp_path):
 
     collection = {'type': 'FeatureCollection', 'features': [item('a'), item('b')]}
     (tmp_path / 'items.json').write_text(json.dumps(collection))
-    entries = find_scenes([str(tmp_path / 'items.json')])
+    entries = find_entries([str(tmp_path / 'items.json')])
     assert [(e.image, e.labels, e.name) for e in entries] == [
         (str(tmp_path / f'{n}.tif'), str(tmp_path / f'{n}.gpkg'), n) for n in 'ab'
     ]
@@ -97,4 +97,4 @@ def test_what_a_table_says_of_a_scene(tmp_path, capsys):
 
 def test_a_folder_without_images(tmp_path):
     with pytest.raises(CatalogError, match='no images'):
-        find_scenes([str(tmp_path)])
+        find_entries([str(tmp_path)])

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geo_mm.detections import box_index as module
-from geo_mm.detections.box_index import BoxPairs, areas_of
+from geo_mm.detections.box_index import BoxPairs, box_areas
 
 corner = st.integers(-20, 20)
 side = st.one_of(st.integers(0, 6), st.integers(30, 60))
@@ -78,7 +78,7 @@ def test_among_and_between_chosen_ones(rows):
 @settings(deadline=None)
 def test_all_pairs_with_the_wanted_iou_are_found(rows, iou):
     boxes, labels = table(rows)
-    areas, found = areas_of(boxes), listed(BoxPairs(boxes, labels, iou).among())
+    areas, found = box_areas(boxes), listed(BoxPairs(boxes, labels, iou).among())
     for (i, j), shared in all_pairs(boxes, labels).items():
         if shared >= iou * (areas[i] + areas[j] - shared):
             assert found[i, j] == shared
@@ -106,4 +106,4 @@ def test_giants_cost_no_more_than_their_number():
 
 
 def test_areas():
-    assert areas_of(np.array([[1, 2, 4, 6], [1, 2, 1, 6], [3, 3, 2, 9.0]])).tolist() == [12, 0, 0]
+    assert box_areas(np.array([[1, 2, 4, 6], [1, 2, 1, 6], [3, 3, 2, 9.0]])).tolist() == [12, 0, 0]

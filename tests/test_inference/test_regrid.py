@@ -4,7 +4,7 @@ from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geo_mm.inference.tile_merge import Part, StripRegrid
+from geo_mm.inference.tile_merge import FinishedPart, StripRegrid
 from geo_mm.raster import Grid, Window
 from geo_mm.raster.resample import resample
 
@@ -24,7 +24,7 @@ def whole(values, valid, width, height):
 def strips_of(values, valid, ends):
     for top, end in zip([0, *ends], [*ends, len(valid)], strict=True):
         window = Window(0, top, valid.shape[1], end - top)
-        yield Part(window, values[:, top:end], valid[top:end])
+        yield FinishedPart(window, values[:, top:end], valid[top:end])
 
 
 def halves(strip):
@@ -33,7 +33,7 @@ def halves(strip):
     for left, end in ((0, middle), (middle, strip.window.width)):
         if left < end:
             window = strip.window._replace(col_off=left, width=end - left)
-            yield Part(window, strip.values[..., left:end], strip.valid[:, left:end])
+            yield FinishedPart(window, strip.values[..., left:end], strip.valid[:, left:end])
 
 
 @given(

@@ -12,7 +12,7 @@ from geo_mm.inference.area import Area
 from geo_mm.inference.executors import StoppedError
 from geo_mm.inference.journal import Journal
 from geo_mm.inference.options import PredictOptions
-from geo_mm.inference.runner import Runner
+from geo_mm.inference.runner import RowRunner
 from geo_mm.inference.tasks.segmentation import ClassMerger
 from geo_mm.raster import Scene, tile_plan
 from tests.data.models import ensemble, pixel_files, spec_of, trained
@@ -38,7 +38,7 @@ def scene(tmp_path):
 def runner(model, scene, journal=None, plan=PLAN, batch_size=4, progress=None):
     options = PredictOptions(batch_size=batch_size)
     merger = ClassMerger(plan, scene.grid, scene.grid, 2, options)
-    return Runner(model, merger, Area(scene, scene), plan, options, journal, progress)
+    return RowRunner(model, merger, Area(scene, scene), plan, options, journal, progress)
 
 
 def run(model, scene, folder, rows=range(ROWS), progress=None):

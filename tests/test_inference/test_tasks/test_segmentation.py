@@ -13,7 +13,7 @@ from mmseg.structures import SegDataSample
 from geo_mm.errors import ConfigError
 from geo_mm.inference.area import Area, SceneToPredict
 from geo_mm.inference.prediction import Job
-from geo_mm.inference.runner import Runner
+from geo_mm.inference.runner import RowRunner
 from geo_mm.inference.tasks.segmentation import probabilities
 from geo_mm.raster import Scene, tile_plan
 from tests.data.models import ensemble, pixel_files, spec_of, trained
@@ -53,7 +53,7 @@ def predict(model, scene, path, tile=64, overlap=16):
     area, options = Area(scene, scene), model.task.options
     request = SceneToPredict(scene, name=path.stem)
     job = Job(request, area, plan, model.spec, options, Recorded(provenance(path.parent)))
-    runner = Runner(model, model.task.merger(area, plan), area, plan, options)
+    runner = RowRunner(model, model.task.merger(area, plan), area, plan, options)
     with closing(runner.strips()) as strips:
         prediction = model.task.write(job, strips, path.parent)
     assert prediction.files == (path,)
