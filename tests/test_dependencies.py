@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 # Packages of geo_mm that a package may import, by layer.
-_BASE = {'errors', 'env', 'options', 'paths', 'classes'}
+_BASE = {'errors', 'env', 'options', 'paths', 'classes', 'geometry'}
 _GROUND = {'raster', 'labels', 'vectorize', 'detections', *_BASE}
 _FIRST = {'catalog', 'formats', 'synthetic', 'inputspec', *_GROUND}
 _SECOND = {'datasets', 'models', 'engine', 'evaluation', 'registry', *_FIRST}
@@ -21,6 +21,7 @@ MAY_IMPORT = {
     'options.py': set(),
     'paths.py': {'errors'},
     'classes.py': {'errors'},
+    'geometry.py': set(),
     'raster': {'raster', *_BASE},
     'labels': {'labels', 'raster', *_BASE},
     'vectorize': {'vectorize', 'raster', *_BASE},

@@ -13,6 +13,7 @@ from shapely import STRtree
 from geo_mm.catalog.entries import CatalogEntry
 from geo_mm.catalog.ground import Ground, Plane, Shapes, open_ground, sites
 from geo_mm.errors import CatalogError
+from geo_mm.geometry import rounded
 from geo_mm.raster import Scene
 from geo_mm.raster.projection import GEOD, transformer
 
@@ -276,7 +277,7 @@ class _Located:
             least = min(least, float(metres.min(initial=math.inf)))
             for b, a in tree.query(flat[of[second]], predicate='intersects').T:
                 a, b = of[first][a], of[second][b]
-                part = shapely.intersection(flat[a], flat[b])
+                part = shapely.intersection(*rounded(flat[a], flat[b]))
                 if part.area > _ROUNDING * min(flat[a].area, flat[b].area):
                     names = here[a][1].name, here[b][1].name
                     overlaps.append(Overlap(*names, float(part.area), plane.lonlat(part)))

@@ -13,6 +13,7 @@ from shapely import STRtree
 
 from geo_mm.catalog.entries import CatalogEntry
 from geo_mm.catalog.labelled_scene import area_window, read_aoi
+from geo_mm.geometry import areas_only, rounded, union
 from geo_mm.labels import SceneLabels
 from geo_mm.raster import Grid, Scene
 from geo_mm.raster.grid import to_map
@@ -68,8 +69,7 @@ def scene_ground(scene: Scene, aoi: SceneLabels | None = None) -> Ground:
         return Ground(None, None, size)
     pixels = valid_part(scene)
     if aoi is not None:
-        inside = shapely.union_all(aoi.geometries) if len(aoi) else shapely.Polygon()
-        pixels = areas_only(shapely.intersection(pixels, inside))
+        pixels = areas_only(shapely.intersection(*rounded(pixels, union(aoi.geometries))))
     gsd = float(np.sqrt(grid.gsd[0] * grid.gsd[1]))
     return Ground(_to_lonlat(pixels, grid), gsd, size)
 
@@ -83,7 +83,7 @@ def valid_part(scene: Scene) -> shapely.Geometry:
         return shapely.box(0, 0, scene.width, scene.height)
     scale = Affine.scale(scene.width / cols, scene.height / rows)
     found = shapes(valid.astype('uint8'), mask=valid, transform=scale)
-    return areas_only(shapely.union_all([shapely.geometry.shape(part) for part, _ in found]))
+    return union([shapely.geometry.shape(part) for part, _ in found])
 
 
 def _to_lonlat(polygons: shapely.Geometry, grid: Grid) -> shapely.Geometry:
@@ -98,14 +98,6 @@ def moved_polygons(polygons: np.ndarray, source: object, target: object) -> np.n
     sides = np.ptp(shapely.bounds(polygons).reshape(-1, 2, 2), axis=1).max(axis=1)
     bent = shapely.segmentize(polygons, np.maximum(sides, 1e-9) / _PIECES)
     return shapely.transform(bent, lambda xy: moved(xy, source, target))
-
-
-def areas_only(geometry: shapely.Geometry) -> shapely.Geometry:
-    """A Polygon or MultiPolygon without the lines and points at which parts touched."""
-    parts = shapely.get_parts(geometry, return_index=False)
-    if (shapely.get_type_id(parts) == 7).any():
-        parts = shapely.get_parts(parts)
-    return shapely.union_all(parts[shapely.get_dimensions(parts) == 2])
 
 
 class Plane:

@@ -13,10 +13,11 @@ from scipy.cluster.vq import kmeans2
 from shapely import STRtree
 
 from geo_mm.catalog.entries import CatalogEntry
-from geo_mm.catalog.ground import Ground, Plane, areas_only, moved_polygons, together
+from geo_mm.catalog.ground import Ground, Plane, moved_polygons, together
 from geo_mm.catalog.split_options import SplitOptions
 from geo_mm.errors import CatalogError, LabelError
 from geo_mm.formats.training import read_image_labels
+from geo_mm.geometry import areas_only, rounded
 from geo_mm.labels import ImageObjects
 from geo_mm.labels.label_raster import file_grid
 from geo_mm.labels.opening import is_label_raster
@@ -128,7 +129,7 @@ def _blocks(places: dict[int, tuple], size: float) -> list[Piece]:
             )
             shapely.prepare(ground)
             within = shapely.contains_properly(ground, cells)
-            cells[~within] = shapely.intersection(cells[~within], ground)
+            cells[~within] = shapely.intersection(*rounded(cells[~within], ground))
             for cell, *place in zip(cells, row.tolist(), col.tolist(), strict=True):
                 if cell.area > 0:
                     pieces.append(Piece(number, (site, *place), areas_only(cell), site))
@@ -155,7 +156,7 @@ def _polygons(places: dict[int, tuple], planes: Sequence[Plane], options) -> lis
     flat = [plane.flat(polygons) for plane in planes]
     pieces = []
     for number, (site, ground) in places.items():
-        parts = shapely.intersection(flat[site], ground)
+        parts = shapely.intersection(*rounded(flat[site], ground))
         for unit, part in zip(names.tolist(), parts, strict=True):
             if part.area > 0:
                 pieces.append(Piece(number, unit, areas_only(part), site))
@@ -182,7 +183,7 @@ def _groups(entries, places: dict[int, tuple], options: SplitOptions) -> list[in
         a, b = STRtree(shapes).query(shapes, predicate='intersects')
         a, b = a[a < b], b[a < b]
         areas = shapely.area(shapes)
-        shared = shapely.area(shapely.intersection(shapes[a], shapes[b]))
+        shared = shapely.area(shapely.intersection(*rounded(shapes[a], shapes[b])))
         alike = shared >= _SAME_GROUND * np.minimum(areas[a], areas[b])
         links += zip(numbers[a[alike]].tolist(), numbers[b[alike]].tolist(), strict=True)
     units = [0] * len(entries)

@@ -16,11 +16,12 @@ import shapely
 from shapely import STRtree
 
 from geo_mm.catalog.entries import CatalogEntry
-from geo_mm.catalog.ground import Ground, Plane, areas_only, read_ground, sites
+from geo_mm.catalog.ground import Ground, Plane, read_ground, sites
 from geo_mm.catalog.labelled_scene import Coverage, LabelledScene, SceneOptions, read_aoi
 from geo_mm.catalog.split_options import SplitOptions
 from geo_mm.catalog.split_units import Piece, class_points, find_pieces
 from geo_mm.errors import CatalogError
+from geo_mm.geometry import areas_only, rounded, union
 from geo_mm.labels.reading import polygon_text
 from geo_mm.raster import Scene
 from geo_mm.raster.projection import LONLAT, moved
@@ -258,13 +259,13 @@ def _without(ground, split, near, buffer, names, options: SplitOptions) -> shape
             others.append(around if distance else other)
     if not others:
         return ground
-    return areas_only(shapely.difference(ground, shapely.union_all(others)))
+    return areas_only(shapely.difference(*rounded(ground, union(others))))
 
 
 def _union(pieces: Sequence[Piece]) -> shapely.Geometry | None:
     if pieces[0].ground is None:
         return None
-    return areas_only(shapely.union_all([piece.ground for piece in pieces]))
+    return union([piece.ground for piece in pieces])
 
 
 def _finished(entries, grounds, parts, planes, pieces, options, sizes) -> SplitCatalog:
@@ -291,7 +292,7 @@ def _finished(entries, grounds, parts, planes, pieces, options, sizes) -> SplitC
             large = [part for part in shapely.get_parts(ground) if part.area >= least]
             if not large:
                 continue
-            ground = shapely.union_all(large)
+            ground = union(large)
             outline = planes[site].lonlat(ground)
             entry = replace(entry, aoi=polygon_text(outline))
         else:

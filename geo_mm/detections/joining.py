@@ -10,6 +10,7 @@ from scipy.sparse.csgraph import connected_components
 
 from geo_mm.detections.box_index import BoxPairs, box_areas, intersections
 from geo_mm.detections.detections import Detections
+from geo_mm.geometry import rounded, union
 
 AGREE = 0.4
 """Least intersection over union, in what both tiles see, of two parts of one object."""
@@ -95,9 +96,9 @@ def _objects(parts: Detections, group, windows, cores) -> Detections:
     if outlines is not None:
         ends = np.append(starts[1:], len(group))
         for number in np.flatnonzero(kept & ~whole & (ends - starts > 1)):
-            union = shapely.union_all(parts.shapes[starts[number] : ends[number]])
+            joined = union(parts.shapes[starts[number] : ends[number]])
             # Corners that are left on straight edges where parts met.
-            outlines[number] = shapely.simplify(union, 0)
+            outlines[number] = shapely.simplify(joined, 0)
     boxes = np.where(whole[:, None], objects.boxes, hulls)
     confidences = np.where(whole, objects.needed('confidences'), means)
     return replace(objects, boxes=boxes, confidences=confidences, outlines=outlines)[kept]
@@ -218,11 +219,11 @@ def _compared(detections: Detections, seen: np.ndarray) -> tuple[np.ndarray, ...
         apart = tiles[a] != tiles[b]
         a, b, shared = a[apart], b[apart], shared[apart]
         if outlines is not None:
-            shared = shapely.area(shapely.intersection(outlines[a], outlines[b]))
+            shared = shapely.area(shapely.intersection(*rounded(outlines[a], outlines[b])))
             a, b, shared = a[shared > 0], b[shared > 0], shared[shared > 0]
         zone = _common(seen.take(a, axis=0), seen.take(b, axis=0))
-        union = _areas_inside(detections, a, zone) + _areas_inside(detections, b, zone) - shared
-        found.append((a, b, shared, shared / union))
+        both = _areas_inside(detections, a, zone) + _areas_inside(detections, b, zone)
+        found.append((a, b, shared, shared / (both - shared)))
     return tuple(np.concatenate(side) for side in zip(*found, strict=True))
 
 

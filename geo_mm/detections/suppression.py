@@ -9,6 +9,7 @@ import shapely
 
 from geo_mm.detections.box_index import BoxPairs, Pairs
 from geo_mm.detections.detections import Detections
+from geo_mm.geometry import rounded, union
 
 METHODS = ('nms', 'soft-nms', 'nmm', 'none')
 
@@ -158,7 +159,7 @@ def _united(outlines: np.ndarray, owner: np.ndarray) -> np.ndarray:
     for start, end in itertools.pairwise(bounds):
         if end - start > 1:
             group = order[start:end]
-            united[owner[group[0]]] = shapely.union_all(outlines[group])
+            united[owner[group[0]]] = union(outlines[group])
     return united
 
 
@@ -281,8 +282,8 @@ def _measured(ranked: Detections, pairs: Iterator[Pairs]) -> Iterator[Pairs]:
     """The pairs with the areas that their outlines share, if they have any."""
     for one, other, shared in pairs:
         if ranked.outlines is not None:
-            both = shapely.intersection(ranked.outlines[one], ranked.outlines[other])
-            shared = shapely.area(both)
+            both = rounded(ranked.outlines[one], ranked.outlines[other])
+            shared = shapely.area(shapely.intersection(*both))
             hit = shared > 0
             one, other, shared = one[hit], other[hit], shared[hit]
         yield Pairs(one, other, shared)

@@ -14,6 +14,7 @@ from pyproj.exceptions import ProjError
 
 from geo_mm.detections import Detections
 from geo_mm.errors import LabelError
+from geo_mm.geometry import union
 from geo_mm.labels.classification import IGNORED_NAME, attribute_text
 from geo_mm.labels.layer import extent_text, overlap
 from geo_mm.labels.placing import counts_down, mirrored, squares
@@ -266,7 +267,7 @@ def _whole_features(parts: np.ndarray, fids: np.ndarray) -> tuple[np.ndarray, np
     )
     whole = parts[first]
     for index in np.flatnonzero(count > 1):
-        whole[index] = shapely.union_all(parts[feature == index])
+        whole[index] = union(parts[feature == index])
     return whole, first
 
 

@@ -9,6 +9,7 @@ import shapely
 
 from geo_mm.detections import Detections
 from geo_mm.detections.box_index import BoxPairs, box_areas
+from geo_mm.geometry import rounded
 
 COCO_IOUS = np.linspace(0.5, 0.95, 10)
 _BOX_TOLERANCE = 1e-12  # share of its bounding box that a box may lack, for rounding
@@ -154,8 +155,8 @@ def overlapping_pairs(pred: Detections, truth: Detections, least: float) -> Cand
         possible = _ratio(pred, truth, p, t, shared) >= least * (1 - 1e-9)
         p, t, shared = p[possible], t[possible], shared[possible]
         drawn = ~(pred_boxes[p] & truth_boxes[t])
-        both = shapely.intersection(pred.shapes[p[drawn]], truth.shapes[t[drawn]])
-        shared[drawn] = shapely.area(both)
+        both = rounded(pred.shapes[p[drawn]], truth.shapes[t[drawn]])
+        shared[drawn] = shapely.area(shapely.intersection(*both))
         iou = _ratio(pred, truth, p, t, shared)
         reached = iou >= least
         found.append((p[reached], t[reached], iou[reached]))

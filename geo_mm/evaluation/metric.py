@@ -17,6 +17,7 @@ from geo_mm.errors import ConfigError
 from geo_mm.evaluation.layers import areas_of
 from geo_mm.evaluation.matching import COCO_IOUS, SceneMatches, SizeRange, match_scene
 from geo_mm.evaluation.scores import Confusion, score_objects
+from geo_mm.geometry import union
 from geo_mm.raster import Window
 from geo_mm.registry import METRICS
 from geo_mm.vectorize import mask_to_polygon
@@ -227,7 +228,7 @@ def _whole(parts: Detections) -> Detections:
     united = []
     for number in range(len(first)):
         different = np.unique(shapely.to_wkb(outlines[feature == number]))
-        united.append(shapely.union_all(shapely.from_wkb(different)))
+        united.append(union(shapely.from_wkb(different)))
     chosen = parts[first]
     return Detections.from_outlines(united, chosen.class_ids, data=chosen.data)
 

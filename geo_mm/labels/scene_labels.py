@@ -9,6 +9,7 @@ import shapely
 from shapely import STRtree
 
 from geo_mm.classes import IGNORE
+from geo_mm.geometry import areas_only
 from geo_mm.labels.placing import inside_box
 from geo_mm.raster.grid import Grid, Window
 
@@ -121,7 +122,10 @@ class SceneLabels:
         visible: np.ndarray = np.ones(len(indices))
         if len(crossing):
             box = shapely.box(*low, *high)
-            geometries[crossing] = _polygons_only(shapely.intersection(geometries[crossing], box))
+            parts = shapely.intersection(geometries[crossing], box)
+            for i in np.flatnonzero(shapely.get_type_id(parts) == 7):
+                parts[i] = areas_only(parts[i])  # without lines at which it touches the edge
+            geometries[crossing] = parts
             areas = self._areas[indices[crossing]]
             visible[crossing] = np.minimum(shapely.area(geometries[crossing]) / areas, 1.0)
             kept = visible > 0
@@ -169,14 +173,6 @@ class SceneLabels:
         points = shapely.get_coordinates(shapely.point_on_surface(self.geometries))
         points.setflags(write=False)
         return points
-
-
-def _polygons_only(geometries: np.ndarray) -> np.ndarray:
-    """Drop the lines and points at which an object merely touches the edge."""
-    for i in np.flatnonzero(shapely.get_type_id(geometries) == 7):
-        parts = shapely.get_parts(geometries[i])
-        geometries[i] = shapely.union_all(parts[shapely.get_dimensions(parts) == 2])
-    return geometries
 
 
 BATCH_CELLS = 1 << 24  # bytes of working memory, unless one polygon needs more
