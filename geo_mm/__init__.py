@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from geo_mm.catalog import read_catalog, read_training_set
     from geo_mm.chip_export import ExportOptions, export_chips
     from geo_mm.classes import ClassSet
-    from geo_mm.engine import TestOptions, TrainOptions, test, train
+    from geo_mm.engine import LrFindOptions, TestOptions, TrainOptions, lr_find, test, train
     from geo_mm.engine.launch import load_config
     from geo_mm.evaluation import (
         ObjectSettings,
@@ -32,6 +32,7 @@ __all__ = [
     'ExportOptions',
     'Grid',
     'InputSpec',
+    'LrFindOptions',
     'ObjectSettings',
     'PixelSettings',
     'PredictOptions',
@@ -43,6 +44,7 @@ __all__ = [
     'evaluate_pixels',
     'export_chips',
     'load_config',
+    'lr_find',
     'make_town',
     'read_catalog',
     'read_training_set',
@@ -83,6 +85,7 @@ __getattr__, __dir__ = lazy_names(
         'Grid': 'geo_mm.raster',
         'InputSpec': 'geo_mm.inputspec',
         'ObjectSettings': 'geo_mm.evaluation',
+        'LrFindOptions': 'geo_mm.engine',
         'PixelSettings': 'geo_mm.evaluation',
         'PredictOptions': 'geo_mm.inference',
         'Predictor': 'geo_mm.inference',
@@ -93,6 +96,7 @@ __getattr__, __dir__ = lazy_names(
         'evaluate_pixels': 'geo_mm.evaluation',
         'export_chips': 'geo_mm.chip_export',
         'load_config': 'geo_mm.engine.launch',
+        'lr_find': 'geo_mm.engine',
         'make_town': 'geo_mm.synthetic',
         'read_catalog': 'geo_mm.catalog',
         'read_training_set': 'geo_mm.catalog',

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from geo_mm import env
-from geo_mm.cli.arguments import add_launcher, add_overrides, add_trust, overrides
+from geo_mm.cli.arguments import add_config, add_launcher, add_overrides, add_trust, overrides
 from geo_mm.cli.predict import split_paths
 from geo_mm.errors import NOTHING_TRAINED, ConfigError, interrupts
 from geo_mm.new_config.plan import NewOptions
@@ -132,6 +132,56 @@ def _config(args: argparse.Namespace) -> str:
     new_config(model, NewOptions(images=(image,), labels=labels), path)
     print(f'written to {path}; change it there and train it with geo-mm train {path}', flush=True)
     return str(path)
+
+
+def lr_find_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config(parser)
+    add = parser.add_argument
+    add('--start', type=float, default=1e-7, help='first learning rate (default: 1e-7)')
+    add('--end', type=float, default=10.0, help='last learning rate (default: 10)')
+    add('--iterations', type=int, default=100, help='steps of the optimiser (default: 100)')
+    add(
+        '-o',
+        '--out',
+        metavar='FOLDER',
+        type=Path,
+        help='for lr_find.json and lr_find.png (default: work_dirs/CONFIG/lr_find)',
+    )
+    add_launcher(parser)
+
+
+def lr_find(args: argparse.Namespace) -> None:
+    """Find a learning rate: the loss of a short training while the rate grows.
+
+    geo-mm lr-find configs/mine/roofs.py
+    geo-mm train configs/mine/roofs.py --cfg-options optim_wrapper.optimizer.lr=0.002
+
+    Nothing is kept of the training; the curve is written as JSON and drawn as PNG.
+    """
+    env.require()
+    from mmengine.dist import is_main_process
+
+    from geo_mm import engine
+    from geo_mm.visualization.training_plots import draw_lr_curve
+
+    folder = args.out or Path('work_dirs', Path(args.config).stem, 'lr_find')
+    curve = engine.lr_find(
+        args.config,
+        engine.LrFindOptions(args.start, args.end, args.iterations),
+        overrides(args.cfg_options),
+        work_dir=folder,
+        launcher=args.launcher,
+    )
+    if not is_main_process():
+        return
+    draw_lr_curve(curve, folder / 'lr_find.png')
+    for rule, rate in curve.to_dict()['suggestions'].items():
+        print(f'{rule:8}  {rate:.2g}')
+    print(
+        f'curve in {folder}/lr_find.png; train with the first:\n'
+        f'  geo-mm train {args.config} --cfg-options '
+        f'optim_wrapper.optimizer.lr={curve.suggestion():.2g}'
+    )
 
 
 def test_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,6 +9,7 @@ from geo_mm.engine.hooks import (
     StartWeightsHook,
     input_spec_of,
 )
+from geo_mm.engine.lr_finder import LrCurve, LrFindHook, LrFindOptions, lr_find
 from geo_mm.engine.run import TestOptions, TrainOptions, config_for, test, train
 from geo_mm.engine.runner import Runner
 from geo_mm.engine.schedules import EarlyStoppingHook, MultiStepLR, OneCycleLR
@@ -21,6 +22,9 @@ __all__ = [
     'ChipVisualizationHook',
     'EarlyStoppingHook',
     'InputSpecHook',
+    'LrCurve',
+    'LrFindHook',
+    'LrFindOptions',
     'MultiStepLR',
     'OneCycleLR',
     'Runner',
@@ -32,6 +36,7 @@ __all__ = [
     'TransferHook',
     'config_for',
     'input_spec_of',
+    'lr_find',
     'test',
     'train',
 ]

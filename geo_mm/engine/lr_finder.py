@@ -1,0 +1,319 @@
+"""The learning rate range test: which learning rates a model can be trained with.
+
+Smith 2015, arXiv:1506.01186: a model trains for some iterations while the learning
+rate grows from one to the next; below the useful range the loss does not move,
+above it it diverges.
+"""
+
+import contextlib
+import itertools
+import json
+import math
+import os
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dist import all_reduce
+from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper
+from mmengine.runner import Runner
+from rich.progress import track
+
+from geo_mm.engine import launch
+from geo_mm.errors import ConfigError
+from geo_mm.paths import make_folder, write_text
+from geo_mm.registry import HOOKS
+
+Suggestion = Literal['valley', 'steepest', 'minimum']
+
+_DIVERGED = 4.0  # times the lowest smoothed loss, after which the test ends; fastai's
+_SMOOTHING = 0.98  # of the exponential moving average of the loss; fastai's
+_FEWEST = 10  # iterations before divergence, from which something can be read
+
+
+@dataclass(frozen=True)
+class LrFindOptions:
+    """How the learning rate range test is run.
+
+    Attributes:
+        start: Learning rate of the first iteration.
+        end: Learning rate of the last. The test ends earlier where the loss diverges.
+        iterations: Number of steps of the optimiser.
+    """
+
+    start: float = 1e-7
+    end: float = 10.0
+    iterations: int = 100
+
+    def __post_init__(self) -> None:
+        if not 0 < self.start < self.end or self.iterations < 2 * _FEWEST:
+            raise ConfigError(
+                f'learning rates from {self.start:g} to {self.end:g} in {self.iterations} '
+                'iterations',
+                f'a start above 0 and below the end, and at least {2 * _FEWEST} iterations',
+            )
+
+
+@dataclass(frozen=True)
+class LrCurve:
+    """The loss while the learning rate grows.
+
+    Attributes:
+        rates: Learning rate of each iteration, ascending, ``(n,)`` float64. Of the
+            config's ``optimizer.lr``: parameters with a rate of their own keep
+            their ratio to it.
+        losses: Loss of each iteration's batch before the step, ``(n,)`` float64,
+            the mean over all processes; finite.
+    """
+
+    rates: np.ndarray
+    losses: np.ndarray
+
+    @cached_property
+    def smoothed(self) -> np.ndarray:
+        """Exponential moving average of :attr:`losses`, corrected for its start, ``(n,)``."""
+        return _smoothed(self.losses)
+
+    def suggestion(self, rule: Suggestion = 'valley') -> float:
+        """A learning rate to train with.
+
+        The first tenth and the last five iterations are left out, as in fastai.
+
+        Args:
+            rule: ``'valley'``: in the middle of the longest descent of the smoothed
+                loss (the default of fastai 2). ``'steepest'``: where it falls
+                fastest per decade. ``'minimum'``: a tenth of where it is lowest.
+        """
+        used = slice(len(self.rates) // 10, max(len(self.rates) - 5, 1))
+        rates, losses = self.rates[used], self.smoothed[used]
+        if rule == 'valley':
+            first, last = _longest_descent(losses)
+            return float(rates[first + (last - first) // 2])
+        if rule == 'steepest':
+            return float(rates[np.gradient(losses, np.log10(rates)).argmin()])
+        return float(rates[losses.argmin()]) / 10
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data, with all suggestions."""
+        rules: tuple[Suggestion, ...] = ('valley', 'steepest', 'minimum')
+        return {
+            'suggestions': {rule: self.suggestion(rule) for rule in rules},
+            'rates': self.rates.tolist(),
+            'losses': self.losses.tolist(),
+        }
+
+
+def find_lr(runner: Runner, options: LrFindOptions | None = None) -> LrCurve:
+    """Runs the test with the model of a Runner that is about to train.
+
+    Weights, buffers, the optimiser and all random number generators are as before
+    when it ends, also by Ctrl-C; its chips come from a loader of its own.
+
+    Args:
+        runner: Built, with weights: inside ``before_train`` of a hook.
+        options: How.
+
+    Raises:
+        ConfigError: If the loss diverges from the start, or there are several optimisers.
+    """
+    options = options or LrFindOptions()
+    wrapper = runner.optim_wrapper
+    if not isinstance(wrapper, OptimWrapper):
+        raise ConfigError(
+            'the learning rate of several optimisers',
+            'one optimiser for the whole model',
+            'set their learning rates by hand',
+        )
+    shares = _shares(wrapper, runner.cfg.optim_wrapper.optimizer.lr)
+    rates = np.geomspace(options.start, options.end, options.iterations)
+    losses: list[float] = []
+    with _kept(runner):
+        batches = _batches(runner)
+        for rate in track(rates, description='learning rates', disable=runner.rank > 0):
+            for group, share in zip(wrapper.param_groups, shares, strict=True):
+                group['lr'] = rate * share
+            # As many batches as the optimiser takes one step after.
+            count = getattr(wrapper, '_accumulative_counts', 1)
+            found = [_step(runner, next(batches)) for _ in range(count)]
+            losses.append(sum(found) / count)
+            if not math.isfinite(losses[-1]):
+                losses.pop()
+                break
+            smoothed = _smoothed(losses)
+            if len(losses) > _FEWEST and smoothed[-1] > _DIVERGED * smoothed.min():
+                break
+    if len(losses) < _FEWEST:
+        raise ConfigError(
+            f'the loss diverged after {len(losses)} iterations, at a learning rate of '
+            f'{rates[len(losses)]:.1g}',
+            'a loss that is finite at small learning rates',
+            'compare mean and std with what geo-mm statistics prints; start lower with --start',
+        )
+    return LrCurve(rates[: len(losses)], np.array(losses))
+
+
+@HOOKS.register_module()
+class LrFindHook(Hook):
+    """Finds the learning rate before training, and trains with it.
+
+    The curve is written to ``lr_find.json`` in the work dir, and the rate into the
+    config that checkpoints hold. A run that is resumed goes on as it was.
+
+    Args:
+        rule: As for :meth:`LrCurve.suggestion`; None only finds the rate and
+            ends before the first iteration.
+        **options: Fields of :class:`LrFindOptions`.
+    """
+
+    priority = 'LOWEST'  # after those that freeze layers
+
+    def __init__(self, rule: Suggestion | None = 'valley', **options: Any) -> None:
+        self.rule = rule
+        self.options = LrFindOptions(**options)
+        self.curve: LrCurve | None = None
+
+    def before_train(self, runner: Runner) -> None:
+        if runner.iter:
+            return
+        self.curve = find_lr(runner, self.options)
+        if runner.rank == 0:
+            write_text(Path(runner.work_dir, 'lr_find.json'), json.dumps(self.curve.to_dict()))
+        if self.rule is None:
+            runner.train_loop.stop_training = True
+            return
+        rate = self.curve.suggestion(self.rule)
+        runner.logger.info(f'training with a learning rate of {rate:.3g}, found by lr_find')
+        runner.cfg.optim_wrapper.optimizer.lr = rate
+        runner.optim_wrapper = runner.build_optim_wrapper(runner.cfg.optim_wrapper)
+        runner.optim_wrapper.initialize_count_status(runner.model, 0, runner.max_iters)
+        if runner.cfg.get('param_scheduler'):
+            runner.param_schedulers = runner.build_param_scheduler(runner.cfg.param_scheduler)
+
+
+def lr_find(
+    config: str | os.PathLike | Config,
+    options: LrFindOptions | None = None,
+    overrides: dict[str, Any] | None = None,
+    *,
+    work_dir: str | os.PathLike | None = None,
+    launcher: str = 'none',
+) -> LrCurve:
+    """Runs the learning rate range test for a config.
+
+    Args:
+        config: A config, or its file.
+        options: How.
+        overrides: Settings of the config to change, by dotted key.
+        work_dir: Folder for the log and ``lr_find.json``; None takes ``lr_find/`` in
+            the folder that training would take.
+        launcher: What started several processes.
+
+    Raises:
+        ConfigError: If the config cannot be trained, or as for :func:`find_lr`.
+        OutputError: If the work dir cannot be written to.
+    """
+    config = launch.load_config(config, overrides)
+    if work_dir is None:
+        launch.set_work_dir(config, None)
+        work_dir = Path(config.work_dir, 'lr_find')
+    launch.set_work_dir(config, make_folder(work_dir))
+    config.setdefault('default_hooks', {})['checkpoint'] = None  # else MMEngine adds its own
+    hook = LrFindHook(None, **vars(options or LrFindOptions()))
+    with launch.explained_config_errors():
+        runner = launch.build_runner(config, launcher, verbose=False)
+        runner.register_hook(hook)
+        runner.train()
+    assert hook.curve is not None  # else find_lr has raised
+    return hook.curve
+
+
+def with_lr(config: Config, rate: float) -> Config:
+    """A copy of a config with another learning rate."""
+    config = Config(config.to_dict(), filename=config.filename)
+    config.optim_wrapper.optimizer.lr = rate
+    return config
+
+
+def _step(runner: Runner, batch: Any) -> float:
+    """Trains with one batch; its loss, the mean over all processes."""
+    loss = runner.model.train_step(batch, optim_wrapper=runner.optim_wrapper)['loss']
+    loss = loss.detach().float().mean()
+    all_reduce(loss, 'mean')
+    return float(loss)
+
+
+def _batches(runner: Runner) -> Iterator[Any]:
+    """Batches of training, from a loader that training does not use, over and over."""
+    settings = dict(runner.cfg.train_dataloader, dataset=runner.train_dataloader.dataset)
+    settings['persistent_workers'] = False
+    loader = runner.build_dataloader(settings, seed=runner.seed)
+    for epoch in itertools.count():
+        if hasattr(loader.sampler, 'set_epoch'):
+            loader.sampler.set_epoch(epoch)
+        yield from loader
+
+
+def _shares(wrapper: OptimWrapper, base: float) -> list[float]:
+    """Learning rate of each group of parameters, as a multiple of the config's."""
+    return [group.get('initial_lr', group['lr']) / base for group in wrapper.param_groups]
+
+
+@contextlib.contextmanager
+def _kept(runner: Runner) -> Iterator[None]:
+    """Puts back what training changes: weights, buffers, optimiser, random generators."""
+    wrapper, model = runner.optim_wrapper, runner.model
+    tensors = [*model.parameters(), *model.buffers()]
+    copies = [tensor.detach().clone() for tensor in tensors]
+    optimiser = _copied(wrapper.state_dict())
+    count, training = wrapper._inner_count, model.training
+    generators = random.getstate(), np.random.get_state()
+    model.train()
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        random.setstate(generators[0])
+        np.random.set_state(generators[1])
+        with torch.no_grad():
+            for tensor, copy in zip(tensors, copies, strict=True):
+                tensor.copy_(copy)
+        wrapper.zero_grad()
+        wrapper.load_state_dict(optimiser)
+        wrapper._inner_count = count
+        model.train(training)
+
+
+def _copied(state: Any) -> Any:
+    """A copy of nested dicts, lists and tensors."""
+    if isinstance(state, torch.Tensor):
+        return state.detach().clone()
+    if isinstance(state, dict):
+        return {key: _copied(value) for key, value in state.items()}
+    return [_copied(value) for value in state] if isinstance(state, list) else state
+
+
+def _smoothed(losses: Sequence[float] | np.ndarray) -> np.ndarray:
+    means, mean = [], 0.0
+    for number, loss in enumerate(losses, 1):
+        mean = _SMOOTHING * mean + (1 - _SMOOTHING) * loss
+        means.append(mean / (1 - _SMOOTHING**number))
+    return np.array(means)
+
+
+def _longest_descent(losses: np.ndarray) -> tuple[int, int]:
+    """Where the longest falling subsequence begins and ends, up to and including its end."""
+    length, start = np.ones(len(losses), int), np.arange(len(losses))
+    for now in range(1, len(losses)):
+        higher = np.flatnonzero(losses[:now] > losses[now])
+        if len(higher):
+            before = higher[length[higher].argmax()]
+            length[now], start[now] = length[before] + 1, start[before]
+    last = int(length.argmax())
+    return int(start[last]), last

@@ -1,0 +1,179 @@
+"""The learning rate range test: what it suggests, and that it changes nothing."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+from geo_mm.cli import main
+from geo_mm.engine import LrCurve, LrFindOptions, TrainOptions, lr_find, train
+from geo_mm.engine.lr_finder import LrFindHook, find_lr
+from geo_mm.errors import ConfigError
+from tests.data.chips import fresh_mmengine, write_scene, write_seg_config
+
+
+def made_up_curve() -> LrCurve:
+    """Rises a little up to 1e-4, falls up to 1e-1, diverges; 12 iterations per decade."""
+    rates = np.geomspace(1e-7, 10, 97)
+    exponents = np.log10(rates)
+    losses = np.interp(exponents, [-7, -4, -1, 1], [2.0, 2.1, 0.5, 8.0])
+    return LrCurve(rates, losses)
+
+
+def test_suggestions_lie_in_the_descent_of_the_loss():
+    curve = made_up_curve()
+    lowest = curve.rates[curve.smoothed.argmin()]
+    assert 1e-4 < curve.suggestion('valley') < lowest
+    assert 1e-4 < curve.suggestion('steepest') < lowest
+    assert curve.suggestion('minimum') == pytest.approx(lowest / 10)
+
+
+def test_valley_is_the_middle_of_the_longest_falling_subsequence():
+    """Smoothing with as many equal values in front changes no order here."""
+    falling = np.linspace(1.0, 0.5, 60)
+    rising = np.linspace(0.5, 3.0, 40)
+    losses = np.concatenate([falling, rising])
+    curve = LrCurve(np.geomspace(1e-6, 1.0, 100), losses)
+    last = int(curve.smoothed[10:95].argmin())
+    assert curve.suggestion('valley') == curve.rates[10 + last // 2]
+
+
+def test_the_smoothed_loss_is_a_mean_corrected_for_its_start():
+    curve = LrCurve(np.array([1.0, 2, 3]), np.array([1.0, 2.0, 4.0]))
+    weights = np.array([0.98**2, 0.98, 1])
+    assert curve.smoothed[0] == pytest.approx(1.0)
+    assert curve.smoothed[2] == pytest.approx(weights @ curve.losses / weights.sum())
+
+
+@pytest.mark.parametrize('wrong', [dict(start=0.0), dict(start=1.0, end=0.1), dict(iterations=5)])
+def test_senseless_options_are_refused(wrong):
+    with pytest.raises(ConfigError, match='learning rates from'):
+        LrFindOptions(**wrong)
+
+
+@pytest.fixture
+def config(tmp_path):
+    write_scene(tmp_path)
+    return write_seg_config(tmp_path)
+
+
+class Looking(Hook):
+    """Finds the learning rate before training, by Ctrl-C half-way if asked, and compares."""
+
+    def __init__(self, interrupt: bool = False) -> None:
+        self.interrupt = interrupt
+        self.curve = None
+
+    def before_train(self, runner) -> None:
+        def state():
+            tensors = [t.clone() for t in [*runner.model.parameters(), *runner.model.buffers()]]
+            generators = torch.get_rng_state(), torch.tensor(np.random.get_state()[1])
+            return [*tensors, *generators], runner.optim_wrapper.state_dict()
+
+        before, optimiser = state()
+        step, seen = runner.model.train_step, []
+
+        def interrupted(*args, **kwargs):
+            seen.append(1)
+            if len(seen) == 5:
+                raise KeyboardInterrupt
+            return step(*args, **kwargs)
+
+        if self.interrupt:
+            runner.model.train_step = interrupted
+        try:
+            self.curve = find_lr(runner, LrFindOptions(iterations=20, end=1e-2))
+        except KeyboardInterrupt:
+            runner.model.train_step = step
+        after, optimiser_after = state()
+        assert len(seen) == (5 if self.interrupt else 0)
+        assert all(map(torch.equal, before, after))
+        assert optimiser == optimiser_after
+        assert all(p.grad is None for p in runner.model.parameters())
+
+
+def losses_of(config, folder, *hooks) -> list[float]:
+    class Losses(Hook):
+        def __init__(self) -> None:
+            self.found: list[float] = []
+
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+            self.found.append(outputs['loss'].item())
+
+    with fresh_mmengine():
+        from geo_mm.engine import launch
+
+        loaded = launch.load_config(config)
+        launch.set_work_dir(loaded, folder)
+        runner = launch.build_runner(loaded, verbose=False)
+        for hook in [*hooks, recorder := Losses()]:
+            runner.register_hook(hook)
+        runner.train()
+    return recorder.found
+
+
+def test_training_goes_on_as_if_nothing_had_been_tested(config, tmp_path):
+    alone = losses_of(config, tmp_path / 'a')
+    looking = Looking()
+    assert losses_of(config, tmp_path / 'b', looking) == alone
+    assert len(looking.curve.rates) == 20
+    assert losses_of(config, tmp_path / 'c', Looking(interrupt=True)) == alone
+
+
+def test_a_rate_for_some_layers_keeps_its_ratio(config, tmp_path):
+    """The stem's groups are those whose rate is a tenth of the others'."""
+    with config.open('a') as file:
+        file.write("optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'backbone': "
+                   "dict(lr_mult=0.1)}))\n")  # fmt: skip
+    ratios = set()
+
+    class Rates(Hook):
+        def before_train(self, runner) -> None:
+            step = runner.model.train_step
+
+            def noted(*args, **kwargs):
+                rates = {group['lr'] for group in runner.optim_wrapper.param_groups}
+                ratios.add(round(max(rates) / min(rates), 6))
+                return step(*args, **kwargs)
+
+            runner.model.train_step = noted
+            find_lr(runner, LrFindOptions(iterations=20, end=1e-3))
+            runner.model.train_step = step
+
+    losses_of(config, tmp_path / 'a', Rates())
+    assert ratios == {10.0}
+
+
+def test_the_hook_trains_with_what_it_finds(config, tmp_path):
+    with config.open('a') as file:
+        file.write("custom_hooks = [dict(type='geo_mm.LrFindHook', iterations=20, end=1e-2)]\n")
+    with fresh_mmengine():
+        runner = train(config, TrainOptions(work_dir=tmp_path / 'run'))
+    found = json.loads((tmp_path / 'run' / 'lr_find.json').read_text())['suggestions']['valley']
+    assert runner.optim_wrapper.param_groups[0]['lr'] == pytest.approx(found)
+    assert runner.cfg.optim_wrapper.optimizer.lr == found
+
+
+def test_a_loss_that_is_never_finite_is_an_error(config, tmp_path):
+    with config.open('a') as file:
+        file.write('model["data_preprocessor"]["mean"] = [float("nan")] * 3\n')
+    with fresh_mmengine(), pytest.raises(ConfigError, match='diverged after 0 iterations'):
+        lr_find(config, LrFindOptions(iterations=20), work_dir=tmp_path / 'find')
+
+
+def test_the_command_writes_a_curve_and_a_picture_and_no_checkpoint(config, tmp_path, capsys):
+    out = tmp_path / 'find'
+    with fresh_mmengine():
+        assert main(['lr-find', str(config), '--iterations', '20', '-o', str(out)]) == 0
+    text = capsys.readouterr().out
+    found = json.loads((out / 'lr_find.json').read_text())
+    assert f'optim_wrapper.optimizer.lr={found["suggestions"]["valley"]:.2g}' in text
+    assert (out / 'lr_find.png').read_bytes().startswith(b'\x89PNG')
+    assert not list(out.glob('**/*.pth'))
+
+
+def test_the_hook_is_registered():
+    assert HOOKS.get('geo_mm.LrFindHook') is LrFindHook
