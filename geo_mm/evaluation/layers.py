@@ -18,7 +18,7 @@ from geo_mm.geometry import union
 from geo_mm.labels.classification import IGNORED_NAME, attribute_text
 from geo_mm.labels.layer import extent_text, overlap
 from geo_mm.labels.placing import counts_down, mirrored, squares
-from geo_mm.labels.reading import layer_name, made_valid, read_layer
+from geo_mm.labels.reading import layer_name, read_layer, repair
 from geo_mm.raster import Grid
 from geo_mm.raster.grid import to_map
 from geo_mm.raster.projection import ground_areas, moved, proj_crs, same
@@ -211,7 +211,7 @@ def in_crs(geometries: np.ndarray, source: object, target: object) -> np.ndarray
             f'to {target.name}',
             'ground truth and prediction in CRSs that hold for the same area',
         )
-    return made_valid(there)[0]
+    return repair(there)[0]
 
 
 def no_common_area(names, bounds, crs: object, hint: str) -> LabelError:

@@ -28,7 +28,7 @@ from geo_mm.labels.placing import (
     near_boxes,
     place,
 )
-from geo_mm.labels.reading import is_polygon_text, layer_name, made_valid, read_layer, single_parts
+from geo_mm.labels.reading import is_polygon_text, layer_name, read_layer, repair, single_parts
 from geo_mm.labels.scene_labels import SceneLabels
 from geo_mm.raster.grid import Grid
 from geo_mm.raster.handles import without_side_files
@@ -354,7 +354,7 @@ def _stamp(source: str | PathLike) -> tuple | None:
 def _valid_polygons(shapes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Polygons of the shapes; reprojecting can make a very thin one invalid."""
     parts, owner = shapes, np.arange(len(shapes))
-    fixed, broken = made_valid(shapes)
+    fixed, broken = repair(shapes)
     if broken.any():
         parts, owner = single_parts(fixed)
     areal = shapely.area(parts) > 0

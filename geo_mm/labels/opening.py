@@ -16,7 +16,7 @@ from geo_mm.errors import ConfigError, LabelError
 from geo_mm.labels.classification import IGNORED_NAME, LabelOptions, numbers_of_names
 from geo_mm.labels.label_raster import LabelRaster, file_grid
 from geo_mm.labels.layer import Extent, LabelLayer
-from geo_mm.labels.reading import made_valid
+from geo_mm.labels.reading import repair
 from geo_mm.labels.scene_labels import ClippedObjects
 from geo_mm.raster.grid import Grid, Window, to_map
 from geo_mm.raster.projection import proj_crs
@@ -53,7 +53,7 @@ class ImageObjects:
         transform = grid.transform
         if self.relative:
             transform = transform @ Affine.scale(grid.width, grid.height)
-        valid, _ = made_valid(self.geometries)
+        valid, _ = repair(self.geometries)
         return shapely.transform(valid, lambda xy: to_map(xy, transform)), grid.crs
 
     def layer(self, numbers: Mapping[str, int], options: LabelOptions) -> LabelLayer:

@@ -240,7 +240,7 @@ def _clean(frame: gpd.GeoDataFrame, name: str) -> gpd.GeoDataFrame:
         crs = crs.to_2d()
 
     usable = _usable(geometries)
-    fixed, rows, repaired = _repair(geometries)
+    fixed, rows, repaired = _valid_parts(geometries)
     _report(name, len(frame), fids, usable, geometries, repaired)
     table = frame.drop(columns=frame.active_geometry_name).rename(columns={'fid': 'fid_attribute'})
     table = table.iloc[rows].reset_index(drop=True)
@@ -256,19 +256,19 @@ def _usable(geometries: np.ndarray) -> np.ndarray:
     return usable
 
 
-def _repair(geometries: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _valid_parts(geometries: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Valid single parts of the usable geometries.
 
     Returns:
         The parts, for each the row it comes from, and the rows repaired.
     """
     rows = np.flatnonzero(_usable(geometries))
-    fixed, broken = made_valid(geometries[rows])
+    fixed, broken = repair(geometries[rows])
     parts, owner = single_parts(fixed)
     return parts, rows[owner], rows[broken]
 
 
-def made_valid(geometries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def repair(geometries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The geometries made valid, and which of them were not.
 
     A ring is read as the outline of an area (what a digitiser meant), and no
