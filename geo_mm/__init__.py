@@ -5,102 +5,73 @@ The names below are the public ones; each is imported when it is first used.
 
 import importlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from geo_mm.catalog import read_catalog, read_training_set
-    from geo_mm.chip_export import ExportOptions, export_chips
-    from geo_mm.classes import ClassSet
-    from geo_mm.engine import LrFindOptions, TestOptions, TrainOptions, lr_find, test, train
-    from geo_mm.engine.launch import load_config
-    from geo_mm.evaluation import (
-        ObjectSettings,
-        PixelSettings,
-        evaluate_objects,
-        evaluate_pixels,
-    )
-    from geo_mm.inference import PredictOptions, Predictor
-    from geo_mm.inputspec import InputSpec
-    from geo_mm.raster import Grid, Scene
-    from geo_mm.synthetic import make_town
+if TYPE_CHECKING:  # `as` tells type checkers that a name is public
+    from geo_mm.catalog import read_catalog as read_catalog
+    from geo_mm.catalog import read_training_set as read_training_set
+    from geo_mm.chip_export import ExportOptions as ExportOptions
+    from geo_mm.chip_export import export_chips as export_chips
+    from geo_mm.classes import ClassSet as ClassSet
+    from geo_mm.engine import LrFindOptions as LrFindOptions
+    from geo_mm.engine import TestOptions as TestOptions
+    from geo_mm.engine import TrainOptions as TrainOptions
+    from geo_mm.engine import lr_find as lr_find
+    from geo_mm.engine import test as test
+    from geo_mm.engine import train as train
+    from geo_mm.engine.launch import load_config as load_config
+    from geo_mm.evaluation import ObjectSettings as ObjectSettings
+    from geo_mm.evaluation import PixelSettings as PixelSettings
+    from geo_mm.evaluation import evaluate_objects as evaluate_objects
+    from geo_mm.evaluation import evaluate_pixels as evaluate_pixels
+    from geo_mm.inference import PredictOptions as PredictOptions
+    from geo_mm.inference import Predictor as Predictor
+    from geo_mm.inputspec import InputSpec as InputSpec
+    from geo_mm.raster import Grid as Grid
+    from geo_mm.raster import Scene as Scene
+    from geo_mm.synthetic import make_town as make_town
 
 __version__ = '0.1.0'
 
-__all__ = [
-    'ClassSet',
-    'ExportOptions',
-    'Grid',
-    'InputSpec',
-    'LrFindOptions',
-    'ObjectSettings',
-    'PixelSettings',
-    'PredictOptions',
-    'Predictor',
-    'Scene',
-    'TestOptions',
-    'TrainOptions',
-    'evaluate_objects',
-    'evaluate_pixels',
-    'export_chips',
-    'load_config',
-    'lr_find',
-    'make_town',
-    'read_catalog',
-    'read_training_set',
-    'test',
-    'train',
-]
-
 
 def lazy_names(
-    package: str, modules: Mapping[str, str]
-) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
-    """Make ``__getattr__`` and ``__dir__`` of a package whose names are imported when first used.
+    package: str, modules: Mapping[str, Sequence[str]]
+) -> tuple[Callable[[str], object], Callable[[], list[str]], list[str]]:
+    """Make a package import its public names when they are first used (PEP 562).
 
     Args:
         package: ``__name__`` of the package.
-        modules: Name to the module that defines it, in full.
+        modules: The names that each module below it defines.
+
+    Returns:
+        ``__getattr__``, ``__dir__`` and ``__all__`` of the package.
     """
     namespace = vars(sys.modules[package])
+    known = {name: f'{package}.{module}' for module, names in modules.items() for name in names}
 
     def getattr_(name: str) -> object:
-        if name not in modules:
+        if name not in known:
             raise AttributeError(f'module {package!r} has no attribute {name!r}')
-        value = getattr(importlib.import_module(modules[name]), name)
+        value = getattr(importlib.import_module(known[name]), name)
         namespace[name] = value  # found there from now on
         return value
 
-    def dir_() -> list[str]:
-        return sorted({*namespace, *modules})
-
-    return getattr_, dir_
+    return getattr_, lambda: sorted({*namespace, *known}), sorted(known)
 
 
-__getattr__, __dir__ = lazy_names(
+__getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
-        'ClassSet': 'geo_mm.classes',
-        'ExportOptions': 'geo_mm.chip_export',
-        'Grid': 'geo_mm.raster',
-        'InputSpec': 'geo_mm.inputspec',
-        'ObjectSettings': 'geo_mm.evaluation',
-        'LrFindOptions': 'geo_mm.engine',
-        'PixelSettings': 'geo_mm.evaluation',
-        'PredictOptions': 'geo_mm.inference',
-        'Predictor': 'geo_mm.inference',
-        'Scene': 'geo_mm.raster',
-        'TestOptions': 'geo_mm.engine',
-        'TrainOptions': 'geo_mm.engine',
-        'evaluate_objects': 'geo_mm.evaluation',
-        'evaluate_pixels': 'geo_mm.evaluation',
-        'export_chips': 'geo_mm.chip_export',
-        'load_config': 'geo_mm.engine.launch',
-        'lr_find': 'geo_mm.engine',
-        'make_town': 'geo_mm.synthetic',
-        'read_catalog': 'geo_mm.catalog',
-        'read_training_set': 'geo_mm.catalog',
-        'test': 'geo_mm.engine',
-        'train': 'geo_mm.engine',
+        'catalog': ('read_catalog', 'read_training_set'),
+        'chip_export': ('ExportOptions', 'export_chips'),
+        'classes': ('ClassSet',),
+        'engine': ('LrFindOptions', 'TestOptions', 'TrainOptions', 'lr_find', 'test', 'train'),
+        'engine.launch': ('load_config',),
+        'evaluation': ('ObjectSettings', 'PixelSettings', 'evaluate_objects', 'evaluate_pixels'),
+        'inference': ('PredictOptions', 'Predictor'),
+        'inputspec': ('InputSpec',),
+        'raster': ('Grid', 'Scene'),
+        'synthetic': ('make_town',),
     },
 )

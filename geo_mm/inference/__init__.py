@@ -4,21 +4,19 @@ from typing import TYPE_CHECKING
 
 from geo_mm import lazy_names
 
-if TYPE_CHECKING:
-    from geo_mm.inference.model import TrainedModel
-    from geo_mm.inference.options import PredictOptions
-    from geo_mm.inference.prediction import Prediction
-    from geo_mm.inference.predictor import Predictor
-
-__all__ = ['PredictOptions', 'Prediction', 'Predictor', 'TrainedModel']
+if TYPE_CHECKING:  # `as` tells type checkers that a name is public
+    from geo_mm.inference.model import TrainedModel as TrainedModel
+    from geo_mm.inference.options import PredictOptions as PredictOptions
+    from geo_mm.inference.prediction import Prediction as Prediction
+    from geo_mm.inference.predictor import Predictor as Predictor
 
 # The options must be known without torch, to `geo-mm predict --help`.
-__getattr__, __dir__ = lazy_names(
+__getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
-        'PredictOptions': 'geo_mm.inference.options',
-        'Prediction': 'geo_mm.inference.prediction',
-        'Predictor': 'geo_mm.inference.predictor',
-        'TrainedModel': 'geo_mm.inference.model',
+        'model': ('TrainedModel',),
+        'options': ('PredictOptions',),
+        'prediction': ('Prediction',),
+        'predictor': ('Predictor',),
     },
 )
