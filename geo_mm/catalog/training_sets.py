@@ -27,7 +27,7 @@ from geo_mm.formats.training import (
     read_training_data,
 )
 from geo_mm.raster.grid import Grid
-from geo_mm.raster.handles import open_quietly
+from geo_mm.raster.handles import is_raster, open_quietly
 
 _TOUCH = 0.01  # share of a chip's side by which neighbours may overlap
 
@@ -78,16 +78,7 @@ def may_be_training_set(path: str) -> bool:
 
     Of the latter, :func:`read_training_set` says what was found and what is read.
     """
-    return is_training_set(path) or (os.path.isdir(path) and not _is_raster(path))
-
-
-def _is_raster(path: str) -> bool:
-    """Whether GDAL takes it for an image, as it does some folders."""
-    try:
-        open_quietly(path).close()
-    except RasterioError:
-        return False
-    return True
+    return is_training_set(path) or (os.path.isdir(path) and not is_raster(path))
 
 
 def read_training_set(

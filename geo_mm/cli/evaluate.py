@@ -80,10 +80,10 @@ def evaluate(args: argparse.Namespace) -> None:
         geo-mm evaluate out/banepa_a.gpkg banepa_a_buildings.geojson --area 0.667 0 1 1
     """
     logging.basicConfig(format='%(levelname)s: %(message)s', level=logging.WARNING)
-    from geo_mm.evaluation.area import is_raster
     from geo_mm.evaluation.report import write_report
     from geo_mm.evaluation.scenes import pair_scenes
     from geo_mm.evaluation.tables import show
+    from geo_mm.raster.handles import is_raster
 
     pairs = pair_scenes(args.pred, args.truth)
     rasters = [is_raster(pred) for _, pred, _ in pairs]
@@ -152,7 +152,7 @@ def _warn_of_windows(pairs: list) -> None:
 
 
 def _refuse_rasters(pairs: list) -> None:
-    from geo_mm.evaluation.area import is_raster
+    from geo_mm.raster.handles import is_raster
 
     for _, *paths in pairs:
         for path in paths:

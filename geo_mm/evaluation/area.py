@@ -1,15 +1,12 @@
 """The part of the scenes in which results count."""
 
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import geopandas as gpd
 import numpy as np
-import rasterio
 import shapely
-from rasterio.errors import RasterioError
 from shapely import STRtree
 
 from geo_mm.catalog import area_window
@@ -19,6 +16,7 @@ from geo_mm.evaluation.records import Record
 from geo_mm.labels import LabelLayer, SceneLabels
 from geo_mm.labels.reading import layer_name
 from geo_mm.raster import Grid, Scene, Window
+from geo_mm.raster.handles import is_raster
 
 _PIECES = 16  # in which a side is transformed: straight in one CRS is bent in another
 
@@ -236,12 +234,3 @@ def window_of(areas: Iterable[SceneLabels], grid: Grid) -> Window:
         right, bottom = (math.ceil(value - 1e-6) for value in bounds[2:])
         window = window.intersection(Window(left, top, right - left, bottom - top))
     return window
-
-
-def is_raster(source: str | os.PathLike) -> bool:
-    """Whether GDAL opens a file as pixels; False if it is missing or a vector layer."""
-    try:
-        with rasterio.open(source) as dataset:
-            return dataset.count > 0
-    except RasterioError:
-        return False

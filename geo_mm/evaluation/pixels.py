@@ -8,7 +8,7 @@ import geopandas as gpd
 import numpy as np
 
 from geo_mm.classes import IGNORE, ClassSet, Colour
-from geo_mm.evaluation.area import ScoredArea, ScoredPart, ScoredParts, is_raster, window_of
+from geo_mm.evaluation.area import ScoredArea, ScoredPart, ScoredParts, window_of
 from geo_mm.evaluation.maps import MapSketch
 from geo_mm.evaluation.rasters import (
     NamedLabels,
@@ -22,6 +22,7 @@ from geo_mm.evaluation.rasters import (
 from geo_mm.evaluation.records import Record, in_colours, raster_colours, raster_names, source_names
 from geo_mm.evaluation.scores import Confusion, PixelScores
 from geo_mm.raster import Window
+from geo_mm.raster.handles import is_raster
 
 Source = str | os.PathLike
 

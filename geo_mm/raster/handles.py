@@ -98,6 +98,15 @@ def open_quietly(path: str, level: int = 0) -> rasterio.DatasetReader:
         return _opened(path, level)
 
 
+def is_raster(path: str | os.PathLike) -> bool:
+    """Whether GDAL opens a file or folder as pixels; False of missing files and vector layers."""
+    try:
+        with open_quietly(os.fspath(path)) as dataset:
+            return dataset.count > 0
+    except RasterioIOError:
+        return False
+
+
 def bounded_cache() -> AbstractContextManager:
     """Keeps GDAL's cache of blocks small; by default it takes a twentieth of all memory.
 
