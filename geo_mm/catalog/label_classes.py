@@ -24,7 +24,7 @@ CLASS_COLUMNS = ('class', 'classname', 'class_name', 'label', 'category')
 """Columns that are taken for the class of a feature, in the order they are looked for."""
 
 LOOKED_AT = 64
-"""Label files that are looked at; more take long and seldom hold another class."""
+"""Label files, or scenes, that are looked at; more take long and seldom hold anything else."""
 
 _FEWEST = 5  # features of a class that something can be learnt from
 _SLIP = 10  # times as many features has a name that another is a misspelling of
@@ -74,7 +74,7 @@ def find_classes(
             'labels for every scene',
             'give --labels, or fill the column `labels` of the catalog',
         )
-    chosen = _spread({(entry.labels, entry.layer): entry for entry in entries})
+    chosen = spread(list({(entry.labels, entry.layer): entry for entry in entries}.values()))
     in_pixels = [read_image_labels(str(entry.labels), entry.image) for entry in chosen]
     if all(labels is not None for labels in in_pixels):
         return _of_training_set(in_pixels, objects)
@@ -89,11 +89,10 @@ def find_classes(
     return _of_layers(chosen, objects, column, name)
 
 
-def _spread(labels: Mapping[tuple, CatalogEntry]) -> list[CatalogEntry]:
-    """One entry of each label file, some evenly spread ones if there are many."""
-    found = list(labels.values())
-    step = max(len(found) / LOOKED_AT, 1)
-    return [found[int(i * step)] for i in range(min(len(found), LOOKED_AT))]
+def spread(entries: Sequence[CatalogEntry], most: int = LOOKED_AT) -> list[CatalogEntry]:
+    """The entries, or so many evenly spread ones."""
+    step = max(len(entries) / most, 1)
+    return [entries[int(i * step)] for i in range(min(len(entries), most))]
 
 
 def of_training_set(known: ClassSet, objects: bool) -> LabelClasses:

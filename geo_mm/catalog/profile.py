@@ -9,15 +9,12 @@ from rasterio.enums import ColorInterp
 from scipy import ndimage
 
 from geo_mm.catalog.entries import CatalogEntry
-from geo_mm.catalog.label_classes import LabelClasses
+from geo_mm.catalog.label_classes import LabelClasses, spread
 from geo_mm.catalog.labelled_scene import Coverage, SceneOptions, open_labelled
 from geo_mm.errors import SceneError
 from geo_mm.labels import LabelRaster, SceneLabels
 from geo_mm.raster import BandStatistics, Scene, band_statistics
 from geo_mm.raster.handles import open_quietly
-
-LOOKED_AT = 64
-"""Scenes that are opened; of more, so many evenly spread ones."""
 
 MOST_PIXELS = 30_000_000
 """Pixels that statistics are taken of; windows evenly spread if there are more."""
@@ -77,12 +74,6 @@ class CatalogProfile:
     def area(self) -> float | None:
         """Square metres of valid ground."""
         return None if self.gsd is None else self.pixels * self.gsd**2
-
-
-def spread(entries: Sequence[CatalogEntry], most: int = LOOKED_AT) -> list[CatalogEntry]:
-    """The entries, or so many evenly spread ones."""
-    step = max(len(entries) / most, 1)
-    return [entries[int(i * step)] for i in range(min(len(entries), most))]
 
 
 def common_bands(entries: Sequence[CatalogEntry]) -> SceneBands:

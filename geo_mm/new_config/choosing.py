@@ -17,13 +17,17 @@ from mmengine.config import Config
 
 from geo_mm.catalog import CatalogEntry, SceneOptions, read_catalog, read_training_set
 from geo_mm.catalog.ground import read_ground
-from geo_mm.catalog.label_classes import LabelClasses, find_classes, of_training_set
+from geo_mm.catalog.label_classes import (
+    LabelClasses,
+    find_classes,
+    of_training_set,
+    spread,
+)
 from geo_mm.catalog.profile import (
     CatalogProfile,
     common_bands,
     find_collar,
     profile_catalog,
-    spread,
 )
 from geo_mm.catalog.split_options import SplitOptions
 from geo_mm.catalog.splits import SplitCatalog, group_count, split_by_strips, split_entries
