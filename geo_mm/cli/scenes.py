@@ -181,7 +181,7 @@ def export_chips(args: argparse.Namespace) -> None:
 
     geo-mm export-chips roofs.py -o chips --metadata-format RCNN_Masks
     geo-mm export-chips catalog.csv -o chips --classes roof tree --class-column kind
-    geo-mm export-chips arcgis_export -o coco --metadata-format COCO --tile-size-x 512
+    geo-mm export-chips arcgis/ -o coco --metadata-format COCO --tile-size-x 512 --tile-size-y 512
 
     An export that was interrupted goes on where it stopped when it is started again.
     """
