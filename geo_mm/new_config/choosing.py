@@ -68,7 +68,7 @@ def new_config(
     """Look at data and write a config for it that trains at once.
 
     Args:
-        model: One of :data:`geo_mm.engine.recipes.RECIPES`.
+        model: One of :data:`geo_mm.new_config.recipes.RECIPES`.
         options: The data, and what is not to be found out.
         path: The config to write. A table of scenes may be written beside it.
         tell: Is told what is being looked at.
