@@ -7,7 +7,7 @@ from shapely import Polygon, affinity, box
 from shapely.geometry.base import BaseGeometry
 
 from geo_mm.synthetic.materials import CLUTTER, ROOFS, TILE_SHARES, Material, tinted
-from geo_mm.synthetic.paint import LayerBuilder
+from geo_mm.synthetic.paint import LayerBuilder, Tilt
 
 
 @dataclass(frozen=True)
@@ -109,27 +109,31 @@ def house_outline(length: float, width: float, wing: Wing | None = None) -> Poly
     return outline.union(box(at - half, low, at + half, high))
 
 
-def add_house(  # noqa: PLR0913 - measures of a house
-    faces: LayerBuilder, frame: Frame, length: float, width: float, rng: np.random.Generator,
-    *, height: float, wing: Wing | None = None,
-    roof: str = 'tile', style: tuple[Material, np.ndarray] | None = None,
-) -> Building:  # fmt: skip
+def add_house(
+    faces: LayerBuilder,
+    frame: Frame,
+    size: tuple[float, float],
+    rng: np.random.Generator,
+    *,
+    height: float,
+    wing: Wing | None = None,
+    roof: str = 'tile',
+) -> Building:
     """Add a house with a pitched roof centred on ``frame``.
 
     Args:
         faces: Where its roof faces go.
         frame: Place and direction; the ridge runs along local x.
-        length: Along the ridge, metres.
-        width: Across the ridge, metres.
+        size: Metres along and across the ridge.
         rng: Source of randomness.
         height: Of the eaves, metres.
         wing: ``(at, half, eave, reach)`` of an L or T wing, see :func:`_wing`.
         roof: Roof class.
-        style: Material and colour to share between neighbours.
     """
+    length, width = size
     hip = bool(rng.uniform() < 0.4)
     pitch = rng.uniform(0.40, 0.72) if roof == 'tile' else rng.uniform(0.18, 0.4)
-    material, spectrum = style or roof_material(roof, rng)
+    material, spectrum = roof_material(roof, rng)
     parts = _pitched(length, width, hip)
     if wing is not None:
         parts += _wing(*wing, hip)
@@ -146,8 +150,7 @@ def add_house(  # noqa: PLR0913 - measures of a house
             spectrum=spectrum * np.exp(rng.normal(0, 0.02)),
             stripes=stripes,
             height=height,
-            slope=(uphill[0] * pitch, uphill[1] * pitch),
-            base=frame.point(*part.corners[0]),
+            tilt=Tilt((uphill[0] * pitch, uphill[1] * pitch), frame.point(*part.corners[0])),
         )
     _dress_house(faces, frame, length, width, height, pitch, rng)
     return Building(frame.place(house_outline(length, width, wing)), roof, height)
@@ -171,7 +174,7 @@ def _dress_house(
         faces.add(
             frame.place(box(-half, low, half, high)), CLUTTER['panel'], rng,
             stripes=(1.0, frame.angle, 0.10), height=height + pitch * width * 0.14 + 0.1,
-            slope=(uphill[0] * pitch, uphill[1] * pitch), base=frame.point(0, side * width * 0.36),
+            tilt=Tilt((uphill[0] * pitch, uphill[1] * pitch), frame.point(0, side * width * 0.36)),
         )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from geo_mm.synthetic.buildings import (
 from geo_mm.synthetic.cars import add_cars, add_parking
 from geo_mm.synthetic.lots import Lot, Plan, split_block
 from geo_mm.synthetic.materials import GROUND, Material
+from geo_mm.synthetic.paint import Tilt
 from geo_mm.synthetic.streets import long_axis, polygons_of
 
 
@@ -45,7 +46,7 @@ def add_home(plan: Plan, lot: Lot, rng: np.random.Generator) -> None:
         else:
             eaves = rng.choice([2.8, 3.2, 5.6], p=[0.4, 0.35, 0.25])
             house = add_house(
-                plan.faces, frame, length, width, rng, height=eaves, wing=wing, roof=str(roof)
+                plan.faces, frame, (length, width), rng, height=eaves, wing=wing, roof=str(roof)
             )
         plan.buildings.append(house)
         break
@@ -95,7 +96,7 @@ def _garden(plan: Plan, lot: Lot, house: Building, rng: np.random.Generator) -> 
         if lot.land.buffer(-0.6).contains(outline) and house.footprint.distance(outline) > 2:
             roof = str(rng.choice(['tile', 'metal']))
             plan.buildings.append(
-                add_house(plan.faces, shed, max(a, b), min(a, b), rng, height=2.2, roof=roof)
+                add_house(plan.faces, shed, (max(a, b), min(a, b)), rng, height=2.2, roof=roof)
                 if a >= b
                 else add_flat(plan.faces, outline, lot.angle, rng, height=2.4)
             )
@@ -199,8 +200,8 @@ def _terrace_unit(
         plan.faces.add(
             frame.place(box(-unit / 2, low, unit / 2, high)), material,
             spectrum=spectrum * shade, stripes=(0.9, float(np.arctan2(uphill[1], uphill[0])), 0.05),
-            height=step, slope=(uphill[0] * pitch, uphill[1] * pitch),
-            base=frame.point(0, sign * width / 2),
+            height=step,
+            tilt=Tilt((uphill[0] * pitch, uphill[1] * pitch), frame.point(0, sign * width / 2)),
         )  # fmt: skip
     outline = frame.place(box(-unit / 2, -width / 2, unit / 2, width / 2))
     plan.buildings.append(Building(outline, 'tile', step))
@@ -248,7 +249,7 @@ def _city_house(plan: Plan, lot: Lot, rng: np.random.Generator) -> None:
             continue
         if whole.within(room) and rng.uniform() < 0.35 and width < 14:
             house = add_house(
-                plan.faces, frame, length, width, rng, height=rng.uniform(5, 9),
+                plan.faces, frame, (length, width), rng, height=rng.uniform(5, 9),
                 roof=str(rng.choice(['tile', 'metal'], p=[0.75, 0.25])),
             )  # fmt: skip
         else:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import shapely
@@ -34,6 +35,21 @@ class Layer:
         return self.values[:, COLUMNS.index(name)]
 
 
+class Tilt(NamedTuple):
+    """How a face rises.
+
+    Attributes:
+        slope: Metres per metre along x and y.
+        base: Place at which the face has the height that is told.
+    """
+
+    slope: tuple[float, float]
+    base: tuple[float, float]
+
+
+LEVEL = Tilt((0.0, 0.0), (0.0, 0.0))
+
+
 class LayerBuilder:
     """Collects the polygons of a :class:`Layer`."""
 
@@ -41,7 +57,7 @@ class LayerBuilder:
         self._polygons: list[BaseGeometry] = []
         self._values: list[tuple[float, ...]] = []
 
-    def add(  # noqa: PLR0913 - columns of a layer
+    def add(
         self,
         polygon: BaseGeometry,
         material: Material,
@@ -50,8 +66,7 @@ class LayerBuilder:
         spectrum: Sequence[float] | None = None,
         stripes: tuple[float, float, float] = (0.0, 0.0, 0.0),
         height: float = 0.0,
-        slope: tuple[float, float] = (0.0, 0.0),
-        base: tuple[float, float] = (0.0, 0.0),
+        tilt: Tilt = LEVEL,
     ) -> None:
         """Add one polygon on top.
 
@@ -61,9 +76,8 @@ class LayerBuilder:
             rng: Varies the colour of the material; None takes it as it is.
             spectrum: Reflectance to use instead of the material's.
             stripes: Period in metres, direction of the normal in radians, contrast.
-            height: Metres above the ground at ``base``.
-            slope: Rise in metres per metre along x and y.
-            base: Place of ``height``.
+            height: Metres above the ground, where tilted at the base of the tilt.
+            tilt: How it rises from there.
         """
         if polygon.is_empty:
             return
@@ -71,7 +85,7 @@ class LayerBuilder:
             spectrum = material.spectrum if rng is None else tinted(material, rng)
         self._polygons.append(polygon)
         texture = (material.fine, material.coarse, material.dry)
-        self._values.append((*spectrum, *texture, *stripes, height, *slope, *base))
+        self._values.append((*spectrum, *texture, *stripes, height, *tilt.slope, *tilt.base))
 
     def build(self) -> Layer:
         """The finished layer."""

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from geo_mm.geometry import union
 from geo_mm.synthetic.buildings import Frame, add_house
 from geo_mm.synthetic.lots import split_block
-from geo_mm.synthetic.paint import COLUMNS, LayerBuilder, boxes
+from geo_mm.synthetic.paint import COLUMNS, LayerBuilder, Tilt, boxes
 from geo_mm.synthetic.streets import build_district
 from geo_mm.synthetic.town import MARGIN, plan_town
 
@@ -119,7 +119,7 @@ def test_lot_frame_starts_at_the_street():
 def test_roof_faces_cover_exactly_the_footprint(wing):
     faces = LayerBuilder()
     frame = Frame(20, 30, 0.4)
-    house = add_house(faces, frame, 12, 8, np.random.default_rng(2), height=3.0, wing=wing)
+    house = add_house(faces, frame, (12, 8), np.random.default_rng(2), height=3.0, wing=wing)
     layer = faces.build()
     pitched = layer.polygons[layer.column('slope_x') != 0]
     covered = shapely.union_all(pitched)
@@ -130,7 +130,7 @@ def test_roof_faces_cover_exactly_the_footprint(wing):
 def test_both_sides_of_a_gable_meet_at_the_ridge():
     faces = LayerBuilder()
     rng = np.random.default_rng(0)
-    add_house(faces, Frame(0, 0, 0.0), 10, 8, rng, height=3.0)
+    add_house(faces, Frame(0, 0, 0.0), (10, 8), rng, height=3.0)
     layer = faces.build()
     rises = (
         layer.column('height')
@@ -153,7 +153,7 @@ def test_a_layer_keeps_order_and_values():
 
     builder.add(shapely.box(0, 0, 1, 1), GROUND['asphalt'])
     builder.add(shapely.Polygon(), GROUND['deep'])
-    builder.add(shapely.box(0, 0, 2, 2), GROUND['deep'], height=3.0, slope=(0.5, 0.25))
+    builder.add(shapely.box(0, 0, 2, 2), GROUND['deep'], height=3.0, tilt=Tilt((0.5, 0.25), (0, 0)))
     layer = builder.build()
     assert layer.values.shape == (2, len(COLUMNS))
     assert layer.column('red')[0] == GROUND['asphalt'].spectrum[0]
