@@ -28,6 +28,8 @@ if TYPE_CHECKING:  # `as` tells type checkers that a name is public
     from geo_mm.inference import PredictOptions as PredictOptions
     from geo_mm.inference import Predictor as Predictor
     from geo_mm.inputspec import InputSpec as InputSpec
+    from geo_mm.learn import ShowOptions as ShowOptions
+    from geo_mm.learn import show_results as show_results
     from geo_mm.raster import Grid as Grid
     from geo_mm.raster import Scene as Scene
     from geo_mm.synthetic import make_town as make_town
@@ -71,6 +73,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         'evaluation': ('ObjectSettings', 'PixelSettings', 'evaluate_objects', 'evaluate_pixels'),
         'inference': ('PredictOptions', 'Predictor'),
         'inputspec': ('InputSpec',),
+        'learn': ('ShowOptions', 'show_results'),
         'raster': ('Grid', 'Scene'),
         'synthetic': ('make_town',),
     },

@@ -38,6 +38,7 @@ MAY_IMPORT = {
     'new_config': {'new_config', *_SECOND},
     'inference': _THIRD,
     'visualization': _THIRD,
+    'learn': {'learn', 'new_config', *_THIRD},
 }
 
 

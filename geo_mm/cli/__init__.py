@@ -21,6 +21,7 @@ COMMANDS = {
     'train': ('training', 'train a model from a config file'),
     'lr-find': ('training', 'find a learning rate for a config, by a short mock training'),
     'test': ('training', 'score a checkpoint on the test split of its config'),
+    'show': ('training', 'draw chips with ground truth, prediction and errors'),
     'predict': ('predict', 'predict scenes of any size'),
     'evaluate': ('evaluate', 'compare results with ground truth, on the map'),
     'describe': ('describe', 'say what a result is and how it was made'),

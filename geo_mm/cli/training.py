@@ -1,4 +1,4 @@
-"""``geo-mm new``, ``train`` and ``test``: from data to a config, a model and its scores."""
+"""From data to a config, a model and its scores: ``new train lr-find test show``."""
 
 import argparse
 from pathlib import Path
@@ -7,9 +7,11 @@ from geo_mm import env
 from geo_mm.cli.arguments import add_config, add_launcher, add_overrides, add_trust, overrides
 from geo_mm.cli.predict import split_paths
 from geo_mm.errors import NOTHING_TRAINED, ConfigError, interrupts
+from geo_mm.learn.options import ShowOptions
 from geo_mm.new_config.plan import NewOptions
 from geo_mm.new_config.recipes import RECIPES
 from geo_mm.options import add_options, given
+from geo_mm.paths import atomic_write, reported
 
 
 def new_arguments(parser: argparse.ArgumentParser) -> None:
@@ -210,11 +212,7 @@ def test(args: argparse.Namespace) -> None:
     metrics, and with --scenes also whole scenes on the map, as `geo-mm predict`
     and `geo-mm evaluate` do it.
     """
-    config, checkpoints, rest = split_paths(args.paths)
-    if len(checkpoints) != 1 or rest:
-        raise ConfigError(
-            f'geo-mm test {" ".join(args.paths)}', 'one checkpoint', '[CONFIG] CHECKPOINT'
-        )
+    config, checkpoint = _config_and_checkpoint('test', args.paths)
     if args.scenes and args.launcher != 'none':
         raise ConfigError(
             f'--scenes with --launcher {args.launcher}',
@@ -226,10 +224,20 @@ def test(args: argparse.Namespace) -> None:
 
     options = engine.TestOptions(args.work_dir, args.launcher, args.trust_checkpoint)
     runner = engine.test(
-        checkpoints[0], config, options, overrides(args.cfg_options), verbose=args.verbose
+        checkpoint, config, options, overrides(args.cfg_options), verbose=args.verbose
     )
     if args.scenes:
-        _score_scenes(runner, checkpoints[0], args.scenes)
+        _score_scenes(runner, checkpoint, args.scenes)
+
+
+def _config_and_checkpoint(command: str, paths: list[str]) -> tuple[str | None, str]:
+    """The two files of ``[CONFIG] CHECKPOINT``."""
+    config, checkpoints, rest = split_paths(paths)
+    if len(checkpoints) != 1 or rest:
+        raise ConfigError(
+            f'geo-mm {command} {" ".join(paths)}', 'one checkpoint', '[CONFIG] CHECKPOINT'
+        )
+    return config, checkpoints[0]
 
 
 def _score_scenes(runner, checkpoint: str, out: str) -> None:
@@ -254,3 +262,33 @@ def _score_scenes(runner, checkpoint: str, out: str) -> None:
     title = f'{checkpoint} on the test scenes of its config'
     for path in write_report(result, os.path.join(out, 'evaluation'), title=title):
         print(f'  {path}')
+
+
+def show_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.usage = '%(prog)s [CONFIG] CHECKPOINT [options]'
+    add = parser.add_argument
+    add('paths', nargs='+', metavar='PATH', help='the checkpoint, a config before it')
+    add('-o', '--out', type=Path, help='the PNG (default: results_SPLIT.png beside the checkpoint)')
+    add_options(parser, ShowOptions)
+    add_trust(parser)
+
+
+def show(args: argparse.Namespace) -> None:
+    """Draw chips side by side: image, ground truth, prediction, errors; the worst first.
+
+    geo-mm show work_dirs/roofs/best.pth
+    geo-mm show configs/mine/roofs.py work_dirs/roofs/best.pth --split val --order random
+
+    The chips are those of the test split of the config in the checkpoint, or of
+    any split of a config that is given.
+    """
+    env.require()
+    from geo_mm.learn import show_results
+
+    config, checkpoint = _config_and_checkpoint('show', args.paths)
+    options = ShowOptions(**given(args, ShowOptions))
+    sheet = show_results(checkpoint, config, options, trust_checkpoint=args.trust_checkpoint)
+    path = args.out or Path(checkpoint).with_name(f'results_{options.split}.png')
+    with reported(path), atomic_write(path) as partial:
+        sheet.save(partial, format='PNG')
+    print(f'{len(sheet.info["shares"])} chips of {options.split}: {path}')

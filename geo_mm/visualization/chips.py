@@ -81,7 +81,7 @@ def valid_pixels(sample: BaseDataElement, shape: tuple[int, int]) -> np.ndarray:
         return np.ones(shape, bool)
     labels = sample.gt_sem_seg
     # MMDetection calls the map of a PixelData sem_seg, MMSegmentation data.
-    return _class_map(labels.sem_seg if 'sem_seg' in labels else labels.data) != IGNORE
+    return class_map(labels.sem_seg if 'sem_seg' in labels else labels.data) != IGNORE
 
 
 def draw_labels(
@@ -104,7 +104,7 @@ def draw_labels(
     key = 'pred' if predicted else 'gt'
     if f'{key}_instances' not in sample:
         return Image.fromarray(
-            overlay(picture, _class_map(sample.get(f'{key}_sem_seg').data), classes)
+            overlay(picture, class_map(sample.get(f'{key}_sem_seg').data), classes)
         )
     objects = sample.get(f'{key}_instances')
     if predicted:
@@ -112,23 +112,25 @@ def draw_labels(
     image = _draw_objects(picture, objects, classes)
     if not predicted and 'ignored_instances' in sample:
         draw = ImageDraw.Draw(image)
-        for box in _boxes(sample.ignored_instances):
+        for box in boxes_of(sample.ignored_instances):
             draw.rectangle(tuple(box), outline=INVALID_COLOUR, width=1)
     return image
 
 
-def with_legend(image: Image.Image, classes: ClassSet) -> Image.Image:
-    """A picture with names and colours of the classes below it."""
+def with_legend(image: Image.Image, classes: ClassSet, more: Sequence[Entry] = ()) -> Image.Image:
+    """A picture with names and colours of the classes, and ``more``, below it."""
     entries = [Entry(name, colour) for _, name, colour in classes.items()]
+    entries += [Entry('no data or ignored', INVALID_COLOUR), *more]
     width = max(image.width, 240)
-    legend = legend_block([*entries, Entry('no data or ignored', INVALID_COLOUR)], width - 12, 13)
+    legend = legend_block(entries, width - 12, 13)
     canvas = Image.new('RGB', (width, image.height + legend.height + 12), 'white')
     canvas.paste(image)
     canvas.paste(legend, (6, image.height + 6))
     return canvas
 
 
-def _class_map(data: Any) -> np.ndarray:
+def class_map(data: Any) -> np.ndarray:
+    """Class numbers ``(h, w)`` uint8 of the data of a PixelData, ``(1, h, w)``."""
     return data.squeeze(0).cpu().numpy().astype(np.uint8)
 
 
@@ -144,12 +146,13 @@ def _draw_objects(picture: np.ndarray, objects: BaseDataElement, classes: ClassS
             picture[inside] = picture[inside] * (1 - _MASK_OPACITY) + colour * _MASK_OPACITY
     image = Image.fromarray(picture)
     draw = ImageDraw.Draw(image)
-    for box, label in zip(_boxes(objects), labels, strict=True):
+    for box, label in zip(boxes_of(objects), labels, strict=True):
         draw.rectangle(tuple(box), outline=classes.colours[label], width=2)
     return image
 
 
-def _boxes(instances: BaseDataElement) -> np.ndarray:
+def boxes_of(instances: BaseDataElement) -> np.ndarray:
+    """Boxes ``(N, 4)`` of instances, whatever type holds them."""
     boxes = instances.bboxes
     return getattr(boxes, 'tensor', boxes).cpu().numpy()
 
@@ -251,7 +254,7 @@ class GeoLocalVisualizer(Visualizer):
             if wanted and ({f'{key}_instances', f'{key}_sem_seg'} & {*sample.keys()}):
                 labels = draw_labels(picture, sample, classes, predicted=predicted, least=least)
                 panels.append((title, labels))
-        sheet = contact_sheet([_titled(panel, title) for title, panel in panels], len(panels))
+        sheet = contact_sheet([titled(panel, title) for title, panel in panels], len(panels))
         return np.array(with_legend(sheet, classes))
 
     def _picture(self, image: np.ndarray, sample: BaseDataElement | None) -> np.ndarray:
@@ -272,7 +275,8 @@ def _chip_of(sample: BaseDataElement, image: np.ndarray | None) -> np.ndarray:
     return data.transpose(1, 2, 0)
 
 
-def _titled(image: Image.Image, title: str) -> Image.Image:
+def titled(image: Image.Image, title: str) -> Image.Image:
+    """A picture with a title above it; a small one is enlarged."""
     factor = -(-_LEAST_SIDE // min(image.size))
     if factor > 1:  # pixels of a small chip become squares
         image = image.resize(
