@@ -265,7 +265,7 @@ def _without(ground, split, near, buffer, names, options: SplitOptions) -> shape
 def _union(pieces: Sequence[Piece]) -> shapely.Geometry | None:
     if pieces[0].ground is None:
         return None
-    return union([piece.ground for piece in pieces])
+    return union([piece.ground for piece in pieces if piece.ground is not None])
 
 
 def _finished(entries, grounds, parts, planes, pieces, options, sizes) -> SplitCatalog:

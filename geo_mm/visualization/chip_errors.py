@@ -1,7 +1,6 @@
 """Errors of a prediction on a chip, as a picture and in numbers."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from mmengine.structures import BaseDataElement
@@ -29,7 +28,8 @@ PIXEL_LEGEND = (Entry('wrong class', WRONG),)
 _DIMMED = 0.5  # brightness of the picture below errors
 
 
-class ChipErrors(NamedTuple):
+@dataclass(frozen=True)
+class ChipErrors:
     """Errors of one chip.
 
     Attributes:
