@@ -397,7 +397,7 @@ def catalog_scenes(
 
 
 def _of_entry(entry: CatalogEntry) -> AuditedScene:
-    scene, ground = open_ground(entry)
+    scene, ground, _ = open_ground(entry)
     return AuditedScene(scene.name, scene.sources[0], ground, picture_part(scene, ground))
 
 

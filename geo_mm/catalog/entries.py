@@ -55,6 +55,7 @@ class CatalogEntry:
             overlap; None if it depends on no other scene.
         columns: Other columns of the table, such as ``date``: not for training,
             but to split by, and kept when the catalog is written again.
+        table: The catalog it is from, for messages.
     """
 
     image: Image
@@ -66,12 +67,18 @@ class CatalogEntry:
     name: str | None = None
     group: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
+    table: str = field(default='', compare=False)
 
 
-COLUMNS = tuple(field.name for field in fields(CatalogEntry) if field.name != 'columns')
+COLUMNS = tuple(
+    field.name for field in fields(CatalogEntry) if field.name not in ('columns', 'table')
+)
 
 
-DESCRIPTIONS = ('date', 'crs', 'gsd', 'width', 'height', 'bands', 'dtype', 'nodata', 'block')
+DESCRIPTIONS = (
+    *('date', 'crs', 'gsd', 'width', 'height', 'bands', 'dtype', 'nodata', 'block'),
+    *('header', 'valid'),
+)
 """Columns that say what is in the image, in catalogs that geo_mm writes."""
 
 
@@ -116,6 +123,7 @@ def read_catalog(
     if not entries:
         raise CatalogError(f'{where}: no scenes', 'at least one entry with an `image`')
     _check_roles(entries, where)
+    entries = [replace(entry, table=where) for entry in entries]
     if split is None:
         return entries
     splits = [split] if isinstance(split, str) else list(split)

@@ -52,33 +52,51 @@ def read_ground(entry: CatalogEntry) -> Ground:
     return open_ground(entry)[1]
 
 
-def open_ground(entry: CatalogEntry) -> tuple[Scene, Ground]:
-    """The scene of an entry, or the part of it that is used, and its ground."""
+def open_ground(entry: CatalogEntry) -> tuple[Scene, Ground, np.ndarray]:
+    """The scene of an entry, its ground, and the coarse map of its valid pixels.
+
+    The scene and the ground are of the area that is used, the map of all.
+    """
     scene = whole = Scene.open(entry.image, name=entry.name)
+    valid = coarse_valid(whole)
     if entry.area is not None:
         scene = scene.crop(area_window(scene, entry.area))
     aoi = None if entry.aoi is None else read_aoi(entry.aoi, whole, scene)
-    return scene, scene_ground(scene, aoi)
+    return scene, scene_ground(scene, aoi, valid if scene is whole else None), valid
 
 
-def scene_ground(scene: Scene, aoi: SceneLabels | None = None) -> Ground:
-    """The ground of a scene inside the polygons of an AOI in its pixels."""
+def scene_ground(
+    scene: Scene, aoi: SceneLabels | None = None, valid: np.ndarray | None = None
+) -> Ground:
+    """The ground of a scene inside the polygons of an AOI in its pixels.
+
+    Args:
+        scene: The scene.
+        aoi: Polygons in its pixels.
+        valid: Its :func:`coarse_valid`, if known.
+    """
     grid = scene.grid
     size = (grid.width, grid.height)
     if grid.gsd is None or grid.lonlat_footprint() is None:
         return Ground(None, None, size)
-    pixels = valid_part(scene)
+    pixels = valid_part(scene, valid)
     if aoi is not None:
         pixels = areas_only(shapely.intersection(*rounded(pixels, union(aoi.geometries))))
     gsd = float(np.sqrt(grid.gsd[0] * grid.gsd[1]))
     return Ground(_to_lonlat(pixels, grid), gsd, size)
 
 
-def valid_part(scene: Scene) -> shapely.Geometry:
-    """Polygons of the valid pixels, coarsely, in pixels of the scene."""
+def coarse_valid(scene: Scene) -> np.ndarray:
+    """Which cells of a scene are valid, ``(rows, cols)`` bool, 256 along the longer side."""
     cell = max(scene.width, scene.height) / _COARSE
     rows, cols = max(round(scene.height / cell), 1), max(round(scene.width / cell), 1)
-    valid = scene.read_valid(out_shape=(rows, cols))
+    return scene.read_valid(out_shape=(rows, cols))
+
+
+def valid_part(scene: Scene, valid: np.ndarray | None = None) -> shapely.Geometry:
+    """Polygons of the valid pixels, coarsely, in pixels of the scene."""
+    valid = coarse_valid(scene) if valid is None else valid
+    rows, cols = valid.shape
     if valid.all():
         return shapely.box(0, 0, scene.width, scene.height)
     scale = Affine.scale(scene.width / cols, scene.height / rows)

@@ -11,11 +11,13 @@ import shapely
 
 from geo_mm.catalog.entries import CatalogEntry, read_catalog
 from geo_mm.catalog.ground import open_ground
+from geo_mm.catalog.record import recorded_columns
 from geo_mm.errors import CatalogError
 from geo_mm.formats.stac import SUFFIXES as ITEMS
 from geo_mm.formats.stac import read_item_scenes
 from geo_mm.paths import absolute
-from geo_mm.raster.handles import open_quietly
+from geo_mm.raster.handles import dataset, environment
+from geo_mm.raster.sources import file_stamp
 
 _IMAGES = ('.tif', '.tiff', '.jp2', '.vrt', '.img', '.png', '.jpg', '.jpeg')
 _BAND = '{band}'
@@ -150,7 +152,8 @@ def describe_scenes(
 
     Returns:
         The entries with the columns ``date``, ``crs``, ``gsd``, ``width``, ``height``,
-        ``bands``, ``dtype``, ``nodata`` and ``block``, and the outlines of their
+        ``bands``, ``dtype``, ``nodata`` and ``block``, those of
+        :func:`geo_mm.catalog.record.recorded_columns`, and the outlines of their
         valid pixels in longitude and latitude.
 
     Raises:
@@ -158,7 +161,7 @@ def describe_scenes(
     """
     described, outlines = [], []
     for entry in progress(entries):
-        scene, ground = open_ground(entry)
+        scene, ground, valid = open_ground(entry)
         date = entry.columns.get('date') or _date(scene.sources[0])
         found = {
             'date': date,
@@ -170,6 +173,7 @@ def describe_scenes(
             'dtype': str(scene.dtype),
             'nodata': None if scene.nodata is None else f'{scene.nodata:g}',
             'block': 'x'.join(map(str, scene.block_shape[::-1])),
+            **recorded_columns(scene, valid),
         }
         known = {key: value for key, value in found.items() if value is not None}
         described.append(replace(entry, columns={**entry.columns, **known}))
@@ -179,8 +183,9 @@ def describe_scenes(
 
 def _date(path: str) -> str | None:
     """When an image was taken, by its metadata or its name, as ``2024-06-01``."""
-    with open_quietly(path) as dataset:
-        tags = {**dataset.tags(), **dataset.tags(ns='IMAGERY')}
+    with environment(path):
+        handle = dataset(path, file_stamp(path))  # still open
+        tags = {**handle.tags(), **handle.tags(ns='IMAGERY')}
     texts = [tags.get(name, '') for name in _DATE_TAGS]
     match = next(filter(None, map(_DATE.search, [*texts, Path(path).name])), None)
     return None if match is None else '-'.join(match.groups())

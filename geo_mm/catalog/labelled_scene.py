@@ -1,8 +1,11 @@
 """A scene with its labels, its area of interest and its usable pixels, all in one grid."""
 
 import math
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import shapely
@@ -10,10 +13,11 @@ from affine import Affine
 from rasterio.features import rasterize
 
 from geo_mm.catalog.entries import CatalogEntry
+from geo_mm.catalog.record import read_record
 from geo_mm.errors import SceneError
 from geo_mm.formats.training import read_image_labels
 from geo_mm.labels import LabelLayer, LabelOptions, Labels, SceneLabels, open_labels
-from geo_mm.raster import Scene, Window
+from geo_mm.raster import Grid, Scene, Window
 from geo_mm.raster.sources import NoData
 
 _MAX_CELLS = 2048
@@ -35,25 +39,59 @@ class SceneOptions:
     nodata: NoData = 'auto'
 
 
-@dataclass(frozen=True)
 class LabelledScene:
-    """A scene, its labels and its AOI.
+    """A scene, its labels and its AOI. Immutable.
 
     Attributes:
         scene: The image, at the grid in which chips are cut.
-        labels: Its labels in the same grid, or None.
-        aoi: Polygons in the same grid; pixels outside them are invalid.
+        has_labels: Whether there are labels, which need not be open.
+        valid: Coarse map of the valid pixels of the scene, as a table tells it,
+            ``(rows, cols)`` bool; None where it does not.
+
+    Args:
+        scene: The image.
+        labels: Its labels in the same grid, or how to open them.
+        aoi: Polygons in the same grid, or how to open them; pixels outside them
+            are invalid.
+        valid: The map.
     """
 
-    scene: Scene
-    labels: Labels | None = None
-    aoi: SceneLabels | None = None
+    def __init__(
+        self,
+        scene: Scene,
+        labels: 'Labels | Later | None' = None,
+        aoi: 'SceneLabels | Later | None' = None,
+        valid: np.ndarray | None = None,
+    ) -> None:
+        self.scene = scene
+        self.valid = valid
+        self._labels, self._aoi = labels, aoi
+
+    @property
+    def has_labels(self) -> bool:
+        return self._labels is not None
+
+    @property
+    def has_aoi(self) -> bool:
+        """Whether there is an AOI, which need not be open."""
+        return self._aoi is not None
+
+    @property
+    def labels(self) -> Labels | None:
+        """The labels, opened if need be."""
+        return _found(self._labels)
+
+    @property
+    def aoi(self) -> SceneLabels | None:
+        """The AOI, opened if need be."""
+        return _found(self._aoi)
 
     def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
         """Pixels ``(bands, h, w)`` and their validity ``(h, w)`` bool."""
         data, valid = self.scene.read(window)
-        if self.aoi is not None:
-            valid = valid & self.aoi.covers(window)
+        aoi = self.aoi
+        if aoi is not None:
+            valid = valid & aoi.covers(window)
         return data, valid
 
     def points(self) -> tuple[np.ndarray, np.ndarray]:
@@ -64,11 +102,12 @@ class LabelledScene:
             numbers ``(N,)``, -1 for ignored objects. Both are empty without
             labels.
         """
-        if self.labels is None:
+        known, aoi = self.labels, self.aoi
+        if known is None:
             return np.empty((0, 2)), np.empty(0, np.int64)
-        points, labels = self.labels.points()
-        if self.aoi is not None:
-            found = self.aoi.tree.query(shapely.points(points), predicate='intersects')
+        points, labels = known.points()
+        if aoi is not None:
+            found = aoi.tree.query(shapely.points(points), predicate='intersects')
             inside = np.unique(found[0])
             points, labels = points[inside], labels[inside]
         return points, labels
@@ -76,6 +115,39 @@ class LabelledScene:
     def __deepcopy__(self, memo: dict) -> 'LabelledScene':
         # Immutable, and copied per chip by MultiImageMixDataset otherwise.
         return self
+
+
+@dataclass(frozen=True, eq=False)
+class Later:
+    """Labels or an AOI that are opened when they are asked for.
+
+    Attributes:
+        open: A call that opens them and can be pickled.
+    """
+
+    open: partial
+
+
+_KEPT = 200_000  # objects of scenes that are open at a time; a scene counts as 200 at least
+_opened: 'OrderedDict[Later, Labels]' = OrderedDict()
+
+
+def _found(labels: Any) -> Any:
+    """Labels, opened in this process if that was left for later."""
+    if not isinstance(labels, Later):
+        return labels
+    known = _opened.get(labels)
+    if known is not None:
+        _opened.move_to_end(labels)
+        return known
+    known = _opened[labels] = labels.open()
+    while len(_opened) > 1 and sum(map(_weight, _opened.values())) > _KEPT:
+        _opened.popitem(last=False)
+    return known
+
+
+def _weight(labels: Labels) -> int:
+    return max(len(labels) if isinstance(labels, SceneLabels) else 0, 200)
 
 
 def open_labelled(
@@ -86,7 +158,7 @@ def open_labelled(
     *,
     objects: bool = False,
 ) -> LabelledScene:
-    """Opens one catalog entry.
+    """Opens one catalog entry; if a table tells what is in it, only when it is read.
 
     Args:
         entry: The entry.
@@ -100,27 +172,66 @@ def open_labelled(
         LabelError: If the labels cannot be used with the image.
         ConfigError: If the background is not one of the classes of pixels.
     """
+    record = read_record(entry)
     stored = Scene.open(
-        entry.image, bands=scene_options.bands, nodata=scene_options.nodata, name=entry.name
+        entry.image,
+        bands=scene_options.bands,
+        nodata=scene_options.nodata,
+        name=entry.name,
+        recorded=record and record.files,
     )
     whole = stored if scene_options.gsd is None else stored.at_gsd(scene_options.gsd)
     scene = whole if entry.area is None else whole.crop(area_window(whole, entry.area))
-    labels = None
+    labels = aoi = None
     if entry.labels is not None:
-        in_pixels = read_image_labels(entry.labels, entry.image)
-        if in_pixels is not None and in_pixels.image == entry.image:
-            in_pixels = replace(in_pixels, grid=stored.grid)  # the file is not opened again
-        labels = open_labels(
-            in_pixels or entry.labels,
-            classes,
-            replace(label_options, layer=entry.layer or label_options.layer),
-            scene.grid,
-            whole=whole.grid,
-            scene=scene.name,
-            objects=objects,
-        )
-    aoi = None if entry.aoi is None else read_aoi(entry.aoi, whole, scene)
-    return LabelledScene(scene, labels, aoi)
+        given = replace(label_options, layer=entry.layer or label_options.layer)
+        grids = (stored.grid, whole.grid)
+        labels = Later(partial(_labels, entry, classes, given, grids, scene, objects))
+    if entry.aoi is not None:
+        aoi = Later(partial(read_aoi, entry.aoi, whole, scene))
+    if record is None:
+        return LabelledScene(scene, labels and labels.open(), aoi and aoi.open())
+    as_declared = scene_options.nodata == 'auto'
+    valid = _part(record.valid, entry.area or (0, 0, 1, 1)) if as_declared else None
+    return LabelledScene(scene, labels, aoi, valid)
+
+
+def _labels(
+    entry: CatalogEntry,
+    classes: Sequence[str],
+    options: LabelOptions,
+    grids: tuple[Grid, Grid],
+    scene: Scene,
+    objects: bool,
+) -> Labels:
+    """The labels of an entry; the grids are those of its file, and of all of it as it is read."""
+    stored, whole = grids
+    source = str(entry.labels)
+    in_pixels = read_image_labels(source, entry.image)
+    if in_pixels is not None and in_pixels.image == entry.image:
+        in_pixels = replace(in_pixels, grid=stored)  # the file is not opened again
+    return open_labels(
+        in_pixels or source,
+        classes,
+        options,
+        scene.grid,
+        whole=whole,
+        scene=scene.name,
+        objects=objects,
+    )
+
+
+def _part(valid: np.ndarray, area: tuple[float, float, float, float]) -> np.ndarray:
+    """The cells of a map under a part of it, given as fractions."""
+    left, top, right, bottom = area
+    return valid[_cells(top, bottom, len(valid))][:, _cells(left, right, valid.shape[1])]
+
+
+def _cells(low: float, high: float, count: int, wanted: int | None = None) -> np.ndarray:
+    """Which of so many cells are under the middles of those wanted between two fractions."""
+    wanted = max(math.ceil((high - low) * count), 1) if wanted is None else wanted
+    places = low + (np.arange(wanted) + 0.5) / wanted * (high - low)
+    return np.minimum((places * count).astype(int), count - 1)
 
 
 def read_aoi(path: str, whole: Scene, scene: Scene) -> SceneLabels:
@@ -179,7 +290,12 @@ class Coverage:
         rows, cols = math.ceil(scene.height / cell), math.ceil(scene.width / cell)
         self.cell_height, self.cell_width = scene.height / rows, scene.width / cols
         self._aoi = labelled.aoi
-        self.valid = scene.read_valid(out_shape=(rows, cols))
+        if labelled.valid is None:
+            self.valid = scene.read_valid(out_shape=(rows, cols))
+        else:
+            known = labelled.valid
+            chosen = _cells(0, 1, len(known), rows), _cells(0, 1, known.shape[1], cols)
+            self.valid = known[np.ix_(*chosen)]
         if self._aoi is not None:
             self.valid = self.valid & self._inside(self._aoi, rows, cols)
         self._integral = np.zeros((rows + 1, cols + 1))

@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mmdet.datasets import BaseDetDataset
 from mmengine.dataset import ClassBalancedDataset
@@ -20,7 +20,6 @@ from mmseg.datasets import BaseSegDataset
 from torch.utils.data import Subset
 
 from geo_mm.catalog import (
-    CatalogEntry,
     LabelledScene,
     SceneOptions,
     open_labelled,
@@ -155,10 +154,14 @@ class ChipDataset(_Base):
             open_labelled(
                 entry, classes, self.scene_options, self.label_options, objects=self.objects
             )
-            for entry in _announced(entries)
+            for entry in announced(entries, 'opened')
         ]
+        # Where the others wait until they are read, mistakes that all share show now.
+        first = next((item for item in self.labelled if item.has_labels), self.labelled[0])
+        _ = first.labels, first.aoi
         self._check_bands()
-        self._crs = [item.scene.crs.wkt if item.scene.crs else None for item in self.labelled]
+        texts = {crs: crs and crs.wkt for crs in {item.scene.crs for item in self.labelled}}
+        self._crs = [texts[item.scene.crs] for item in self.labelled]
         sizes = [(item.scene.width, item.scene.height) for item in self.labelled]
         self.chip_space = ChipSpace(sizes, self.chip_size, self.stride)
         return []
@@ -227,17 +230,25 @@ class ChipDataset(_Base):
         raise NotImplementedError('a chip dataset has no subset: use a sampler with num_chips')
 
 
-def _announced(entries: Sequence[CatalogEntry]) -> Iterator[CatalogEntry]:
-    """Entries one by one; where that takes long, a line of log says how far it is."""
+_Item = TypeVar('_Item')
+
+
+def announced(items: Sequence[_Item], done: str) -> Iterator[_Item]:
+    """Scenes one by one; where that takes long, a line of log says how far it is.
+
+    Args:
+        items: Something for each scene.
+        done: What is done with a scene, as ``opened``.
+    """
     start = last = time.monotonic()
-    for number, entry in enumerate(entries):
+    for number, item in enumerate(items):
         now = time.monotonic()
         if now - last >= _SECONDS and is_main_process():
             last = now
             print_log(
-                f'opened {number} of {len(entries)} scenes in {now - start:.0f} s', logger='current'
+                f'{done} {number} of {len(items)} scenes in {now - start:.0f} s', logger='current'
             )
-        yield entry
+        yield item
 
 
 def _coloured(metainfo: Mapping | None) -> dict:

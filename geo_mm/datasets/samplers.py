@@ -8,13 +8,14 @@ takes positions ``r, r + n, ...``), and after resuming.
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence, Sized
+from functools import cached_property
 
 import numpy as np
 from mmengine.dist import get_dist_info, sync_random_seed
 from torch.utils.data import Sampler
 
 from geo_mm.catalog import Coverage
-from geo_mm.datasets.chips import ChipDataset, chip_datasets
+from geo_mm.datasets.chips import ChipDataset, announced, chip_datasets
 from geo_mm.errors import CatalogError, ConfigError, listed
 from geo_mm.registry import DATA_SAMPLERS
 
@@ -69,7 +70,7 @@ class RandomChipSampler(Sampler):
         scenes = valid_chips(dataset, min_valid)
         self._uniform = UniformSampling(scenes)
         self._labels = LabelSampling(scenes, class_weights) if positive_share > 0 else None
-        covering = sum(s.coverage.area / np.prod(s.chips.chip_size) for s in scenes)
+        covering = sum(s.area / np.prod(s.chips.chip_size) for s in scenes)
         self.num_chips = num_chips or max(round(covering), 1)
         self._first = 0
         if infinite:
@@ -196,27 +197,54 @@ class ValidChips:
     def __init__(self, offset: int, chips: ChipDataset, number: int, min_valid: float) -> None:
         self.chips = chips
         self.labelled = chips.labelled[number]
-        self.coverage = Coverage(self.labelled, chips.chip_size)
         self._offset = offset
         self._number = number
+        self._min_valid = min_valid
         self._steps = chips.chip_space.shapes[number]
+
+    @cached_property
+    def coverage(self) -> Coverage:
+        return Coverage(self.labelled, self.chips.chip_size)
+
+    @cached_property
+    def _usable(self) -> np.ndarray:
+        """Which bins count, ``(rows, cols)`` bool."""
+        stride = self.chips.stride
         cells = (self.coverage.cell_height, self.coverage.cell_width)
         bins = [
-            min(steps, math.ceil(steps * chips.stride / cell))
+            min(steps, math.ceil(steps * stride / cell))
             for steps, cell in zip(self._steps, cells, strict=True)
         ]
         rows, cols = (
-            ((np.arange(count) + 0.5) * steps / count - 0.5) * chips.stride
+            ((np.arange(count) + 0.5) * steps / count - 0.5) * stride
             for count, steps in zip(bins, self._steps, strict=True)
         )
-        shares = self.coverage.shares(cols, rows, chips.chip_size)
-        self._usable = shares >= min_valid - _ROUNDING if min_valid > 0 else shares > 0
-        self._bins = np.flatnonzero(self._usable)
+        shares = self.coverage.shares(cols, rows, self.chips.chip_size)
+        return shares >= self._min_valid - _ROUNDING if self._min_valid > 0 else shares > 0
+
+    @cached_property
+    def _bins(self) -> np.ndarray:
+        return np.flatnonzero(self._usable)
+
+    @cached_property
+    def area(self) -> float:
+        """Valid pixels of the scene."""
+        labelled = self.labelled
+        if labelled.valid is None or labelled.has_aoi:
+            return self.coverage.area
+        return float(labelled.valid.mean()) * labelled.scene.width * labelled.scene.height
+
+    @property
+    def any(self) -> bool:
+        """Whether a chip is usable."""
+        return len(self._bins) > 0
 
     @property
     def weight(self) -> float:
-        """Valid pixels of the scene; 0 if no chip is usable."""
-        return self.coverage.area if len(self._bins) else 0.0
+        """Valid pixels of the scene; 0 if it is known that no chip is usable."""
+        # What a table tells need not be looked into before a chip is drawn.
+        known = self.labelled.valid is None or self.labelled.has_aoi
+        return 0.0 if known and not self.any else self.area
 
     def draw(self, rng: np.random.Generator) -> int:
         """A chip, each position in usable bins being equally likely."""
@@ -272,7 +300,9 @@ def valid_chips(dataset: Sized, min_valid: float) -> list[ValidChips]:
         for offset, chips in chip_datasets(dataset)
         for number in range(len(chips.labelled))
     ]
-    if not any(scene.weight for scene in scenes):
+    for scene in announced(scenes, 'valid pixels of'):
+        _ = scene.weight
+    if not any(scene.any for scene in scenes):
         chips = scenes[0].chips
         raise CatalogError(
             f'no chip of {chips.chip_size[1]} x {chips.chip_size[0]} pixels has a valid share '
@@ -290,8 +320,11 @@ class UniformSampling:
         self._ends = np.cumsum([scene.weight for scene in self._scenes])
 
     def draw(self, rng: np.random.Generator) -> int:
-        drawn = rng.random() * self._ends[-1]
-        return self._scenes[np.searchsorted(self._ends[:-1], drawn, side='right')].draw(rng)
+        while True:
+            drawn = rng.random() * self._ends[-1]
+            scene = self._scenes[np.searchsorted(self._ends[:-1], drawn, side='right')]
+            if scene.any:
+                return scene.draw(rng)
 
 
 class LabelSampling:
@@ -315,7 +348,7 @@ class LabelSampling:
     ) -> None:
         by_class: dict[str, list] = {}
         most = max(_ANCHORS // len(scenes), _LEAST_ANCHORS)
-        for scene in scenes:
+        for scene in announced(scenes, 'labels of'):
             points, labels = scene.anchors()
             classes = scene.chips.classes.names
             for label in np.unique(labels):

@@ -16,7 +16,7 @@ import threading
 import warnings
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from xml.etree import ElementTree
@@ -130,31 +130,61 @@ def _opened(path: str, level: int) -> rasterio.DatasetReader:
         return rasterio.open(path, **options)
 
 
-def dataset(path: str, stamp: int = 0, level: int = 0) -> rasterio.DatasetReader:
+def dataset(
+    path: str,
+    stamp: int = 0,
+    level: int = 0,
+    check: Callable[[rasterio.DatasetReader], None] | None = None,
+) -> rasterio.DatasetReader:
     """This thread's handle of a dataset; do not close it or pass it on.
 
     Args:
         path: Anything GDAL opens.
         stamp: Tells versions of the file apart, e.g. its modification time.
         level: Overview to read, 0 for full resolution.
+        check: Called with a dataset of full resolution that had to be opened; it
+            may refuse it.
 
     Raises:
         rasterio.errors.RasterioIOError: If GDAL cannot open it.
     """
+    cache = _cache()
+    handle = cache.get((path, stamp, level))
+    if handle is not None:
+        cache.move_to_end((path, stamp, level))
+        return handle
+    if check is not None and level:
+        dataset(path, stamp, 0, check)
+    handle = open_quietly(path, level)
+    if check is not None and not level:
+        try:
+            check(handle)
+        except BaseException:
+            handle.close()
+            raise
+    keep(handle, path, stamp, level)
+    return handle
+
+
+def keep(handle: rasterio.DatasetReader, path: str, stamp: int, level: int = 0) -> None:
+    """Gives an open dataset to this thread's handles, which close it in time."""
+    cache = _cache()
+    before = cache.pop((path, stamp, level), None)
+    if before is not None:
+        before.close()
+    cache[path, stamp, level] = handle
+    if len(cache) > MAX_OPEN:
+        cache.popitem(last=False)[1].close()
+
+
+def _cache() -> _Cache:
+    """The handles of the calling thread."""
     cache = getattr(_local, 'cache', None)
     if cache is None:
         cache = _local.cache = _Cache()
         with _lock:
             _caches.add(cache)
-    key = (path, stamp, level)
-    handle = cache.get(key)
-    if handle is None:
-        handle = cache[key] = open_quietly(path, level)
-        if len(cache) > MAX_OPEN:
-            cache.popitem(last=False)[1].close()
-    else:
-        cache.move_to_end(key)
-    return handle
+    return cache
 
 
 def close_all() -> None:

@@ -15,7 +15,7 @@ from geo_mm.raster import handles
 from geo_mm.raster.arrays import ArraySource
 from geo_mm.raster.grid import Grid, Window
 from geo_mm.raster.resample import PlacedFile, common_grid, placed_files, read_part, read_part_valid
-from geo_mm.raster.sources import NoData, Source, as_stored
+from geo_mm.raster.sources import NoData, Recorded, Source, as_stored
 from geo_mm.raster.stack import Files, Part, band_names, find_bands, other_names, parts_of
 
 
@@ -76,6 +76,7 @@ class Scene:
         gsd: float | None = None,
         nodata: NoData = 'auto',
         name: str | None = None,
+        recorded: Sequence[Recorded] | None = None,
     ) -> 'Scene':
         """Describe a scene. Only metadata is read.
 
@@ -90,12 +91,15 @@ class Scene:
                 file declares, None to take every value as data (mask bands
                 count all the same).
             name: Name of the scene.
+            recorded: What a table says of each file, in their order: none is then
+                opened before its pixels are read, and one that is another file
+                by then is a SceneError.
 
         Raises:
             SceneError: If a file is missing, unreadable or not georeferenced by
                 a transform, the files do not fit together, or a band is unknown.
         """
-        parts = parts_of(source, nodata)
+        parts = parts_of(source, nodata, recorded)
         files = [file for part in parts for file in part.files]
         if nodata is not None and not isinstance(nodata, str):
             _check_nodata(nodata, files)

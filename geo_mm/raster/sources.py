@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import rasterio
-from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError, RasterioIOError
 from rasterio.windows import Window as RasterioWindow
 
@@ -22,14 +21,24 @@ from geo_mm.paths import absolute, is_missing, reason
 from geo_mm.raster import handles
 from geo_mm.raster.grid import Grid, Window
 from geo_mm.raster.handles import check_vrt
+from geo_mm.raster.header import Header
 
 NoData = float | Literal['auto'] | None
 """The value that marks pixels without data; 'auto' for what each file declares."""
 
-_NAMELESS = {ColorInterp.undefined, ColorInterp.gray, ColorInterp.palette}
-
-
 _LIMIT = 'raise the limit of open files before: ulimit -n 4096'
+
+
+class Recorded(NamedTuple):
+    """What a table says of a file, which is checked when the file is opened.
+
+    Attributes:
+        header: The header of the file.
+        table: Name of the table, for messages.
+    """
+
+    header: Header
+    table: str
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,7 @@ class Source:
         overviews: Factors of the overviews, ascending.
         block: (rows, cols) of the stored blocks.
         role: What the file is of, such as 'before'; '' without roles.
+        recorded: Where this is from, if not from the file.
     """
 
     path: str
@@ -64,40 +74,72 @@ class Source:
     overviews: tuple[int, ...]
     block: tuple[int, int]
     role: str = ''
+    recorded: Recorded | None = None
 
     @classmethod
-    def inspect(cls, path: str | os.PathLike, nodata: NoData, role: str = '') -> 'Source':
+    def inspect(
+        cls,
+        path: str | os.PathLike,
+        nodata: NoData,
+        role: str = '',
+        recorded: Recorded | None = None,
+    ) -> 'Source':
         """Describe all bands of a file, colour and alpha alike.
+
+        The file stays open for this thread, which often reads from it next.
+
+        Args:
+            path: What GDAL opens.
+            nodata: As for :meth:`geo_mm.raster.Scene.open`.
+            role: What the file is of.
+            recorded: What a table says of it; then it is not opened.
 
         Raises:
             SceneError: If it is missing, unreadable or not georeferenced by a transform.
         """
         path = absolute(path)
         check_name(path)
+        stamp = file_stamp(path)
+        if recorded is not None:
+            return cls._described(path, stamp, recorded.header, nodata, role, recorded)
         try:
-            with handles.open_quietly(path) as dataset:
+            dataset = handles.open_quietly(path)
+            try:
                 _check(_label(path, role), dataset)
-                return cls._described(path, dataset, nodata, role)
+                header = Header.of(dataset)
+            except BaseException:
+                dataset.close()
+                raise
         except (RasterioIOError, UnicodeDecodeError) as error:
             raise _unreadable(path, role, error) from error
+        handles.keep(dataset, path, stamp)
+        return cls._described(path, stamp, header, nodata, role, None)
 
     @classmethod
-    def _described(cls, path: str, dataset: rasterio.DatasetReader, nodata, role: str) -> 'Source':
-        values = dataset.nodatavals if nodata == 'auto' else (nodata,) * dataset.count
-        colors = dataset.colorinterp
+    def _described(
+        cls,
+        path: str,
+        stamp: int,
+        header: Header,
+        nodata: NoData,
+        role: str,
+        recorded: Recorded | None,
+    ) -> 'Source':
+        count = len(header.dtypes)
         return cls(
             path=path,
-            stamp=file_stamp(path),
-            grid=Grid.of(dataset),
-            indexes=dataset.indexes,
-            names=tuple(map(_band_name, dataset.descriptions, colors)),
-            dtypes=dataset.dtypes,
-            nodata=values,
-            alpha=colors.index(ColorInterp.alpha) + 1 if ColorInterp.alpha in colors else None,
-            mask=_mask_kind(dataset, nodata),
-            overviews=tuple(dataset.overviews(1)),
-            block=dataset.block_shapes[0],
+            stamp=stamp,
+            grid=header.grid,
+            indexes=tuple(range(1, count + 1)),
+            names=header.names,
+            dtypes=header.dtypes,
+            nodata=header.nodata if isinstance(nodata, str) else (nodata,) * count,
+            alpha=header.alpha,
+            mask=header.mask_kind(given=not isinstance(nodata, str)),
+            overviews=header.overviews,
+            block=header.block,
             role=role,
+            recorded=recorded,
         )
 
     @property
@@ -226,7 +268,20 @@ class Source:
         return data, valid
 
     def _dataset(self, level: int) -> rasterio.DatasetReader:
-        return handles.dataset(self.path, self.stamp, level)
+        return handles.dataset(self.path, self.stamp, level, self._check_recorded)
+
+    def _check_recorded(self, dataset: rasterio.DatasetReader) -> None:
+        """Raises SceneError if a table says what is in the file, and it is another one."""
+        if self.recorded is None:
+            return
+        _check(self.label, dataset)
+        header, table = self.recorded
+        if differing := header.differences(Header.of(dataset)):
+            raise SceneError(
+                f'{self.label}: {differing}',
+                f'the file that {table} describes',
+                f'make {table} again with: geo-mm catalog',
+            )
 
 
 def _read_bands(
@@ -323,23 +378,6 @@ def file_stamp(path: str) -> int:
         return os.stat(path).st_mtime_ns
     except (OSError, ValueError):
         return 0
-
-
-def _band_name(description: str | None, color: ColorInterp) -> str:
-    if description and description.strip():
-        return description.strip()
-    return '' if color in _NAMELESS else color.name
-
-
-def _mask_kind(dataset: rasterio.DatasetReader, nodata) -> Literal['none', 'dataset', 'bands']:
-    flags = dataset.mask_flag_enums[0]
-    if MaskFlags.all_valid in flags or MaskFlags.alpha in flags:
-        return 'none'
-    if MaskFlags.nodata in flags:
-        # Usually worked out from the pixels, which are read anyway; together
-        # with per_dataset it means the NODATA_VALUES tag, a colour.
-        return 'dataset' if MaskFlags.per_dataset in flags and nodata == 'auto' else 'none'
-    return 'dataset' if MaskFlags.per_dataset in flags else 'bands'
 
 
 def as_stored(value: float | None, dtype: str) -> np.generic | None:

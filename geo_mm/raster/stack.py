@@ -10,15 +10,16 @@ of whatever it is called, so that a model trained on one pair of files can be
 given another one.
 """
 
+import itertools
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from numbers import Integral
 from typing import NamedTuple
 
 from geo_mm.errors import SceneError
-from geo_mm.raster.sources import NoData, Source
+from geo_mm.raster.sources import NoData, Recorded, Source
 
 FilePath = str | os.PathLike
 Files = FilePath | Sequence[FilePath] | Mapping[str, FilePath | Sequence[FilePath]]
@@ -43,24 +44,29 @@ class Part(NamedTuple):
         return self.files[0]
 
 
-def parts_of(source: Files, nodata: NoData) -> list[Part]:
+def parts_of(
+    source: Files, nodata: NoData, recorded: Sequence[Recorded] | None = None
+) -> list[Part]:
     """Look into all files of a scene.
 
     Args:
         source: The files.
         nodata: As for :meth:`geo_mm.raster.Scene.open`.
+        recorded: As for :meth:`geo_mm.raster.Scene.open`.
 
     Raises:
         SceneError: If there is none, one cannot be opened, a role is not a
             word, or the files of a role do not hold the same bands.
     """
+    known = None if recorded is None else iter(recorded)
     if isinstance(source, Mapping):
         parts = [
-            Part(_role(role), _inspected(paths, nodata, role)) for role, paths in source.items()
+            Part(_role(role), _inspected(paths, nodata, role, known))
+            for role, paths in source.items()
         ]
     else:
         # Each file is a part of its own: without roles there are no neighbours.
-        parts = [Part('', (file,)) for file in _inspected(source, nodata)]
+        parts = [Part('', (file,)) for file in _inspected(source, nodata, '', known)]
     if not parts:
         raise SceneError('a scene without files', 'at least one raster file')
     for part in parts:
@@ -181,12 +187,19 @@ def _role(role: object) -> str:
 
 
 def _inspected(
-    paths: FilePath | Sequence[FilePath], nodata: NoData, role: str = ''
+    paths: FilePath | Sequence[FilePath],
+    nodata: NoData,
+    role: str,
+    recorded: Iterator[Recorded] | None,
 ) -> tuple[Source, ...]:
     paths = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     if role and not paths:
         raise SceneError(f'role {role} without files', 'at least one raster file')
-    return tuple(Source.inspect(path, nodata, role) for path in paths)
+    known = itertools.repeat(None) if recorded is None else recorded
+    # The paths first: of what is recorded none must be taken that has no path.
+    return tuple(
+        Source.inspect(path, nodata, role, found) for path, found in zip(paths, known, strict=False)
+    )
 
 
 def _own_names(file: Source) -> list[str]:
