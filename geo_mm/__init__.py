@@ -23,8 +23,10 @@ if TYPE_CHECKING:  # `as` tells type checkers that a name is public
     from geo_mm.engine.launch import load_config as load_config
     from geo_mm.evaluation import ObjectSettings as ObjectSettings
     from geo_mm.evaluation import PixelSettings as PixelSettings
+    from geo_mm.evaluation import evaluate_files as evaluate_files
     from geo_mm.evaluation import evaluate_objects as evaluate_objects
     from geo_mm.evaluation import evaluate_pixels as evaluate_pixels
+    from geo_mm.formats.description import describe as describe
     from geo_mm.inference import PredictOptions as PredictOptions
     from geo_mm.inference import Predictor as Predictor
     from geo_mm.inputspec import InputSpec as InputSpec
@@ -70,7 +72,14 @@ __getattr__, __dir__, __all__ = lazy_names(
         'classes': ('ClassSet',),
         'engine': ('LrFindOptions', 'TestOptions', 'TrainOptions', 'lr_find', 'test', 'train'),
         'engine.launch': ('load_config',),
-        'evaluation': ('ObjectSettings', 'PixelSettings', 'evaluate_objects', 'evaluate_pixels'),
+        'evaluation': (
+            'ObjectSettings',
+            'PixelSettings',
+            'evaluate_files',
+            'evaluate_objects',
+            'evaluate_pixels',
+        ),
+        'formats.description': ('describe',),
         'inference': ('PredictOptions', 'Predictor'),
         'inputspec': ('InputSpec',),
         'learn': ('ShowOptions', 'show_results'),

@@ -78,6 +78,12 @@ def listed(items: Sequence[str], shown: int, total: int | None = None) -> str:
     return ', '.join(items[:shown]) + (f' and {more} more' if more > 0 else '')
 
 
+def counted(number: int, noun: str) -> str:
+    """Such as ``1 box`` and ``2,000 boxes``."""
+    end = '' if number == 1 else 'es' if noun.endswith(('s', 'x')) else 's'
+    return f'{number:,} {noun}{end}'
+
+
 NOTHING_TRAINED = 'stopped before the first iteration: nothing was trained, and nothing is lost'
 
 

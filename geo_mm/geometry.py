@@ -14,7 +14,7 @@ import shapely
 _BITS = 40
 """Of a coordinate that are kept, of 53: 4 um in UTM, 0.03 mm in degrees."""
 
-Polygons = np.ndarray | Sequence[shapely.Geometry]
+Polygons = np.ndarray | Sequence[shapely.Geometry | None]
 
 
 def union(geometries: Polygons) -> shapely.Geometry:

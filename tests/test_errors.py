@@ -10,6 +10,7 @@ from geo_mm.errors import (
     GeoMMError,
     LabelError,
     collected_errors,
+    counted,
     interrupts,
     report_errors,
 )
@@ -19,6 +20,11 @@ def test_found_expected_and_fix_are_lines_of_one_message():
     error = LabelError('a.gpkg: no column', 'one of x, y', 'correct it')
     assert str(error) == 'a.gpkg: no column\n  expected: one of x, y\n  to do: correct it'
     assert str(LabelError('a.gpkg: no column')) == 'a.gpkg: no column'
+
+
+def test_one_of_something_is_no_plural():
+    found = [counted(1, 'value'), counted(0, 'class'), counted(1200, 'box')]
+    assert found == ['1 value', '0 classes', '1,200 boxes']
 
 
 def test_errors_survive_pickling():

@@ -20,7 +20,7 @@ from geo_mm.catalog.ground import Ground, Plane, read_ground, sites
 from geo_mm.catalog.labelled_scene import Coverage, LabelledScene, SceneOptions, read_aoi
 from geo_mm.catalog.split_options import SplitOptions
 from geo_mm.catalog.split_units import Piece, class_points, find_pieces
-from geo_mm.errors import CatalogError
+from geo_mm.errors import CatalogError, counted
 from geo_mm.geometry import areas_only, rounded, union
 from geo_mm.labels.reading import polygon_text
 from geo_mm.raster import Scene
@@ -141,7 +141,8 @@ def _assigned(pieces, entries, planes, options: SplitOptions) -> dict:
     names = options.names
     if len(units) < len(names):
         raise CatalogError(
-            f'only {len(units)} units to divide by {options.by} among {", ".join(names)}',
+            f'only {counted(len(units), "unit")} to divide by {options.by} '
+            f'among {", ".join(names)}',
             f'at least {len(names)}',
             'choose smaller blocks, another way to split, or fewer splits',
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from geo_mm import env
 from geo_mm.cli.arguments import add_config, bar, config_of, overrides
+from geo_mm.errors import counted
 from geo_mm.new_config.python_text import assignment
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def class_weights(args: argparse.Namespace) -> None:
     found = train_frequencies(config, bar('reading'))
     if isinstance(found, dict):
         for name, count in found.items():
-            print(f'{name}: {count} objects')
+            print(f'{name}: {counted(count, "object")}')
         return
     total = max(found.pixels.sum(), 1)
     for name, pixels in zip(found.names, found.pixels, strict=True):
@@ -90,7 +91,7 @@ def anchors(args: argparse.Namespace) -> None:
 
     report = fit_config_anchors(config, args.number, bar('reading'))
     objects = report.objects
-    count = f'{len(objects.boxes)} objects on {objects.chips} training chips'
+    count = f'{counted(len(objects.boxes), "object")} on {objects.chips} training chips'
     print(f'{args.config}\n{count}, {objects.empty} of which are empty\n')
     _print_sizes(objects)
     _print_shares(report)

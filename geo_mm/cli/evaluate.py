@@ -2,10 +2,13 @@
 
 import argparse
 import logging
-import os
 import sys
+from typing import TYPE_CHECKING
 
 from geo_mm.errors import LabelError
+
+if TYPE_CHECKING:
+    from geo_mm.evaluation import ObjectSettings, PixelSettings
 
 
 def evaluate_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,19 +83,23 @@ def evaluate(args: argparse.Namespace) -> None:
         geo-mm evaluate out/banepa_a.gpkg banepa_a_buildings.geojson --area 0.667 0 1 1
     """
     logging.basicConfig(format='%(levelname)s: %(message)s', level=logging.WARNING)
+    from geo_mm.evaluation.objects import ObjectEvaluation
     from geo_mm.evaluation.report import write_report
-    from geo_mm.evaluation.scenes import pair_scenes
+    from geo_mm.evaluation.scenes import backdrops, evaluate_files
     from geo_mm.evaluation.tables import show
-    from geo_mm.raster.handles import is_raster
 
-    pairs = pair_scenes(args.pred, args.truth)
-    rasters = [is_raster(pred) for _, pred, _ in pairs]
-    if all(rasters):
-        result, images = _evaluate_rasters(args, pairs), None
-    else:
-        _refuse_rasters(pairs)
-        result = _evaluate_vectors(args, pairs)
-        images = _backdrops(args, result)
+    result = evaluate_files(
+        args.pred,
+        args.truth,
+        _object_settings(args),
+        _pixel_settings(args),
+        aoi=args.aoi,
+        area=args.area,
+        progress=_started,
+    )
+    images = None
+    if args.image and args.out and isinstance(result, ObjectEvaluation):
+        images = backdrops(result, args.pred, args.image)
     show(result)
     if args.out:
         title = f'{args.pred} against {args.truth}'
@@ -100,11 +107,11 @@ def evaluate(args: argparse.Namespace) -> None:
             print(f'  {path}')
 
 
-def _evaluate_rasters(args: argparse.Namespace, pairs: list):
-    from geo_mm.evaluation import PixelSettings, evaluate_pixels
+def _pixel_settings(args: argparse.Namespace) -> 'PixelSettings':
+    from geo_mm.evaluation import PixelSettings
     from geo_mm.evaluation.records import parse_class_names
 
-    settings = PixelSettings(
+    return PixelSettings(
         class_names=parse_class_names(args.classes) if args.classes else None,
         truth_names=parse_class_names(args.truth_classes) if args.truth_classes else None,
         ignore=args.ignore,
@@ -112,13 +119,12 @@ def _evaluate_rasters(args: argparse.Namespace, pairs: list):
         class_map=_class_map(args.class_map),
         background=args.background,
     )
-    return evaluate_pixels(pairs, settings, aoi=args.aoi, area=args.area, progress=_started)
 
 
-def _evaluate_vectors(args: argparse.Namespace, pairs: list):
-    from geo_mm.evaluation import ObjectSettings, evaluate_objects
+def _object_settings(args: argparse.Namespace) -> 'ObjectSettings':
+    from geo_mm.evaluation import ObjectSettings
 
-    settings = ObjectSettings(
+    return ObjectSettings(
         iou=args.iou,
         coco=args.coco,
         class_column=args.class_column or 'class',
@@ -132,37 +138,6 @@ def _evaluate_vectors(args: argparse.Namespace, pairs: list):
         size_limits=_size_limits(args.size_classes),
         point_size=args.point_size,
     )
-    if args.aoi is None and args.area is None:
-        _warn_of_windows(pairs)
-    return evaluate_objects(pairs, settings, aoi=args.aoi, area=args.area, progress=_started)
-
-
-def _warn_of_windows(pairs: list) -> None:
-    """Says so where objects are looked for outside what was predicted."""
-    from geo_mm.evaluation.records import Record
-
-    for _, pred, _ in pairs:
-        record = Record.of(pred)
-        if record is not None and record.is_part:
-            logging.warning(
-                '%s was predicted in a window of its scene; true objects outside count as false '
-                'negatives, unless --area or --aoi leaves them out',
-                pred,
-            )
-
-
-def _refuse_rasters(pairs: list) -> None:
-    from geo_mm.raster.handles import is_raster
-
-    for _, *paths in pairs:
-        for path in paths:
-            if is_raster(path):
-                raise LabelError(
-                    f'{path} is a raster, but not everything compared is',
-                    'a class raster as prediction (the ground truth may be either), or objects in '
-                    'both',
-                    'vectorise the raster first, or evaluate rasters and layers in turn',
-                )
 
 
 def _class_map(texts: list[str]) -> dict[str, str]:
@@ -179,29 +154,6 @@ def _size_limits(text: str | None) -> list[float]:
         raise LabelError(
             f'--size-classes {text}', 'areas in m2 separated by commas, such as 50,200'
         ) from None
-
-
-def _backdrops(args: argparse.Namespace, result) -> dict | None:
-    """The scenes to draw the maps on, as far as they were scored."""
-    if not args.image or not args.out:
-        return None
-    from geo_mm.evaluation.area import window_of
-    from geo_mm.evaluation.maps import Backdrop
-    from geo_mm.evaluation.scenes import pair_scenes
-    from geo_mm.raster import Scene
-    from geo_mm.visualization.rgb import to_rgb
-
-    images = {}
-    areas = {scene.name: scene.areas for scene in result.scenes}
-    for name, _, path in pair_scenes(args.pred, args.image):
-        scene = Scene.open(path)
-        part = window_of([area.onto(scene) for area in areas[name]], scene.grid)
-        scene = scene.crop(part) if part.area else scene
-        data, valid, grid = scene.read_overview(1600)
-        picture = to_rgb(data, valid, scene.band_names)
-        picture[~valid] = 255
-        images[name] = Backdrop(picture, grid, os.path.abspath(path))
-    return images
 
 
 def _started(name: str) -> None:

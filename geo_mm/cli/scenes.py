@@ -7,7 +7,7 @@ from geo_mm import env
 from geo_mm.catalog.split_options import SplitOptions
 from geo_mm.chip_export import ExportOptions
 from geo_mm.cli.arguments import add_config, add_overrides, bar, config_of, overrides
-from geo_mm.errors import ConfigError, GeoMMError
+from geo_mm.errors import ConfigError, GeoMMError, counted
 from geo_mm.options import add_options, given
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def catalog(args: argparse.Namespace) -> None:
     entries, outlines = describe_scenes(found, bar('opening scenes'))
     path = write_catalog(entries, outlines, args.out)
     labelled = sum(entry.labels is not None for entry in entries)
-    print(f'wrote {path}: {len(entries)} scenes, {labelled} of them with labels')
+    print(f'wrote {path}: {counted(len(entries), "scene")}, {labelled} of them with labels')
 
 
 def split_arguments(parser: argparse.ArgumentParser) -> None:
@@ -157,7 +157,8 @@ def audit(args: argparse.Namespace) -> int:
     for pair in audit.pairs:
         apart = '' if pair.distance is None else f'at least {pair.distance:.4g} m apart, '
         shift = '' if pair.shift is None else f', classes differ by {pair.shift:.1%}'
-        print(f'{pair.first} and {pair.second}: {apart}{len(pair.overlaps)} overlaps{shift}')
+        overlaps = counted(len(pair.overlaps), 'overlap')
+        print(f'{pair.first} and {pair.second}: {apart}{overlaps}{shift}')
     print('\n'.join(audit.findings()) or 'no findings')
     print(f'wrote {write_audit(audit, args.out)}')
     return int(audit.leaks)

@@ -6,6 +6,7 @@ only :mod:`geo_mm.evaluation.metric` does, which configs name.
 
 from geo_mm.evaluation.objects import ObjectEvaluation, ObjectSettings, evaluate_objects
 from geo_mm.evaluation.pixels import PixelEvaluation, PixelSettings, evaluate_pixels
+from geo_mm.evaluation.scenes import backdrops, evaluate_files
 from geo_mm.evaluation.scores import Confusion
 
 __all__ = [
@@ -14,6 +15,8 @@ __all__ = [
     'ObjectSettings',
     'PixelEvaluation',
     'PixelSettings',
+    'backdrops',
+    'evaluate_files',
     'evaluate_objects',
     'evaluate_pixels',
 ]

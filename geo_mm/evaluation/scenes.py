@@ -1,6 +1,8 @@
-"""Which prediction belongs to which ground truth: files paired by name, and scenes of catalogs."""
+"""Evaluation of many scenes: which prediction belongs to which ground truth, by files' names or
+by catalogs."""
 
 import glob
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,16 +14,25 @@ import numpy as np
 import shapely
 
 from geo_mm.catalog import CatalogEntry, SceneOptions, open_labelled
-from geo_mm.errors import CatalogError, listed
-from geo_mm.evaluation.area import ScoredPart
+from geo_mm.errors import CatalogError, LabelError, listed
+from geo_mm.evaluation.area import ScoredPart, window_of
+from geo_mm.evaluation.maps import Backdrop
 from geo_mm.evaluation.objects import ObjectEvaluation, ObjectSettings, evaluate_objects
-from geo_mm.evaluation.pixels import PixelEvaluation, evaluate_pixels
+from geo_mm.evaluation.pixels import PixelEvaluation, PixelSettings, evaluate_pixels
 from geo_mm.evaluation.rasters import NamedLabels
+from geo_mm.evaluation.records import Record
 from geo_mm.labels import LabelOptions, Labels, SceneLabels
 from geo_mm.labels.classification import IGNORED_NAME
 from geo_mm.labels.reading import layer_name
 from geo_mm.paths import absolute, is_missing, is_pattern
+from geo_mm.raster import Scene
 from geo_mm.raster.grid import to_map
+from geo_mm.raster.handles import is_raster
+from geo_mm.raster.rgb import to_rgb
+
+logger = logging.getLogger(__name__)
+
+_LONGEST = 1600  # pixels of a picture to draw on
 
 
 def pair_scenes(predictions: str, truths: str) -> list[tuple[str, str, str]]:
@@ -55,6 +66,80 @@ def pair_scenes(predictions: str, truths: str) -> list[tuple[str, str, str]]:
             'name the files alike, or narrow the patterns',
         )
     return [(name, by_name[0][name], by_name[1][name]) for name in sorted(by_name[0])]
+
+
+def evaluate_files(
+    predictions: str,
+    truths: str,
+    objects: ObjectSettings | None = None,
+    pixels: PixelSettings | None = None,
+    *,
+    aoi: str | os.PathLike | None = None,
+    area: Sequence[float] | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> ObjectEvaluation | PixelEvaluation:
+    """Score files: objects one to one, class rasters pixel by pixel.
+
+    Args:
+        predictions: A file, or a pattern such as ``out/*.tif``.
+        truths: The same; files are paired by name.
+        objects: What is compared if these are layers of objects.
+        pixels: What is compared if they are class rasters.
+        aoi: Polygons inside which results count.
+        area: Part of each scene inside which results count, as fractions (left, top,
+            right, bottom).
+        progress: Called with the name of each scene before it is read.
+
+    Raises:
+        CatalogError: If a pattern matches nothing, or files are left over.
+        LabelError: If files are of different kinds, or cannot be used.
+    """
+    pairs = pair_scenes(predictions, truths)
+    if all(is_raster(prediction) for _, prediction, _ in pairs):
+        return evaluate_pixels(pairs, pixels, aoi=aoi, area=area, progress=progress)
+    for path in (path for _, *paths in pairs for path in paths):
+        if is_raster(path):
+            raise LabelError(
+                f'{path} is a raster, but not everything compared is',
+                'a class raster as prediction (the ground truth may be either), or objects in both',
+                'vectorise the raster first, or evaluate rasters and layers in turn',
+            )
+    if aoi is None and area is None:
+        _warn_of_windows([prediction for _, prediction, _ in pairs])
+    return evaluate_objects(pairs, objects, aoi=aoi, area=area, progress=progress)
+
+
+def _warn_of_windows(predictions: Sequence[str]) -> None:
+    """Says so where objects are looked for outside what was predicted."""
+    for path in predictions:
+        record = Record.of(path)
+        if record is not None and record.is_part:
+            logger.warning(
+                '%s was predicted in a window of its scene; true objects outside count as false '
+                'negatives, unless --area or --aoi leaves them out',
+                path,
+            )
+
+
+def backdrops(result: ObjectEvaluation, predictions: str, images: str) -> dict[str, Backdrop]:
+    """The scenes to draw the maps of objects on, as far as they were scored.
+
+    Args:
+        result: The evaluation.
+        predictions: Files that were evaluated, as in :func:`evaluate_files`.
+        images: Their scenes, likewise.
+    """
+    found = {}
+    areas = {scene.name: scene.areas for scene in result.scenes}
+    for name, _, path in pair_scenes(predictions, images):
+        scene = Scene.open(path)
+        part = window_of([area.onto(scene) for area in areas[name]], scene.grid)
+        scene = scene.crop(part) if part.area else scene
+        data, valid, grid = scene.read_overview(_LONGEST)
+        picture = to_rgb(data, valid, scene.band_names)
+        picture[~valid] = 255
+        found[name] = Backdrop(picture, grid, os.path.abspath(path))
+    return found
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from geo_mm.errors import GeoMMError, OutputError
+from geo_mm.errors import GeoMMError, OutputError, counted
 from geo_mm.inference.ensemble import Ensemble
 from geo_mm.inference.executors import Serial
 from geo_mm.inference.fingerprint import how_called, run_notes
@@ -121,7 +121,8 @@ class FolderRun:
             journal = self._journal
             if missing := set(self._rows) - journal.finished():
                 raise OutputError(
-                    f'{journal.folder} lacks {len(missing)} rows that other processes computed',
+                    f'{journal.folder} lacks {counted(len(missing), "row")} that other processes '
+                    'computed',
                     'a folder that all machines see',
                     'choose one with -o',
                 )

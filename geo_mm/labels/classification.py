@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import shapely
 
-from geo_mm.errors import ConfigError, LabelError, listed
+from geo_mm.errors import ConfigError, LabelError, counted, listed
 
 NULL = '<null>'
 IGNORED_NAME = 'ignore'
@@ -80,7 +80,7 @@ def checked_classes(
     if options.class_column is None:
         if len(names) > 1:
             raise LabelError(
-                f'{name}: {len(names)} classes are given, but no class_column',
+                f'{name}: {counted(len(names), "class")} given, but no class_column',
                 'an attribute that tells the classes apart',
                 'set class_column=...',
             )
@@ -172,7 +172,7 @@ def _numbers_of(
     if unknown:
         times = Counter(dict(zip(values, np.bincount(row).tolist(), strict=True)))
         raise LabelError(
-            f'{what} has {len(unknown)} values without a class: '
+            f'{what} has {counted(len(unknown), "value")} without a class: '
             f'{_counts(Counter({value: times[value] for value in unknown}))}\n'
             f'  all values found: {_counts(times)}',
             f'one of {list(numbers)}',

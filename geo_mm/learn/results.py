@@ -19,6 +19,7 @@ from geo_mm.engine.embedded_config import built_from_embedded
 from geo_mm.engine.runner import explained_chip_errors
 from geo_mm.inference.model import TrainedModel
 from geo_mm.learn.options import ShowOptions
+from geo_mm.raster.rgb import to_rgb
 from geo_mm.visualization.chip_errors import OBJECT_LEGEND, PIXEL_LEGEND, ChipErrors, ErrorDrawing
 from geo_mm.visualization.chips import (
     contact_sheet,
@@ -27,7 +28,6 @@ from geo_mm.visualization.chips import (
     valid_pixels,
     with_legend,
 )
-from geo_mm.visualization.rgb import to_rgb
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Pictures of chips and of results."""
 
+from geo_mm.raster.rgb import display_bands, to_rgb
 from geo_mm.visualization.chips import (
     GeoLocalVisualizer,
     contact_sheet,
@@ -8,7 +9,6 @@ from geo_mm.visualization.chips import (
     with_legend,
 )
 from geo_mm.visualization.quicklook import draw_objects_quicklook, draw_pixels_quicklook
-from geo_mm.visualization.rgb import display_bands, to_rgb
 
 __all__ = [
     'GeoLocalVisualizer',

@@ -15,10 +15,10 @@ from PIL import Image, ImageDraw
 from geo_mm.classes import IGNORE, ClassSet
 from geo_mm.inputspec import InputSpec
 from geo_mm.raster import Scene, Window
+from geo_mm.raster.rgb import INVALID_COLOUR, to_rgb
 from geo_mm.registry import VISUALIZERS
 from geo_mm.visualization.map_frame import Entry, font_for, legend_block
 from geo_mm.visualization.quicklook import overlay
-from geo_mm.visualization.rgb import INVALID_COLOUR, to_rgb
 
 _GAP = 6  # pixels between the pictures of a sheet
 _MASK_OPACITY = 0.4

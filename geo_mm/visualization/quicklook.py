@@ -17,8 +17,8 @@ from PIL import Image, ImageDraw
 from geo_mm.classes import ClassSet, Colour
 from geo_mm.paths import atomic_write, reported, write_text
 from geo_mm.raster import Grid, Scene
+from geo_mm.raster.rgb import INVALID_COLOUR, to_rgb
 from geo_mm.visualization.map_frame import Entry, framed
-from geo_mm.visualization.rgb import INVALID_COLOUR, to_rgb
 
 SUFFIXES = ('_quicklook.png', '_quicklook.pgw', '_quicklook.png.aux.xml')
 """Of the files of a quick look, after the name of the results. Not the plain

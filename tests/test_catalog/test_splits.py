@@ -197,7 +197,7 @@ def test_only_valid_pixels_count(tmp_path):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        ({'block_size': 150}, 'only 1 units to divide by block'),
+        ({'block_size': 150}, 'only 1 unit to divide by block'),
         ({'block_size': 70, 'buffer': 300}, 'nothing is left of train, val .*buffer of 300 m'),
         ({'fractions': (1,)}, 'two or three'),
         ({'folds': 1}, 'at least 2'),

@@ -212,7 +212,7 @@ def test_a_voc_file_beside_any_image(export, tmp_path):
     (entry,) = read_catalog(
         {'image': 'export/images/000000000.tif', 'labels': 'boxes.xml'}, root=tmp_path
     )
-    with pytest.raises(LabelError, match=r'boxes.xml has 1 values without a class: 1 \(1\)'):
+    with pytest.raises(LabelError, match=r'boxes.xml has 1 value without a class: 1 \(1\)'):
         opened(entry, ('palm',))
     assert bounds(opened(entry, ('palm',), class_map={1: 'palm'})) == [[10, 20, 30, 40]]
 

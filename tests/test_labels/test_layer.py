@@ -90,7 +90,7 @@ def test_unknown_column_lists_the_columns():
 @pytest.mark.parametrize(
     ('classes', 'options', 'message'),
     [
-        (['a', 'b'], {}, '2 classes are given, but no class_column'),
+        (['a', 'b'], {}, '2 classes given, but no class_column'),
         (['a'], {'class_map': {'x': 'a'}}, 'class_map is given, but no class_column'),
         ([], {}, r'classes are \[\]'),
         (['a', 'a'], {'class_column': 'roof'}, 'each once'),

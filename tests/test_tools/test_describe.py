@@ -9,6 +9,7 @@ import pytest
 import rasterio
 from shapely import box
 
+import geo_mm
 from geo_mm.formats import write_layer
 from geo_mm.raster import Grid, RasterMetadata, RasterWriter
 from tests.data.provenance import provenance
@@ -59,6 +60,9 @@ def test_a_class_raster(tmp_path):
     assert f'checkpoint: {tmp_path / "model.pth"} ({made.checkpoints[0].sha256})' in lines
     assert 'overlap: 64' in lines and 'note: a <b> & ü' in lines
     assert lines[-1] == made.rerun
+    in_python = geo_mm.describe(tmp_path / 'town.tif')
+    assert str(in_python) == result.stdout.rstrip()
+    assert in_python.provenance == made
 
 
 @pytest.mark.parametrize('suffix', ['.gpkg', '.geojson', '.parquet'])

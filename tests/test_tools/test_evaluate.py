@@ -13,6 +13,7 @@ import shapely
 from affine import Affine
 from sklearn import metrics as sklearn_metrics
 
+import geo_mm
 from geo_mm.cli import main
 from geo_mm.formats import write_layer
 from tests.data.rasters import noise, write_raster
@@ -80,6 +81,14 @@ def test_objects(evaluate, layers, tmp_path):
     assert '…' not in run.stdout
     for path in (out / 'report.html', out / 'matches.gpkg'):
         assert path.stat().st_size > 1000
+
+
+def test_python_gives_what_the_command_does(evaluate, layers, tmp_path):
+    run = evaluate(*layers, '-o', tmp_path / 'out', '--iou', '0.6')
+    assert run.returncode == 0, run.stderr
+    written = json.loads((tmp_path / 'out' / 'metrics.json').read_text())
+    result = geo_mm.evaluate_files(*map(str, layers), geo_mm.ObjectSettings(iou=0.6))
+    assert written['overall'] == json.loads(json.dumps(result.to_dict()))['overall']
 
 
 def test_names_with_brackets_are_not_markup(evaluate, tmp_path):

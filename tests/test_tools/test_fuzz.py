@@ -21,4 +21,4 @@ def test_damaged_files_end_in_errors_of_ours():
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
     everything = done.stdout.splitlines()[-1].split()
     assert everything[0] == 'all'
-    assert sum(map(int, everything[1:])) == 14 * 40
+    assert sum(map(int, everything[1:])) == 24 * 40

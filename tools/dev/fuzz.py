@@ -287,14 +287,80 @@ def provenance():
 
 
 def read_result(path: Path) -> object:
-    from geo_mm.cli import describe
-    from geo_mm.formats.provenance import read_provenance, readable
+    from geo_mm.formats.description import describe
 
-    made = read_provenance(path)
-    with readable(path):
-        content = list(describe.what_it_is(path, made))
-    return content, list(describe.how_it_was_made(made)), made.rerun
+    # The first title is the path.
+    return [lines for _, lines in describe(path).sections()]
 
+
+# --- training sets ------------------------------------------------------------------------------
+
+
+def make_chips(format: str) -> Callable[[Path], Path]:
+    """A training set as ``geo-mm export-chips`` writes it."""
+
+    def make(folder: Path) -> Path:
+        from geo_mm.catalog import CatalogEntry
+        from geo_mm.chip_export import ExportOptions, export_chips
+        from geo_mm.classes import ClassSet
+        from geo_mm.labels import LabelOptions
+
+        (folder / 'source').mkdir()
+        image = make_tiff(folder / 'source')
+        labels = make_layer('.gpkg')(folder / 'source')
+        options = ExportOptions(
+            metadata_format=format, tile_size_x=24, tile_size_y=20, stride_x=24, stride_y=20
+        )
+        classes = ClassSet(('a', 'b'))
+        if options.of_pixels:
+            classes = ClassSet(('background', 'a', 'b'), background='background')
+        export_chips(
+            [CatalogEntry(str(image), str(labels))],
+            classes,
+            folder / 'set',
+            options,
+            label_options=LabelOptions(class_column='class'),
+        )
+        shutil.rmtree(folder / 'source')
+        return folder / 'set'
+
+    return make
+
+
+def make_dota(folder: Path) -> Path:
+    from PIL import Image
+
+    for kind in ('images', 'labelTxt'):
+        (folder / 'set' / kind).mkdir(parents=True)
+    Image.new('RGB', (60, 40)).save(folder / 'set' / 'images' / 'a.png')
+    text = 'gsd:0.5\n10.0 0.0 20.0 10.0 10.0 20.0 0.0 10.0 plane 0\n1 1 3 1 3 3 1 3 ship 1\n'
+    (folder / 'set' / 'labelTxt' / 'a.txt').write_text(text)
+    return folder / 'set'
+
+
+def read_chips(path: Path) -> object:
+    from geo_mm.catalog import SceneOptions, open_labelled, read_training_set
+    from geo_mm.labels import LabelOptions
+
+    found = read_training_set(path)
+    names = () if found.classes is None else found.classes.names
+    content: list[object] = [found.kind, names]
+    for entry in found.entries:
+        objects = found.kind != 'pixels'
+        item = open_labelled(entry, names, SceneOptions(), LabelOptions(), objects=objects)
+        labels, grid = item.labels, item.scene.grid
+        if objects:
+            drawn = ([shape.wkb for shape in labels.geometries], labels.labels.tolist())
+        else:
+            drawn = labels.classes(grid.window).tobytes()
+        content += [entry.image, entry.split, drawn]
+    return content
+
+
+TRAINING_SETS = (
+    *('PASCAL_VOC_rectangles', 'KITTI_rectangles', 'RCNN_Masks', 'Classified_Tiles'),
+    *('Labeled_Tiles', 'COCO', 'YOLO_polygons', 'Pascal_VOC', 'Masks'),
+)
 
 READERS = {
     'scene': Reader(make_tiff, read_scene, read_tiff_bare),
@@ -311,6 +377,8 @@ READERS = {
     'record': Reader(make_result('.json'), read_result),
     'result.tif': Reader(make_result('.tif'), read_result, read_tiff_bare),
     'result.gpkg': Reader(make_result('.gpkg'), read_result, read_layer_bare),
+    **{name: Reader(make_chips(name), read_chips) for name in TRAINING_SETS},
+    'DOTA': Reader(make_dota, read_chips),
 }
 
 
@@ -347,7 +415,7 @@ def damaged_copy(source: Path, folder: Path, seed: str) -> Path:
     rng = random.Random(seed)
     shutil.copytree(source.parent, folder)
     path = folder / source.name
-    files = [path] if path.is_file() else sorted(item for item in path.iterdir() if item.is_file())
+    files = [path] if path.is_file() else sorted(item for item in path.rglob('*') if item.is_file())
     victim = rng.choice([item for item in files if item.stat().st_size])
     victim.write_bytes(damage(victim.read_bytes(), rng))
     return path
@@ -470,11 +538,11 @@ def main() -> None:
     tasks = [(name, case) for name in names for case in range(args.cases)]
     counts = run(tasks, args.seed, args.timeout, args.keep)
     kinds = ('same', 'refused', 'changed', *ERRORS)
-    print(f'{"reader":14}' + ''.join(f'{kind:>11}' for kind in kinds))
+    print(f'{"reader":22}' + ''.join(f'{kind:>11}' for kind in kinds))
     for name in names:
-        print(f'{name:14}' + ''.join(f'{counts[name, kind]:11}' for kind in kinds))
+        print(f'{name:22}' + ''.join(f'{counts[name, kind]:11}' for kind in kinds))
     total = {kind: sum(counts[name, kind] for name in names) for kind in kinds}
-    print(f'{"all":14}' + ''.join(f'{count:11}' for count in total.values()))
+    print(f'{"all":22}' + ''.join(f'{count:11}' for count in total.values()))
     if any(total[kind] for kind in ERRORS):
         raise SystemExit(1)
 

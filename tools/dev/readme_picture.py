@@ -49,7 +49,7 @@ def main() -> None:
     from geo_mm.engine.launch import build_model, load_config
     from geo_mm.labels import read_onto
     from geo_mm.raster import Window
-    from geo_mm.visualization import to_rgb
+    from geo_mm.raster.rgb import to_rgb
     from geo_mm.visualization.quicklook import overlay
 
     args = parse_args()

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from geo_mm.visualization import display_bands, to_rgb
+from geo_mm.raster.rgb import display_bands, to_rgb
 
 
 @pytest.mark.parametrize(
