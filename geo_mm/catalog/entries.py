@@ -123,7 +123,6 @@ def read_catalog(
     if not entries:
         raise CatalogError(f'{where}: no scenes', 'at least one entry with an `image`')
     _check_roles(entries, where)
-    entries = [replace(entry, table=where) for entry in entries]
     if split is None:
         return entries
     splits = [split] if isinstance(split, str) else list(split)
@@ -210,8 +209,13 @@ def _entries(row: Any, root: Path, where: str, number: int) -> list[CatalogEntry
                 f'{where}: entry {number} has {key}={row[key]!r}', 'one text', f'correct `{key}`'
             )
     area = row.pop('area', None)
-    entry = CatalogEntry(**{key: v for key, v in row.items() if key != 'image'}, image=())
-    entry = replace(entry, columns=columns, area=_parse_area(area, where, number))
+    entry = CatalogEntry(
+        **{key: v for key, v in row.items() if key != 'image'},
+        image=(),
+        columns=columns,
+        area=_parse_area(area, where, number),
+        table=where,
+    )
     if isinstance(row['image'], str) and 'labels' not in row:
         images = _of_training_sets([row['image']], root)
         if images:

@@ -191,8 +191,9 @@ def open_labelled(
         aoi = Later(partial(read_aoi, entry.aoi, whole, scene))
     if record is None:
         return LabelledScene(scene, labels and labels.open(), aoi and aoi.open())
-    as_declared = scene_options.nodata == 'auto'
-    valid = _part(record.valid, entry.area or (0, 0, 1, 1)) if as_declared else None
+    if scene_options.nodata != 'auto':  # the table tells what is valid as files declare it
+        return LabelledScene(scene, labels, aoi)
+    valid = record.valid if entry.area is None else _part(record.valid, entry.area)
     return LabelledScene(scene, labels, aoi, valid)
 
 

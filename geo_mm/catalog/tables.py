@@ -98,7 +98,10 @@ def _layer_rows(path: str) -> list[dict]:
     if '!' in path:
         raise ValueError("the '!' in its path stands for a file inside an archive; rename it")
     table = pyogrio.read_dataframe(path, layer=0, read_geometry=False)
-    rows = table.to_dict('records')
+    columns = {name: table[name].tolist() for name in table}
+    rows = [
+        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
+    ]
     if 'aoi' in table and (table['aoi'] == GEOMETRY).any():
         own = pyogrio.read_dataframe(path, layer=0, columns=[])
         own = own if own.crs is None else own.to_crs(LONLAT)

@@ -10,6 +10,7 @@ with contextlib.redirect_stdout(io.StringIO()):
     import mmdet.datasets  # noqa: F401
     import mmseg.datasets  # noqa: F401
 
+from geo_mm.datasets.block_sampler import BlockChipSampler
 from geo_mm.datasets.chip_space import ChipSpace
 from geo_mm.datasets.chips import ChipDataset, GeoDetDataset, GeoSegDataset, chip_datasets
 from geo_mm.datasets.label_statistics import (
@@ -31,6 +32,7 @@ from geo_mm.datasets.transforms import (
 
 __all__ = [
     'META_KEYS',
+    'BlockChipSampler',
     'ChipDataset',
     'ChipSpace',
     'ClassFrequencies',

@@ -160,8 +160,10 @@ class ChipDataset(_Base):
         first = next((item for item in self.labelled if item.has_labels), self.labelled[0])
         _ = first.labels, first.aoi
         self._check_bands()
-        texts = {crs: crs and crs.wkt for crs in {item.scene.crs for item in self.labelled}}
-        self._crs = [texts[item.scene.crs] for item in self.labelled]
+        # By identity: to hash or write a CRS takes long, and scenes of a table share theirs.
+        all_crs = {id(item.scene.crs): item.scene.crs for item in self.labelled}
+        texts = {key: crs and crs.wkt for key, crs in all_crs.items()}
+        self._crs = [texts[id(item.scene.crs)] for item in self.labelled]
         sizes = [(item.scene.width, item.scene.height) for item in self.labelled]
         self.chip_space = ChipSpace(sizes, self.chip_size, self.stride)
         return []

@@ -192,6 +192,11 @@ class ValidChips:
         chips: The dataset.
         number: Which of its scenes.
         min_valid: Least share 0..1 of valid pixels.
+
+    Attributes:
+        chips: The dataset.
+        labelled: The scene.
+        steps: ``(rows, cols)`` positions of chips.
     """
 
     def __init__(self, offset: int, chips: ChipDataset, number: int, min_valid: float) -> None:
@@ -200,37 +205,37 @@ class ValidChips:
         self._offset = offset
         self._number = number
         self._min_valid = min_valid
-        self._steps = chips.chip_space.shapes[number]
+        self.steps = chips.chip_space.shapes[number]
 
     @cached_property
     def coverage(self) -> Coverage:
         return Coverage(self.labelled, self.chips.chip_size)
 
     @cached_property
-    def _usable(self) -> np.ndarray:
+    def usable(self) -> np.ndarray:
         """Which bins count, ``(rows, cols)`` bool."""
         stride = self.chips.stride
         cells = (self.coverage.cell_height, self.coverage.cell_width)
         bins = [
             min(steps, math.ceil(steps * stride / cell))
-            for steps, cell in zip(self._steps, cells, strict=True)
+            for steps, cell in zip(self.steps, cells, strict=True)
         ]
         rows, cols = (
             ((np.arange(count) + 0.5) * steps / count - 0.5) * stride
-            for count, steps in zip(bins, self._steps, strict=True)
+            for count, steps in zip(bins, self.steps, strict=True)
         )
         shares = self.coverage.shares(cols, rows, self.chips.chip_size)
         return shares >= self._min_valid - _ROUNDING if self._min_valid > 0 else shares > 0
 
     @cached_property
     def _bins(self) -> np.ndarray:
-        return np.flatnonzero(self._usable)
+        return np.flatnonzero(self.usable)
 
     @cached_property
     def area(self) -> float:
         """Valid pixels of the scene."""
         labelled = self.labelled
-        if labelled.valid is None or labelled.has_aoi:
+        if self.looked_into or labelled.valid is None:
             return self.coverage.area
         return float(labelled.valid.mean()) * labelled.scene.width * labelled.scene.height
 
@@ -242,18 +247,25 @@ class ValidChips:
     @property
     def weight(self) -> float:
         """Valid pixels of the scene; 0 if it is known that no chip is usable."""
-        # What a table tells need not be looked into before a chip is drawn.
-        known = self.labelled.valid is None or self.labelled.has_aoi
-        return 0.0 if known and not self.any else self.area
+        return 0.0 if self.looked_into and not self.any else self.area
+
+    @property
+    def looked_into(self) -> bool:
+        """Whether usable chips are known; where a table tells the area, not before one is drawn."""
+        return self.labelled.valid is None or self.labelled.has_aoi
 
     def draw(self, rng: np.random.Generator) -> int:
         """A chip, each position in usable bins being equally likely."""
-        chosen = np.unravel_index(self._bins[rng.integers(len(self._bins))], self._usable.shape)
+        chosen = np.unravel_index(self._bins[rng.integers(len(self._bins))], self.usable.shape)
         position = [
             min(int((place + rng.random()) * steps / count), steps - 1)
-            for place, steps, count in zip(chosen, self._steps, self._usable.shape, strict=True)
+            for place, steps, count in zip(chosen, self.steps, self.usable.shape, strict=True)
         ]
-        return self._offset + self.chips.chip_space.at(self._number, *position)
+        return self.at(*position)
+
+    def at(self, row: int, col: int) -> int:
+        """The chip at one position."""
+        return self._offset + self.chips.chip_space.at(self._number, row, col)
 
     def draw_around(self, point: np.ndarray, rng: np.random.Generator) -> int:
         """A usable chip that holds a pixel position (x, y) in its middle 80 %."""
@@ -282,11 +294,11 @@ class ValidChips:
         """Whether chips that start nearest to positions ``(N, 2)`` are usable."""
         indices = []
         for corner, steps, count in zip(
-            corners.T[::-1], self._steps, self._usable.shape, strict=True
+            corners.T[::-1], self.steps, self.usable.shape, strict=True
         ):
             position = np.clip(np.rint(corner / self.chips.stride), 0, steps - 1)
             indices.append(((position + 0.5) * count / steps).astype(int))
-        return self._usable[tuple(indices)]
+        return self.usable[tuple(indices)]
 
 
 def valid_chips(dataset: Sized, min_valid: float) -> list[ValidChips]:
@@ -313,16 +325,20 @@ def valid_chips(dataset: Sized, min_valid: float) -> list[ValidChips]:
 
 
 class UniformSampling:
-    """Draws from the usable chips of all scenes, in proportion to their valid area."""
+    """Draws from the usable chips of all scenes, in proportion to their valid area.
+
+    Attributes:
+        scenes: Those that may have usable chips.
+    """
 
     def __init__(self, scenes: Sequence[ValidChips]) -> None:
-        self._scenes = [scene for scene in scenes if scene.weight]
-        self._ends = np.cumsum([scene.weight for scene in self._scenes])
+        self.scenes = [scene for scene in scenes if scene.weight]
+        self._ends = np.cumsum([scene.weight for scene in self.scenes])
 
     def draw(self, rng: np.random.Generator) -> int:
         while True:
             drawn = rng.random() * self._ends[-1]
-            scene = self._scenes[np.searchsorted(self._ends[:-1], drawn, side='right')]
+            scene = self.scenes[np.searchsorted(self._ends[:-1], drawn, side='right')]
             if scene.any:
                 return scene.draw(rng)
 

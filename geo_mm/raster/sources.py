@@ -165,6 +165,8 @@ class Source:
 
         An alpha band that is chosen is data, so nothing is masked by it.
         """
+        if tuple(positions) == tuple(range(len(self.indexes))) and self.alpha is None:
+            return self
         indexes = tuple(self.indexes[i] for i in positions)
         return replace(
             self,

@@ -33,6 +33,7 @@ def scenes(tmp_path_factory):
     ('sampler', 'stride'),
     [
         (dict(type='geo_mm.RandomChipSampler', num_chips=11, positive_share=0.5), 1),
+        (dict(type='geo_mm.BlockChipSampler', num_chips=11, batch_size=3), 1),
         (dict(type='geo_mm.GridChipSampler'), 32),
     ],
 )
