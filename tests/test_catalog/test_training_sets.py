@@ -489,6 +489,17 @@ def test_a_mask_of_another_size_than_its_image(tmp_path, chip):
         opened(found.entries[0], found.classes.names, objects=False)
 
 
+def test_a_mask_that_says_it_has_tens_of_thousands_of_bands(export):
+    """As one flipped bit in a TIFF does."""
+    with_mode(export, 'RCNN_Masks')
+    (export / 'labels' / 'Palm').mkdir()
+    many = np.zeros((1001, 40, 60), np.uint8)
+    write_raster(export / 'labels' / 'Palm' / '000000000.tif', many)
+    found = read_training_set(export)
+    with pytest.raises(LabelError, match=r'a mask of 1,001 bands'):
+        opened(found.entries[0], found.classes.names)
+
+
 def test_dota(tmp_path, chip):
     (tmp_path / 'labelTxt').mkdir()
     (tmp_path / 'labelTxt' / 'a.txt').write_text(

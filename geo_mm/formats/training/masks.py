@@ -14,6 +14,8 @@ from geo_mm.labels import ImageClasses, ImageObjects
 from geo_mm.paths import file_name, reason
 from geo_mm.raster.handles import open_quietly
 
+_MOST_BANDS = 1000  # of a mask, for objects that overlap; GDAL takes minutes for tens of thousands
+
 
 def read_instances(image: Path, folder: Path, names: Mapping[int, str]) -> ImageObjects:
     """Objects of the masks of a chip, ``folder/CLASS/STEM.tif``.
@@ -88,7 +90,10 @@ def _outlines(path: Path, image: Path) -> Iterator[shapely.Geometry]:
     try:
         with open_quietly(str(path)) as dataset, open_quietly(str(image)) as chip:
             sizes = [(item.width, item.height) for item in (dataset, chip)]
-            bands = dataset.read()
+            count = dataset.count
+            # A damaged one may say that it is huge.
+            usable = sizes[0] == sizes[1] and count <= _MOST_BANDS
+            bands = dataset.read() if usable else np.empty((0, 0, 0))
     except RasterioError as error:
         raise LabelError(
             f'{path}: cannot be read as a mask of objects: {reason(error)}',
@@ -100,6 +105,12 @@ def _outlines(path: Path, image: Path) -> Iterator[shapely.Geometry]:
             f'{path}: {sizes[0][0]} x {sizes[0][1]} pixels, {image} has {sizes[1][0]} x '
             f'{sizes[1][1]}',
             'a mask of the size of its image',
+        )
+    if count > _MOST_BANDS:
+        raise LabelError(
+            f'{path}: a mask of {count:,} bands',
+            f'one band, and at most {_MOST_BANDS} where objects overlap',
+            'copy or export it again',
         )
     for band in bands:
         yield from outlines_of(band)
