@@ -9,6 +9,7 @@ config needs ``custom_imports``.
 
 from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
+from mmengine.registry import FUNCTIONS as MMENGINE_FUNCTIONS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import INFERENCERS as MMENGINE_INFERENCERS
 from mmengine.registry import METRICS as MMENGINE_METRICS
@@ -46,6 +47,9 @@ WEIGHT_INITIALIZERS = Registry(
     parent=MMENGINE_WEIGHT_INITIALIZERS,
     scope='geo_mm',
     locations=['geo_mm.models'],
+)
+FUNCTIONS = Registry(
+    'function', parent=MMENGINE_FUNCTIONS, scope='geo_mm', locations=['geo_mm.datasets']
 )
 HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='geo_mm', locations=['geo_mm.engine'])
 OPTIM_WRAPPERS = Registry(

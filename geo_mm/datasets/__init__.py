@@ -28,6 +28,7 @@ from geo_mm.datasets.transforms import (
     LoadChipClasses,
     LoadChipObjects,
     Mosaic,
+    stack_chips,
 )
 
 __all__ = [
@@ -51,4 +52,5 @@ __all__ = [
     'class_frequencies',
     'object_counts',
     'object_sizes',
+    'stack_chips',
 ]

@@ -5,20 +5,23 @@ cropping, mosaics and packing come from MMDetection and MMSegmentation.
 """
 
 import random
-from collections.abc import Sized
+from collections.abc import Sequence, Sized
 
 import numpy as np
 import shapely
+import torch
 from mmcv.transforms import BaseTransform
 from mmdet.datasets.transforms import Mosaic as MMDetMosaic
 from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.structures.mask import BitmapMasks
+from mmengine.dataset import pseudo_collate
 from pycocotools import mask as coco_mask
+from torch.utils.data import get_worker_info
 
 from geo_mm.classes import IGNORE
 from geo_mm.errors import ConfigError
 from geo_mm.labels import ClippedObjects, Labels, SceneLabels
-from geo_mm.registry import TRANSFORMS
+from geo_mm.registry import FUNCTIONS, TRANSFORMS
 
 META_KEYS = (
     'img_id',
@@ -50,21 +53,32 @@ class LoadChip(BaseTransform):
 
     Added Keys:
 
-    - img (np.float32): ``(height, width, bands)``, bands in the order asked
-      for, digital numbers as in the file.
+    - img (np.float32, or the scene's type if ``stored``): ``(height, width, bands)``,
+      bands in the order asked for, digital numbers as in the file.
     - valid (bool): ``(height, width)``, False where the scene has no data,
       beyond its edge and outside the AOI.
     - img_shape, ori_shape (tuple[int, int]), scale_factor, flip
 
-    Invalid pixels are given the value ``fill``.
+    Invalid pixels are given the value ``fill``, rounded in whole numbers.
+
+    Args:
+        stored: Keep the type of the scene's pixels, which travels faster from workers;
+            the data preprocessor makes floats of it. Steps that follow must take it:
+            flips and crops do.
     """
+
+    def __init__(self, stored: bool = False) -> None:
+        self.stored = stored
 
     def transform(self, results: dict) -> dict:
         scene = results['labelled_scene']
         data, valid = scene.read(results['window'])
         # A view: bands stay apart in memory, which is what packing wants again.
-        image = data.astype(np.float32).transpose(1, 2, 0)
+        image = (data if self.stored else data.astype(np.float32)).transpose(1, 2, 0)
         fill = self._fill(results, image.shape[-1])
+        if image.dtype.kind in 'iu':
+            limits = np.iinfo(image.dtype)
+            fill = np.rint(fill).clip(limits.min, limits.max)
         if not valid.all():
             image[~valid] = fill
         results['img'] = image
@@ -89,7 +103,46 @@ class LoadChip(BaseTransform):
         return fill
 
     def __repr__(self) -> str:
-        return f'{type(self).__name__}()'
+        return f'{type(self).__name__}(stored={self.stored})'
+
+
+@FUNCTIONS.register_module()
+def stack_chips(batch: Sequence[dict]) -> dict:
+    """Collates packed chips of one size into one tensor per batch, in the worker.
+
+    A tensor for each chip costs a file in shared memory each; those of classes of
+    pixels are 8 times as large as they must be until the data preprocessor of geo_mm
+    is reached. Chips of several sizes stay apart.
+
+    Args:
+        batch: ``inputs`` ``(bands, height, width)`` and ``data_samples`` of each chip.
+
+    Returns:
+        ``inputs`` ``(N, bands, height, width)``, and the samples. Classes of pixels are
+        uint8 views of one tensor.
+    """
+    collated = pseudo_collate(batch)
+    inputs = collated['inputs']
+    if len({(image.shape, image.dtype) for image in inputs}) > 1:
+        return collated
+    collated['inputs'] = _stacked(inputs)
+    maps = [sample.get('gt_sem_seg') for sample in collated.get('data_samples', ())]
+    if maps and all(item is not None for item in maps):
+        for item, data in zip(maps, _stacked([m.data.to(torch.uint8) for m in maps]), strict=True):
+            item.data = data
+    return collated
+
+
+def _stacked(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The tensors as one, in shared memory if this is a worker: it is not copied again."""
+    if get_worker_info() is None:
+        return torch.stack(tuple(tensors))
+    first = tensors[0]
+    storage = first.untyped_storage()._new_shared(
+        len(tensors) * first.numel() * first.element_size(), device=first.device
+    )
+    shared = torch.empty(0, dtype=first.dtype).set_(storage)
+    return torch.stack(tuple(tensors), out=shared.resize_(len(tensors), *first.shape))
 
 
 @TRANSFORMS.register_module()

@@ -57,6 +57,10 @@ class _BandNormalisation(_Base):
                     f'{len(self.mean)}, as the data_preprocessor has means',
                     'give mean and std per band, and set in_channels of the model likewise',
                 )
+        for sample in data.get('data_samples') or ():
+            classes = sample.get('gt_sem_seg')
+            if classes is not None and classes.data.dtype == torch.uint8:
+                classes.data = classes.data.long()  # as the losses want it; see stack_chips
         return super().forward(data, training)
 
 

@@ -63,10 +63,15 @@ def build_loader(
     workers: int = 0,
     batch: int = 4,
     seed: int = 0,
+    **options,
 ):
     """The DataLoader that MMEngine's Runner makes of a config."""
     config = dict(
-        dataset=dict(dataset), sampler=dict(sampler), batch_size=batch, num_workers=workers
+        dataset=dict(dataset),
+        sampler=dict(sampler),
+        batch_size=batch,
+        num_workers=workers,
+        **options,
     )
     with scope(task):
         return Runner.build_dataloader(config, seed=seed)

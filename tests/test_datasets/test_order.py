@@ -9,7 +9,9 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+import torch
 
+from geo_mm.models import GeoSegDataPreprocessor
 from tests.data.chips import build_loader, dataset_cfg
 from tests.data.labels import box, write_labels
 from tests.data.rasters import noise, write_raster
@@ -65,6 +67,25 @@ def test_the_endless_order_with_workers(scenes):
         return [(s.scene_id, s.window) for batch in batches for s in batch['data_samples']]
 
     assert delivered(2) == delivered(0)
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_stacked_chips_of_the_stored_type_are_the_same(scenes, workers):
+    sampler = dict(type='geo_mm.BlockChipSampler', num_chips=8, batch_size=4)
+    dataset = dataset_cfg('seg', scenes)
+    apart = list(build_loader('seg', dataset, sampler, batch=4, seed=5))
+    steps = [dict(type='geo_mm.LoadChip', stored=True), *dataset['pipeline'][1:]]
+    options = dict(batch=4, seed=5, workers=workers, collate_fn=dict(type='geo_mm.stack_chips'))
+    stacked = list(build_loader('seg', dict(dataset, pipeline=steps), sampler, **options))
+    preprocessor = GeoSegDataPreprocessor([1.0] * 3, [2.0] * 3, size_divisor=1)
+    for one, other in zip(apart, stacked, strict=True):
+        assert other['inputs'].shape == (4, 3, 32, 32)
+        assert other['inputs'].dtype == torch.uint8
+        assert [s.window for s in one['data_samples']] == [s.window for s in other['data_samples']]
+        one, other = (preprocessor(batch, training=True) for batch in (one, other))
+        assert torch.equal(one['inputs'], other['inputs'])
+        for a, b in zip(one['data_samples'], other['data_samples'], strict=True):
+            assert torch.equal(a.gt_sem_seg.data, b.gt_sem_seg.data)
 
 
 def test_two_ranks_share_the_order_of_one(scenes, tmp_path):
