@@ -122,7 +122,7 @@ def fit_bands(model: ConfigDict) -> None:
             f'model.backbone.in_channels is {bands}, and model.data_preprocessor has '
             f'{len(mean)} means',
             'one mean, one standard deviation and one input channel per band',
-            'leave in_channels out, and give mean and std per band',
+            f'set in_channels={len(mean)} in the backbone, which its base config may set to 3',
         )
     kind = backbone.get('type')
     with ROOT_MODELS.switch_scope_and_registry(None) as models:
