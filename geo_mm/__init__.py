@@ -14,6 +14,8 @@ if TYPE_CHECKING:  # `as` tells type checkers that a name is public
     from geo_mm.chip_export import ExportOptions as ExportOptions
     from geo_mm.chip_export import export_chips as export_chips
     from geo_mm.classes import ClassSet as ClassSet
+    from geo_mm.data_checks import DoctorOptions as DoctorOptions
+    from geo_mm.data_checks import doctor as doctor
     from geo_mm.engine import LrFindOptions as LrFindOptions
     from geo_mm.engine import TestOptions as TestOptions
     from geo_mm.engine import TrainOptions as TrainOptions
@@ -70,6 +72,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         'catalog': ('read_catalog', 'read_training_set'),
         'chip_export': ('ExportOptions', 'export_chips'),
         'classes': ('ClassSet',),
+        'data_checks': ('DoctorOptions', 'doctor'),
         'engine': ('LrFindOptions', 'TestOptions', 'TrainOptions', 'lr_find', 'test', 'train'),
         'engine.launch': ('load_config',),
         'evaluation': (

@@ -36,6 +36,7 @@ class GeoMMError(Exception):
         if fix:
             lines.append(f'  to do: {fix}')
         super().__init__('\n'.join(lines))
+        self.found, self.expected, self.fix = found, expected, fix
 
 
 class SceneError(GeoMMError):

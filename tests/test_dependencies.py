@@ -36,8 +36,9 @@ MAY_IMPORT = {
     'engine': _SECOND,
     'evaluation': _SECOND,
     'new_config': {'new_config', *_SECOND},
+    'data_checks': {'data_checks', *_SECOND},
     'inference': _THIRD,
-    'visualization': _THIRD,
+    'visualization': {'data_checks', *_THIRD},
     'learn': {'learn', 'new_config', *_THIRD},
 }
 

@@ -19,9 +19,12 @@ from geo_mm.raster.handles import open_quietly
 MOST_PIXELS = 30_000_000
 """Pixels that statistics are taken of; windows evenly spread if there are more."""
 
-_OVERVIEW = 1024  # pixels along a side, in which collars are looked for
+OVERVIEW = 1024
+"""Pixels along a side, in which collars are looked for."""
+
 _BLOCK = 9  # side in such pixels of the smallest patch that counts as a collar
 _COLLAR = 0.002  # least share of a scene
+_COLLAR_AT_EDGE = 0.02  # of the scene and of its edge, of values that are no usual filler
 
 
 @dataclass(frozen=True)
@@ -95,13 +98,13 @@ def common_bands(entries: Sequence[CatalogEntry]) -> SceneBands:
     left = [name for name in first.band_names if name not in common]
     note = f'all bands, {first.dtype}' if not left else f'those that all have, {first.dtype}'
     bands: tuple[str | int, ...] = common
-    if (alpha := _data_tagged_as_alpha(first)) is not None:
+    if (alpha := data_tagged_as_alpha(first)) is not None:
         bands = (*common, alpha)
         note += f'; band {alpha} is tagged as transparency, but it varies: taken as data'
     return SceneBands(bands, str(first.dtype), note)
 
 
-def _data_tagged_as_alpha(scene: Scene) -> int | None:
+def data_tagged_as_alpha(scene: Scene) -> int | None:
     """The number of an alpha band that is none: it has more values than a mask."""
     if len(scene.sources) != 1:
         return None
@@ -109,7 +112,7 @@ def _data_tagged_as_alpha(scene: Scene) -> int | None:
         if ColorInterp.alpha not in dataset.colorinterp:
             return None
         number = dataset.colorinterp.index(ColorInterp.alpha) + 1
-        shape = [min(side, _OVERVIEW) for side in dataset.shape]
+        shape = tuple(min(side, OVERVIEW) for side in dataset.shape)
         return number if len(np.unique(dataset.read(number, out_shape=shape))) > 16 else None
 
 
@@ -124,16 +127,51 @@ def find_collar(entries: Sequence[CatalogEntry], bands: Sequence[str | int]) -> 
     found: list[float] = []
     for entry in spread(entries, 16):
         scene = Scene.open(entry.image, bands=bands, name=entry.name)
-        data, valid, _ = scene.read_overview(_OVERVIEW)
+        data, valid, _ = scene.read_overview(OVERVIEW)
         if not valid.all():
             return None  # declared
-        # Ends of the type's range, and what programs fill up with.
-        limits = np.iinfo(data.dtype) if data.dtype.kind in 'iu' else None
-        for value in {0, -9999, *((limits.min, limits.max) if limits else ())}:
-            patch = ndimage.binary_opening((data == value).all(axis=0), np.ones((_BLOCK, _BLOCK)))
-            if patch.mean() >= _COLLAR:
-                found.append(value)
+        found += [value for value, _ in undeclared_nodata(data, valid) if value in _fillers(data)]
     return max(set(found), key=found.count) if found else None
+
+
+def undeclared_nodata(data: np.ndarray, valid: np.ndarray) -> list[tuple[float, np.ndarray]]:
+    """Patches of one value in all bands of pixels that count as data.
+
+    Args:
+        data: ``(bands, h, w)``.
+        valid: ``(h, w)`` bool.
+
+    Returns:
+        The values with the pixels ``(h, w)`` of their patches. Values that programs fill
+        up with are looked for everywhere, others along the edge.
+    """
+    found = []
+    for value in _fillers(data):
+        patch = _patches(data, valid, value)
+        if patch.mean() >= _COLLAR:
+            found.append((value, patch))
+    edge = np.zeros_like(valid)
+    edge[[0, -1]] = edge[:, [0, -1]] = True
+    values, counts = np.unique(data[0][edge & valid], return_counts=True)
+    value = float(values[counts.argmax()]) if len(values) else 0.0
+    if len(values) and value not in _fillers(data):
+        patch = _patches(data, valid, value)
+        if patch.mean() >= _COLLAR_AT_EDGE and patch[edge].mean() >= _COLLAR_AT_EDGE:
+            found.append((value, patch))
+    return found
+
+
+def _fillers(data: np.ndarray) -> list[float]:
+    """Ends of the type's range, and what else programs fill up with."""
+    limits = np.iinfo(data.dtype) if data.dtype.kind in 'iu' else np.finfo(data.dtype)
+    return sorted({0.0, -9999.0, float(limits.min), float(limits.max)})
+
+
+def _patches(data: np.ndarray, valid: np.ndarray, value: float) -> np.ndarray:
+    same = (data == value).all(axis=0) & valid
+    if same.mean() < _COLLAR:
+        return np.zeros_like(valid)
+    return ndimage.binary_opening(same, np.ones((_BLOCK, _BLOCK)))
 
 
 def profile_catalog(

@@ -27,6 +27,7 @@ COMMANDS = {
     'describe': ('describe', 'say what a result is and how it was made'),
     'catalog': ('scenes', 'make a table, and a map, of the scenes that one has'),
     'split': ('scenes', 'divide scenes among train, val and test without shared ground'),
+    'doctor': ('scenes', 'say what is wrong with data, before training'),
     'audit': ('scenes', 'measure what train, val and test of a config share'),
     'browse': ('config', 'draw chips of a config with their labels'),
     'statistics': ('config', 'mean and standard deviation of the bands of a config'),

@@ -1,4 +1,4 @@
-"""``geo-mm catalog``, ``split``, ``audit`` and ``export-chips``: scenes with labels."""
+"""``geo-mm catalog``, ``split``, ``audit``, ``doctor`` and ``export-chips``: scenes with labels."""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -7,6 +7,7 @@ from geo_mm import env
 from geo_mm.catalog.split_options import SplitOptions
 from geo_mm.chip_export import ExportOptions
 from geo_mm.cli.arguments import add_config, add_overrides, bar, config_of, overrides
+from geo_mm.data_checks.options import DoctorOptions
 from geo_mm.errors import ConfigError, GeoMMError, counted
 from geo_mm.options import add_options, given
 
@@ -162,6 +163,49 @@ def audit(args: argparse.Namespace) -> int:
     print('\n'.join(audit.findings()) or 'no findings')
     print(f'wrote {write_audit(audit, args.out)}')
     return int(audit.leaks)
+
+
+def doctor_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add('source', help='config, catalog, folder, pattern, image or training set')
+    add('--json', metavar='FILE', help='write the findings as JSON')
+    add('--html', metavar='FILE', help='write a page with maps and plots (a file, or a folder)')
+    add(
+        '--fail-on',
+        choices=('error', 'warning'),
+        default='error',
+        help='from which severity the exit status is 1 (default: error)',
+    )
+    add_overrides(parser)
+    add_options(parser, DoctorOptions)
+
+
+def doctor(args: argparse.Namespace) -> int:
+    """Look for what is wrong with data, before a model is trained on them.
+
+    geo-mm doctor roofs.py --html doctor.html
+    geo-mm doctor ortho --labels roofs.gpkg --class-column roof
+    geo-mm doctor catalog.gpkg --json doctor.json --fail-on warning
+
+    Images, labels and splits are checked, the worst is said first. The exit status
+    is 1 if there is an error (or warning, see --fail-on), else 0.
+    """
+    import json
+    import shutil
+
+    from geo_mm.data_checks.diagnosis import doctor
+    from geo_mm.paths import write_text
+
+    args.config = args.source
+    source = config_of(args) if args.source.endswith('.py') else args.source
+    found = doctor(source, DoctorOptions(**given(args, DoctorOptions)), bar('looking at scenes'))
+    width = min(shutil.get_terminal_size().columns, 100)
+    for finding in found.findings:
+        print(f'{finding.text(width)}\n')
+    print(found.summary())
+    if args.json:
+        print(f'wrote {write_text(args.json, json.dumps(found.to_dict(), indent=2))}')
+    return int(found.fails(args.fail_on))
 
 
 def export_chips_arguments(parser: argparse.ArgumentParser) -> None:

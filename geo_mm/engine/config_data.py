@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from geo_mm.catalog.audit import AuditedScene, picture_part
 from geo_mm.catalog.ground import scene_ground
 from geo_mm.datasets import (
+    ChipDataset,
     ClassFrequencies,
     ObjectSizes,
     chip_datasets,
@@ -38,6 +39,36 @@ def build_dataset(config: Config, split: str = 'train') -> Dataset:
     loader = _loader_config(config, split)
     with explained_config_errors(), _scope(config):
         return DATASETS.build(loader['dataset'])
+
+
+def described_datasets(config: Config) -> list[tuple[str, ChipDataset]]:
+    """The chip datasets of each split, whose scenes are not opened: there may be faults in them.
+
+    Raises:
+        ConfigError: If there are none, or a part of one cannot be built.
+    """
+    found = []
+    for split in ('train', 'val', 'test'):
+        if not config.get(f'{split}_dataloader'):
+            continue
+        with explained_config_errors(), _scope(config):
+            for settings in _innermost(_loader_config(config, split)['dataset']):
+                dataset = DATASETS.build({**settings, 'lazy_init': True})
+                if isinstance(dataset, ChipDataset):
+                    found.append((split, dataset))
+    if not found:
+        raise ConfigError(
+            f'{config.filename or "the config"} has no dataset of chips',
+            'geo_mm.GeoDetDataset or geo_mm.GeoSegDataset in train_dataloader',
+        )
+    return found
+
+
+def _innermost(dataset: dict) -> list[dict]:
+    """The settings of the datasets inside wrappers."""
+    if 'datasets' in dataset:
+        return [inner for part in dataset['datasets'] for inner in _innermost(part)]
+    return _innermost(dataset['dataset']) if 'dataset' in dataset else [dataset]
 
 
 def build_loader(config: Config, split: str = 'train') -> DataLoader:

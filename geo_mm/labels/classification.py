@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -164,10 +164,7 @@ def _numbers_of(
     what: str,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which objects are kept, and the class numbers of those."""
-    targets: dict[str, str | None] = {value: value for value in (*numbers, IGNORED_NAME)}
-    targets.update(
-        {attribute_text(value): target for value, target in (options.class_map or {}).items()}
-    )
+    targets = class_targets(numbers, options)
     unknown = [value for value in values if value not in targets]
     if unknown:
         times = Counter(dict(zip(values, np.bincount(row).tolist(), strict=True)))
@@ -184,6 +181,13 @@ def _numbers_of(
     kept = np.array([name is not None for name in chosen], bool)[row]
     found = np.array([-1 if name is None else number_of.get(name, -1) for name in chosen], np.int64)
     return kept, found[row][kept]
+
+
+def class_targets(names: Iterable[str], options: LabelOptions) -> dict[str, str | None]:
+    """The class name, ``'ignore'`` or None (dropped) of each attribute value that has one."""
+    targets: dict[str, str | None] = {value: value for value in (*names, IGNORED_NAME)}
+    mapped = (options.class_map or {}).items()
+    return {**targets, **{attribute_text(value): target for value, target in mapped}}
 
 
 def attribute_values(column: pd.Series) -> tuple[np.ndarray, list[str]]:

@@ -59,6 +59,22 @@ def read_layer(
         LabelError: If the source is missing, unreadable or without geometries,
             if the layer must be named, or if the filter is wrong.
     """
+    frame = read_unrepaired(source, layer=layer, where=where, bbox=bbox, choose=choose)
+    return _clean(frame, layer_name(source))
+
+
+def read_unrepaired(
+    source: str | PathLike | gpd.GeoDataFrame,
+    *,
+    layer: str | None = None,
+    where: str | None = None,
+    bbox: tuple[float, float, float, float] | None = None,
+    choose: str = 'name it with layer=...',
+) -> gpd.GeoDataFrame:
+    """Read a vector layer as it is stored, to see what is wrong with it.
+
+    Arguments and errors are those of :func:`read_layer`.
+    """
     name = layer_name(source)
     if is_polygon_text(source):
         source = _of_polygon_text(os.fspath(source), name)
@@ -78,7 +94,7 @@ def read_layer(
             frame = _read_file(path, name, layer, where, bbox, choose)
     if bbox is not None:
         frame = frame[frame.geometry.intersects(shapely.box(*bbox))]
-    return _clean(frame, name)
+    return frame
 
 
 def layer_name(source: str | PathLike | gpd.GeoDataFrame) -> str:
@@ -239,7 +255,7 @@ def _clean(frame: gpd.GeoDataFrame, name: str) -> gpd.GeoDataFrame:
     if crs is not None and len(crs.axis_info) > 2:
         crs = crs.to_2d()
 
-    usable = _usable(geometries)
+    usable = usable_geometries(geometries)
     fixed, rows, repaired = _valid_parts(geometries)
     _report(name, len(frame), fids, usable, geometries, repaired)
     table = frame.drop(columns=frame.active_geometry_name).rename(columns={'fid': 'fid_attribute'})
@@ -248,7 +264,7 @@ def _clean(frame: gpd.GeoDataFrame, name: str) -> gpd.GeoDataFrame:
     return gpd.GeoDataFrame(table, geometry=gpd.GeoSeries(fixed, crs=crs, index=table.index))
 
 
-def _usable(geometries: np.ndarray) -> np.ndarray:
+def usable_geometries(geometries: np.ndarray) -> np.ndarray:
     """Which geometries exist, are not empty and have only finite coordinates."""
     usable = ~(shapely.is_missing(geometries) | shapely.is_empty(geometries))
     xy, owner = shapely.get_coordinates(geometries, return_index=True)
@@ -262,7 +278,7 @@ def _valid_parts(geometries: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nda
     Returns:
         The parts, for each the row it comes from, and the rows repaired.
     """
-    rows = np.flatnonzero(_usable(geometries))
+    rows = np.flatnonzero(usable_geometries(geometries))
     fixed, broken = repair(geometries[rows])
     parts, owner = single_parts(fixed)
     return parts, rows[owner], rows[broken]

@@ -1,0 +1,59 @@
+"""geo_mm.doctor: it sees each planted fault, and is silent where there is none."""
+
+import json
+
+import pytest
+
+import geo_mm
+from geo_mm.cli import main
+from geo_mm.data_checks import DoctorOptions
+from tests.test_data_checks.planted import FAULTS, SOUND, black_collar, labels_moved
+
+
+def serious(diagnosis) -> list[str]:
+    return [f'{f.check}: {f.found}' for f in diagnosis.findings if f.severity != 'note']
+
+
+@pytest.mark.parametrize('name', FAULTS)
+def test_faults_are_seen(name, tmp_path):
+    check, make = FAULTS[name]
+    source, options = make(tmp_path)
+    diagnosis = geo_mm.doctor(source, DoctorOptions(**options))
+    assert [f for f in diagnosis.findings if f.check == check and f.severity != 'note'], serious(
+        diagnosis
+    )
+    assert all(f.where and f.found and f.why and f.fix for f in diagnosis.findings)
+
+
+@pytest.mark.parametrize('make', SOUND)
+def test_sound_data_pass_in_silence(make, tmp_path):
+    source, options = make(tmp_path)
+    assert serious(geo_mm.doctor(source, DoctorOptions(**options))) == []
+
+
+def test_the_command_says_all_and_leaves_with_the_severity(tmp_path, capsys):
+    source, options = labels_moved(tmp_path)
+    words = [
+        'doctor',
+        source,
+        '--labels',
+        options['labels'],
+        '--json',
+        str(tmp_path / 'found.json'),
+    ]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert 'WARNING shifted-labels: houses.gpkg, on town.tif' in said
+    assert '9 to the left and 6 down pixels away' in ' '.join(said.split())
+    assert '0 errors, 1 warning, 0 notes in 1 scene' in said
+    assert json.loads((tmp_path / 'found.json').read_text())['counts']['warning'] == 1
+    assert main([*words, '--fail-on', 'warning']) == 1
+
+
+def test_places_are_on_the_map(tmp_path):
+    source, options = black_collar(tmp_path)
+    (finding,) = geo_mm.doctor(source, DoctorOptions(**options)).findings[:1]
+    (box,) = finding.places.boxes
+    assert box == pytest.approx([0, 0, 30, 320], abs=1)
+    west, south, east, north = finding.places.lonlat
+    assert -81.001 < west < east < -80.999 and 36.14 < south < north < 36.15
