@@ -161,10 +161,12 @@ def undeclared_nodata(data: np.ndarray, valid: np.ndarray) -> list[tuple[float, 
     return found
 
 
-def _fillers(data: np.ndarray) -> list[float]:
+def _fillers(data: np.ndarray) -> Sequence[float]:
     """Ends of the type's range, and what else programs fill up with."""
-    limits = np.iinfo(data.dtype) if data.dtype.kind in 'iu' else np.finfo(data.dtype)
-    return sorted({0.0, -9999.0, float(limits.min), float(limits.max)})
+    if data.dtype.kind in 'iu':
+        limits = np.iinfo(data.dtype)
+        return sorted({0, -9999, int(limits.min), int(limits.max)})
+    return [float(np.finfo(data.dtype).min), -9999, 0]
 
 
 def _patches(data: np.ndarray, valid: np.ndarray, value: float) -> np.ndarray:

@@ -205,6 +205,10 @@ def doctor(args: argparse.Namespace) -> int:
     print(found.summary())
     if args.json:
         print(f'wrote {write_text(args.json, json.dumps(found.to_dict(), indent=2))}')
+    if args.html:
+        from geo_mm.visualization.data_page import write_doctor_page
+
+        print(f'wrote {write_doctor_page(found, args.html)}')
     return int(found.fails(args.fail_on))
 
 

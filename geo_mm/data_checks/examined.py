@@ -17,7 +17,7 @@ from affine import Affine
 from rasterio.features import rasterize
 
 from geo_mm.catalog import CatalogEntry, LabelledScene, SceneOptions, open_labelled, read_catalog
-from geo_mm.catalog.inventory import find_scenes
+from geo_mm.catalog.inventory import find_entries
 from geo_mm.catalog.label_classes import LabelClasses, find_classes, of_training_set
 from geo_mm.catalog.profile import OVERVIEW, undeclared_nodata
 from geo_mm.catalog.training_sets import is_training_set, read_training_set
@@ -99,7 +99,7 @@ def find_data(source: 'str | os.PathLike | Config', options: DoctorOptions) -> D
         entries: Sequence[CatalogEntry] = data.entries
         objects, known = data.kind != 'pixels', data.classes
     else:
-        entries = find_scenes([path], labels=options.labels)
+        entries = find_entries([path], labels=options.labels)
         objects, known = not _any_raster(entries), None
     if options.aoi is not None:
         aoi = os.path.abspath(options.aoi)

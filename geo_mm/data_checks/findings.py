@@ -28,11 +28,13 @@ class Places:
         scene: Name of the scene.
         boxes: ``(N, 4)`` left, top, right and bottom in its pixels, as stored in the file.
         lonlat: ``(west, south, east, north)`` of them all; None without a CRS.
+        shift: By which labels should be moved to the right and down, in these pixels.
     """
 
     scene: str
     boxes: np.ndarray
     lonlat: tuple[float, float, float, float] | None
+    shift: tuple[float, float] | None = None
 
     @classmethod
     def of(cls, scene: str, boxes: np.ndarray | Sequence, grid: Grid) -> 'Places':

@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import shapely
@@ -327,13 +328,20 @@ def shifted_labels(scene: ExaminedScene) -> list[Finding]:
     ):
         return []  # points and lines have no outlines that could be seen
     edges = EdgeCorrelation(min(_REACH, min(scene.scene.width, scene.scene.height) // 6))
-    for window in _labelled_windows(scene):
+    windows = _labelled_windows(scene)
+    for window in windows:
         edges.add(*scene.labelled.read(window), scene.labelled.labels.classes(window))
     shift = edges.shift()
     if shift is None or shift.best < _SURE or shift.here > shift.best / 2:
         return []
     if np.hypot(shift.x, shift.y) <= _TOLERATED:
         return []
+    first = Window(windows[0].col_off, windows[0].row_off, 256, 256)
+    assert scene.whole is not None
+    box = np.array([[first.col_off, first.row_off, first.col_end, first.row_end]])
+    places = Places.of(scene.name, scene.boxes_in_file(box), scene.whole.grid)
+    scale = scene.scene.grid.transform.a / scene.whole.transform.a
+    places = replace(places, shift=(shift.x * scale, shift.y * scale))
     gsd = scene.scene.gsd
     metres = ''
     if gsd is not None:
@@ -351,6 +359,7 @@ def shifted_labels(scene: ExaminedScene) -> list[Finding]:
             'outlines are learnt beside the objects, and scores measure the shift',
             f'move the labels by {move} pixels, in QGIS with Translate; look first whether '
             'all are shifted alike, or only those of some part',
+            places,
         )
     ]
 

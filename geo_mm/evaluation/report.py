@@ -3,16 +3,11 @@
 The page needs nothing from outside.
 """
 
-import base64
-import html
-import io
 import json
 import os
-from collections.abc import Mapping, Sequence
-from datetime import date
+from collections.abc import Mapping
 from pathlib import Path
 
-from PIL import Image
 from rasterio.crs import CRS
 
 import geo_mm
@@ -30,33 +25,10 @@ from geo_mm.evaluation.maps import (
 from geo_mm.evaluation.objects import ObjectEvaluation
 from geo_mm.evaluation.pixels import PixelEvaluation
 from geo_mm.evaluation.tables import Table, object_tables, pixel_tables, settings_lines
-from geo_mm.formats import write_layer
+from geo_mm.formats import html_page, write_layer
 from geo_mm.formats.qgis_project import ProjectLayer, write_project
 from geo_mm.formats.qml import category_style, write_style
 from geo_mm.paths import make_folder, write_text
-
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1d2730; max-width: 75rem; margin: 2rem auto;
-       padding: 0 1rem; }
-h1 { font-size: 1.5rem; overflow-wrap: anywhere; } h2 { font-size: 1.15rem; margin-top: 2rem; }
-p, figcaption { overflow-wrap: anywhere; }
-.scroll { overflow-x: auto; } .scroll:focus-visible { outline: 2px solid #0072b2; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .8rem; text-align: right; white-space: nowrap; }
-th:first-child { text-align: left; } tbody th { font-weight: 400; }
-thead th { border-bottom: 2px solid #1d2730; }
-tbody th, tbody td { border-bottom: 1px solid #dde3e8; }
-tr.total > * { font-weight: 600; border-top: 2px solid #1d2730; }
-td.diagonal { background: #e3eef6; }
-.legend span { display: inline-block; margin-right: 1.2rem; }
-.legend i, th i { display: inline-block; width: .9em; height: .9em; margin-right: .4em;
-            vertical-align: -.1em; border: 1px solid #0004; }
-figure { margin: 1rem 0; } figcaption { color: #54616c; }
-.panels { display: flex; flex-wrap: wrap; gap: 1rem; }
-.panels figure { flex: 1 1 min(30rem, 100%); }
-img { max-width: 100%; border: 1px solid #c8d0d7; image-rendering: auto; }
-footer { margin-top: 3rem; color: #54616c; font-size: .85rem; }
-"""
 
 
 def write_report(
@@ -123,22 +95,15 @@ def page(
         tables, maps = object_tables(result), _object_maps(result, images or {})
     else:
         tables, maps = pixel_tables(result), _pixel_maps(result)
-    parts = [f'<h1>{_text(title)}</h1>']
-    parts += [f'<p>{_text(line)}</p>' for line in settings_lines(result)]
+    parts = [f'<h1>{html_page.text(title)}</h1>']
+    parts += [f'<p>{html_page.text(line)}</p>' for line in settings_lines(result)]
     parts += [_table(table, result.class_set) for table in tables]
     parts += maps
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<title>{_text(title)}</title><style>{_STYLE}</style></head>\n<body>'
-        + '\n'.join(parts)
-        + f'\n<footer>Evaluated with geo_mm {geo_mm.__version__} on {date.today().isoformat()}.'
-        '</footer></body></html>\n'
-    )
+    return html_page.page(title, parts, 'Evaluated')
 
 
 def _object_maps(result: ObjectEvaluation, images: Mapping[str, Backdrop]) -> list[str]:
-    parts, legend = [], _legend(RESULT_COLORS)
+    parts, legend = [], html_page.legend(RESULT_COLORS)
     for scene in result.scenes:
         picture = object_picture(scene.features, images.get(scene.name), scene.areas)
         found = scene.features['result'].value_counts()
@@ -149,7 +114,10 @@ def _object_maps(result: ObjectEvaluation, images: Mapping[str, Backdrop]) -> li
             f'{_sources(scene)} True positives: {right:,}. False positives: {wrong:,} '
             f'(duplicates: {twice:,}). False negatives: {missed:,}.'
         )
-        parts += [f'<h2>Map of {_text(scene.name)}</h2>{legend}', _figure(picture, caption)]
+        parts += [
+            f'<h2>Map of {html_page.text(scene.name)}</h2>{legend}',
+            html_page.figure(picture, caption),
+        ]
     return parts
 
 
@@ -164,12 +132,12 @@ def _pixel_maps(result: PixelEvaluation) -> list[str]:
             f'{_sources(scene)}',
         }
         figures = {
-            name: _figure(picture, captions[name])
+            name: html_page.figure(picture, captions[name])
             for name, picture in pixel_pictures(scene.sketch, result.class_set).items()
         }
         panels = f'<div class="panels">{figures["truth"]}{figures["prediction"]}</div>'
-        parts += [f'<h2>Map of {_text(scene.name)}</h2>', figures['errors']]
-        parts += [_legend(colours), panels]
+        parts += [f'<h2>Map of {html_page.text(scene.name)}</h2>', figures['errors']]
+        parts += [html_page.legend(colours), panels]
         if scene.sketch.step > 1:
             parts.append(
                 f'<p>One dot stands for {scene.sketch.step} x {scene.sketch.step} pixels: of '
@@ -183,49 +151,20 @@ def _sources(scene) -> str:
 
 
 def _table(table: Table, classes: ClassSet) -> str:
-    head = ''.join(f'<th scope="col">{_text(column)}</th>' for column in table.columns)
     rows = []
     square = table.title.startswith('Confusion')
     for number, (name, *values) in enumerate(table.rows):
         last = table.total and number == len(table.rows) - 1
         coloured = table.columns[0] == 'class' and name in classes and not last
-        swatch = _swatch(classes.colours[classes.index(name)]) if coloured else ''
+        swatch = html_page.swatch(classes.colours[classes.index(name)]) if coloured else ''
         cells = ''.join(
-            f'<td{_diagonal(square and not last and place == number)}>{_text(value)}</td>'
+            f'<td{_diagonal(square and not last and place == number)}>{html_page.text(value)}</td>'
             for place, value in enumerate(values)
         )
-        header = f'<th scope="row">{swatch}{_text(name)}</th>'
+        header = f'<th scope="row">{swatch}{html_page.text(name)}</th>'
         rows.append(f'<tr{" class=total" if last else ""}>{header}{cells}</tr>')
-    title = _text(table.title)
-    # Can be focused, so that it can be scrolled by keyboard.
-    return (
-        f'<h2>{title}</h2><div class="scroll" role="region" tabindex="0" aria-label="{title}">'
-        f'<table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
-    )
+    return html_page.table(table.title, table.columns, rows)
 
 
 def _diagonal(is_it: bool) -> str:
     return ' class="diagonal"' if is_it else ''
-
-
-def _legend(colours: Mapping[str, Sequence[int]]) -> str:
-    entries = (f'<span>{_swatch(colour)}{_text(name)}</span>' for name, colour in colours.items())
-    return f'<p class="legend">{"".join(entries)}</p>'
-
-
-def _swatch(colour: Sequence[int]) -> str:
-    return f'<i style="background:rgb({",".join(map(str, colour))})"></i>'
-
-
-def _figure(picture: Image.Image, caption: str) -> str:
-    buffer = io.BytesIO()
-    picture.save(buffer, 'PNG', optimize=True)
-    data = base64.b64encode(buffer.getvalue()).decode('ascii')
-    return (
-        f'<figure><img alt="{_text(caption)}" src="data:image/png;base64,{data}">'
-        f'<figcaption>{_text(caption)}</figcaption></figure>'
-    )
-
-
-def _text(value: object) -> str:
-    return html.escape(str(value), quote=True)

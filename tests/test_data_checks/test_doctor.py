@@ -1,6 +1,7 @@
 """geo_mm.doctor: it sees each planted fault, and is silent where there is none."""
 
 import json
+import re
 
 import pytest
 
@@ -57,3 +58,13 @@ def test_places_are_on_the_map(tmp_path):
     assert box == pytest.approx([0, 0, 30, 320], abs=1)
     west, south, east, north = finding.places.lonlat
     assert -81.001 < west < east < -80.999 and 36.14 < south < north < 36.15
+
+
+def test_the_page_shows_findings_on_the_image_and_needs_nothing_else(tmp_path, capsys):
+    source, options = labels_moved(tmp_path)
+    page = tmp_path / 'out' / 'doctor.html'
+    assert main(['doctor', source, '--labels', options['labels'], '--html', str(page)]) == 0
+    text = page.read_text('utf-8')
+    assert 'shifted-labels' in text and 'Cyan: labels where they agree best with edges' in text
+    assert text.count('<img alt=') == 5  # the finding, bands, classes, sizes, map
+    assert not re.search(r'(src|href)="(?!data:)', text)

@@ -1,0 +1,103 @@
+"""Parts of web pages that need nothing from outside: style, tables, pictures, legends."""
+
+import base64
+import html
+import io
+from collections.abc import Mapping, Sequence
+from datetime import date
+
+from PIL import Image
+
+import geo_mm
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #1d2730; max-width: 75rem; margin: 2rem auto;
+       padding: 0 1rem; }
+h1 { font-size: 1.5rem; overflow-wrap: anywhere; } h2 { font-size: 1.15rem; margin-top: 2rem; }
+p, figcaption { overflow-wrap: anywhere; }
+.scroll { overflow-x: auto; } .scroll:focus-visible { outline: 2px solid #0072b2; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .3rem .8rem; text-align: right; white-space: nowrap; }
+th:first-child { text-align: left; } tbody th { font-weight: 400; }
+thead th { border-bottom: 2px solid #1d2730; }
+tbody th, tbody td { border-bottom: 1px solid #dde3e8; }
+tr.total > * { font-weight: 600; border-top: 2px solid #1d2730; }
+td.diagonal { background: #e3eef6; }
+.legend span { display: inline-block; margin-right: 1.2rem; }
+.legend i, th i { display: inline-block; width: .9em; height: .9em; margin-right: .4em;
+            vertical-align: -.1em; border: 1px solid #0004; }
+figure { margin: 1rem 0; } figcaption { color: #54616c; }
+.panels { display: flex; flex-wrap: wrap; gap: 1rem; }
+.panels figure { flex: 1 1 min(30rem, 100%); }
+img { max-width: 100%; border: 1px solid #c8d0d7; image-rendering: auto; }
+footer { margin-top: 3rem; color: #54616c; font-size: .85rem; }
+"""
+
+
+def page(title: str, parts: Sequence[str], made: str, style: str = '') -> str:
+    """A whole page.
+
+    Args:
+        title: Of the window.
+        parts: What it consists of, as HTML.
+        made: How it came about, such as 'Evaluated', for its last line.
+        style: Further CSS.
+    """
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<title>{text(title)}</title><style>{_STYLE}{style}</style></head>\n<body>'
+        + '\n'.join(parts)
+        + f'\n<footer>{made} with geo_mm {geo_mm.__version__} on {date.today().isoformat()}.'
+        '</footer></body></html>\n'
+    )
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[str]) -> str:
+    """A table with a heading, which can be scrolled if it is wider than the page.
+
+    Args:
+        title: Heading.
+        columns: Head of each column.
+        rows: HTML of each row, ``<tr>...</tr>``.
+    """
+    head = ''.join(f'<th scope="col">{text(column)}</th>' for column in columns)
+    # Can be focused, so that it can be scrolled by keyboard.
+    return (
+        f'<h2>{text(title)}</h2>'
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{text(title)}">'
+        f'<table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+    )
+
+
+def legend(colours: Mapping[str, Sequence[int]]) -> str:
+    """A line of coloured fields with what they stand for."""
+    entries = (f'<span>{swatch(colour)}{text(name)}</span>' for name, colour in colours.items())
+    return f'<p class="legend">{"".join(entries)}</p>'
+
+
+def swatch(colour: Sequence[int]) -> str:
+    """A coloured field."""
+    return f'<i style="background:rgb({",".join(map(str, colour))})"></i>'
+
+
+def figure(picture: Image.Image, caption: str, *, photo: bool = False) -> str:
+    """A picture with a caption, which is its alternative text, too.
+
+    Args:
+        picture: It becomes a part of the page.
+        caption: What is to be seen.
+        photo: Whether to store it as JPEG, not PNG.
+    """
+    buffer, kind = io.BytesIO(), 'jpeg' if photo else 'png'
+    picture.save(buffer, kind, optimize=True, **({'quality': 85} if photo else {}))
+    data = base64.b64encode(buffer.getvalue()).decode('ascii')
+    return (
+        f'<figure><img alt="{text(caption)}" src="data:image/{kind};base64,{data}">'
+        f'<figcaption>{text(caption)}</figcaption></figure>'
+    )
+
+
+def text(value: object) -> str:
+    """A value as text of a page."""
+    return html.escape(str(value), quote=True)
