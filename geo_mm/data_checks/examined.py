@@ -206,6 +206,8 @@ class ExaminedScene:
     @classmethod
     def open(cls, entry: CatalogEntry, split: SplitData) -> 'ExaminedScene':
         """Open what can be opened, quietly: checks say what is wrong."""
+        # The files themselves are looked at, not what a table tells of them.
+        entry = replace(entry, columns={})
         found = cls(entry, split)
         try:
             found.whole = Scene.open(entry.image, nodata=split.scene_options.nodata)

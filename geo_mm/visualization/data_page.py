@@ -10,6 +10,7 @@ import shapely
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from PIL import Image, ImageDraw
 
 from geo_mm.data_checks.diagnosis import Diagnosis
@@ -33,7 +34,8 @@ _STYLE = """
 .error .severity { background: #b00050; } .warning .severity { background: #8f5600; }
 .note .severity { background: #5a6a77; }
 .where { color: #54616c; } .finding p, .finding h2 { overflow-wrap: anywhere; }
-.finding figure { max-width: 44rem; } .plot { max-width: 60rem; }
+.finding figure { max-width: 44rem; }
+.plot { overflow-x: auto; } .plot img { max-width: max(100%, 34rem); }
 """
 _SIDE = 900  # pixels of a map
 _PICTURES = 24  # of a page
@@ -227,7 +229,7 @@ def _plot(title: str, caption: str, figure: Figure) -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format='png', dpi=110)
     picture = Image.open(buffer).convert('P', palette=Image.Palette.ADAPTIVE)
-    return f'<h2>{title}</h2><div class="plot">{html_page.figure(picture, f"{caption}.")}</div>'
+    return f'<h2>{title}</h2><div class="plot" role="region" tabindex="0" aria-label="{title}">{html_page.figure(picture, f"{caption}.")}</div>'
 
 
 def _figure(panels: int, height: float = 2.6) -> tuple[Figure, list[Axes]]:
@@ -292,6 +294,9 @@ def _sizes_figure(scenes: Sequence[SceneSummary], data: DataSet) -> Figure:
         bins = np.geomspace(low, max(high, low * 1.5), 32)
         axis.hist(np.clip(values, bins[0], bins[-1]), bins=bins, color=_COLOURS[2])
         axis.set_xscale('log')
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter('{x:g}')
+        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_xlabel(f'{unit} (median {np.median(values):.3g})')
         axis.set_ylabel('objects')
     axes[0].axvline(
