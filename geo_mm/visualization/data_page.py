@@ -229,7 +229,8 @@ def _plot(title: str, caption: str, figure: Figure) -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format='png', dpi=110)
     picture = Image.open(buffer).convert('P', palette=Image.Palette.ADAPTIVE)
-    return f'<h2>{title}</h2><div class="plot" role="region" tabindex="0" aria-label="{title}">{html_page.figure(picture, f"{caption}.")}</div>'
+    head = f'<h2>{title}</h2><div class="plot" role="region" tabindex="0" aria-label="{title}">'
+    return f'{head}{html_page.figure(picture, f"{caption}.")}</div>'
 
 
 def _figure(panels: int, height: float = 2.6) -> tuple[Figure, list[Axes]]:

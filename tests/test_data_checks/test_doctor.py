@@ -68,3 +68,46 @@ def test_the_page_shows_findings_on_the_image_and_needs_nothing_else(tmp_path, c
     assert 'shifted-labels' in text and 'Cyan: labels where they agree best with edges' in text
     assert text.count('<img alt=') == 5  # the finding, bands, classes, sizes, map
     assert not re.search(r'(src|href)="(?!data:)', text)
+
+
+def real(data_root, image: str, labels: str | None = None, **options):
+    if labels is not None:
+        options['labels'] = str(data_root / labels)
+    if 'aoi' in options:
+        options['aoi'] = str(data_root / options['aoi'])
+    return geo_mm.doctor(str(data_root / image), DoctorOptions(**options))
+
+
+@pytest.mark.parametrize(
+    ('image', 'labels', 'options'),
+    [
+        ('banepa_a/banepa_a.tif', 'banepa_a/banepa_a_buildings.geojson', {}),
+        ('kampala_a/kampala_a.tif', 'kampala_a/kampala_a_buildings.geojson', {}),
+        (
+            'sen1floods11/Spain_7370579_S2Hand.tif',
+            'sen1floods11/Spain_7370579_LabelHand.tif',
+            {},
+        ),
+        ('terramesh_a/S2L2A', 'terramesh_a/LULC/{stem}.tif', {}),
+        (
+            'trees_santa_monica/santa_monica_2020.tif',
+            'trees_santa_monica/santa_monica_2020_trees.gpkg',
+            {'aoi': 'trees_santa_monica/santa_monica_2020_chips.geojson'},
+        ),
+    ],
+)
+def test_real_data_that_are_sound_pass_in_silence(data_root, image, labels, options):
+    assert serious(real(data_root, image, labels, **options)) == []
+
+
+def test_near_infrared_as_alpha_in_real_data(data_root):
+    folder = 'trees_chips_long_beach_2018'
+    found = real(data_root, f'{folder}/images', f'{folder}/json/{{stem}}.json').findings
+    assert [(f.check, f.severity) for f in found] == [('data-as-alpha', 'warning')]
+    assert 'band 4 and 11 more' in found[0].where
+
+
+def test_an_undeclared_white_hole_in_real_data(data_root):
+    (finding, note) = real(data_root, 'banepa_unlabelled').findings
+    assert (finding.check, note.check) == ('undeclared-nodata', 'no-labels')
+    assert 'all bands are 255' in finding.found and len(finding.places.boxes)
