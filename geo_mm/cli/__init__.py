@@ -30,7 +30,7 @@ COMMANDS = {
     'doctor': ('scenes', 'say what is wrong with data, before training'),
     'audit': ('scenes', 'measure what train, val and test of a config share'),
     'browse': ('config', 'draw chips of a config with their labels'),
-    'statistics': ('config', 'mean and standard deviation of the bands of a config'),
+    'statistics': ('config', 'bands, classes and sizes of objects of a config or folder'),
     'class-weights': ('config', 'how often classes occur in training, and weights for the loss'),
     'anchors': ('config', 'sizes of objects, and anchors that fit them'),
     'export-chips': ('scenes', 'cut labelled scenes into chips for ArcGIS, COCO, VOC or YOLO'),

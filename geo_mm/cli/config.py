@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geo_mm import env
-from geo_mm.cli.arguments import add_config, bar, config_of, overrides
+from geo_mm.cli.arguments import add_config, add_overrides, bar, config_of, overrides
+from geo_mm.data_checks.options import DoctorOptions
 from geo_mm.errors import counted
 from geo_mm.new_config.python_text import assignment
+from geo_mm.options import add_options, given
 
 if TYPE_CHECKING:
     from geo_mm.engine.config_data import AnchorReport
@@ -41,19 +43,46 @@ def browse(args: argparse.Namespace) -> None:
     print(f'{sheet.info["number"]} chips of {width} x {height} pixels: {path}')
 
 
-statistics_arguments = class_weights_arguments = add_config
+def statistics_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add('source', help='config, catalog, folder, pattern, image or training set')
+    add('--json', metavar='FILE', help='write all numbers as JSON, which a config can have as base')
+    add('--html', metavar='FILE', help='write a page with plots (a file, or a folder)')
+    add_overrides(parser)
+    add_options(parser, DoctorOptions)
 
 
 def statistics(args: argparse.Namespace) -> None:
-    """Print mean and standard deviation of a config's training scenes, band by band."""
-    config = config_of(args)
-    from geo_mm.engine.config_data import train_statistics
+    """Print mean and standard deviation of the scenes to learn from, band by band.
 
-    found = train_statistics(config, bar('reading'))
+    geo-mm statistics roofs.py --json statistics.json --html statistics.html
+    geo-mm statistics ortho --labels roofs.gpkg
+
+    A config gets both from the file with _base_ = ['...', 'statistics.json'].
+    """
+    import json
+
+    from geo_mm.data_checks.statistics import data_statistics
+    from geo_mm.paths import write_text
+
+    source = config_of(args) if args.source.endswith('.py') else args.source
+    statistics = data_statistics(
+        source, DoctorOptions(**given(args, DoctorOptions)), bar('reading')
+    )
+    found = statistics.bands
     for name, low, mean, high in zip(found.names, found.min, found.mean, found.max, strict=True):
         print(f'# {name}: {low:g} to {high:g}, mean {mean:g}')
     print(f'mean = [{", ".join(f"{value:.4g}" for value in found.mean)}]')
     print(f'std = [{", ".join(f"{value:.4g}" for value in found.std)}]')
+    if args.json:
+        print(f'wrote {write_text(args.json, json.dumps(statistics.to_dict(), indent=2))}')
+    if args.html:
+        from geo_mm.visualization.data_page import write_statistics_page
+
+        print(f'wrote {write_statistics_page(statistics, args.html)}')
+
+
+class_weights_arguments = add_config
 
 
 def class_weights(args: argparse.Namespace) -> None:

@@ -196,7 +196,6 @@ def doctor(args: argparse.Namespace) -> int:
     from geo_mm.data_checks.diagnosis import doctor
     from geo_mm.paths import write_text
 
-    args.config = args.source
     source = config_of(args) if args.source.endswith('.py') else args.source
     found = doctor(source, DoctorOptions(**given(args, DoctorOptions)), bar('looking at scenes'))
     width = min(shutil.get_terminal_size().columns, 100)

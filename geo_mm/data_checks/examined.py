@@ -112,7 +112,7 @@ def find_data(source: 'str | os.PathLike | Config', options: DoctorOptions) -> D
         SplitData(
             name,
             tuple(group),
-            labels and labels.classes,
+            labels.classes if labels else None,
             SceneOptions(None, options.gsd),
             labels.options if labels else LabelOptions(),
             objects,

@@ -142,8 +142,8 @@ def classes_of_pixels(scene: ExaminedScene) -> list[Finding]:
     if isinstance(labels, LabelRaster):
         try:
             labels.points()
-        except GeoMMError as error:
-            scene.label_error = error
+        except GeoMMError as unmapped:
+            scene.label_error = unmapped
     error = scene.label_error
     if error is None or classes is None or 'have no class' not in error.found:
         return []

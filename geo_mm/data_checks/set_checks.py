@@ -9,7 +9,7 @@ import shapely
 from geo_mm.catalog.audit import Audit, audit_splits
 from geo_mm.data_checks.examined import DataSet
 from geo_mm.data_checks.findings import Finding, Places
-from geo_mm.data_checks.summary import SceneSummary
+from geo_mm.data_checks.summary import SceneSummary, counts_of
 from geo_mm.errors import listed
 
 _TIMES_GSD = 1.5  # that the coarsest file is coarser than the finest
@@ -136,7 +136,7 @@ def normalisation(data: DataSet, scenes: Sequence[SceneSummary]) -> list[Finding
 def classes(data: DataSet, scenes: Sequence[SceneSummary]) -> list[Finding]:
     """Classes with too few samples to learn from or to score."""
     found = []
-    totals = {split.name: _counts(scenes, split.name) for split in data.splits}
+    totals = {split.name: counts_of(scenes, split.name) for split in data.splits}
     for split in data.splits:
         counts = totals[split.name]
         if not any(counts.values()) or not _is_complete(split, scenes):
@@ -182,14 +182,6 @@ def _absent(split: str, names: list[str], source: str) -> Finding:
         'the model is not scored on it',
         'divide anew with geo-mm split, which balances classes',
     )
-
-
-def _counts(scenes: Sequence[SceneSummary], split: str) -> dict[str, int]:
-    total: Counter = Counter()
-    for scene in scenes:
-        if scene.split == split:
-            total.update(scene.counts)
-    return dict(total)
 
 
 def sizes(data: DataSet, scenes: Sequence[SceneSummary]) -> list[Finding]:
@@ -287,7 +279,7 @@ def _of_audit(source: str, audit: Audit) -> list[Finding]:
             places = None
             if worst.outline is not None:
                 bounds = tuple(shapely.bounds(worst.outline).tolist())
-                places = Places(worst.first, np.empty((0, 4)), bounds)  # type: ignore[arg-type]
+                places = Places(worst.first, np.empty((0, 4)), bounds)
             found.append(
                 Finding(
                     'split-leak',

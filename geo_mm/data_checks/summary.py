@@ -1,5 +1,6 @@
 """The numbers of each scene that are kept: statistics, and checks of all scenes, need no more."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -69,7 +70,8 @@ def summarise(scene: ExaminedScene) -> SceneSummary | None:
     counts = dict(zip(names, known, strict=False)) if labels is not None else {}
     if scene.objects is not None and scene.split.classes is not None:
         counts.pop(scene.split.classes.background or '', None)
-    sizes, numbers = np.empty((0, 2)), np.empty(0, np.int64)
+    sizes: np.ndarray = np.empty((0, 2))
+    numbers: np.ndarray = np.empty(0, np.int64)
     if scene.objects is not None and len(scene.objects):
         bounds = shapely.bounds(scene.objects.geometries)
         sizes, numbers = bounds[:, 2:] - bounds[:, :2], scene.objects.labels
@@ -120,3 +122,13 @@ def _chips(scene: ExaminedScene) -> tuple[int, int]:
         hit = STRtree(boxes).query(scene.objects.geometries, predicate='intersects')[1]
         has[number[hit]] = True
     return int(used.sum()), int((used & has).sum())
+
+
+def counts_of(scenes: Sequence[SceneSummary], split: str) -> dict[str, int]:
+    """Labels of each class in the scenes of a split."""
+    total: dict[str, int] = {}
+    for scene in scenes:
+        if scene.split == split:
+            for name, count in scene.counts.items():
+                total[name] = total.get(name, 0) + count
+    return total

@@ -1,7 +1,7 @@
 """What a config makes of its data: datasets, loaders, statistics, anchors, memory of a chip."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,6 @@ from geo_mm.datasets import (
 from geo_mm.engine.launch import build_model, explained_config_errors
 from geo_mm.errors import ConfigError
 from geo_mm.models import AnchorGrid, anchor_grid, fit_anchors
-from geo_mm.raster import BandStatistics, Scene, band_statistics
 
 
 def build_dataset(config: Config, split: str = 'train') -> Dataset:
@@ -81,20 +80,6 @@ def build_loader(config: Config, split: str = 'train') -> DataLoader:
     loader.pop('persistent_workers', None)
     with explained_config_errors(), _scope(config):
         return Runner.build_dataloader(loader, seed=config.get('randomness', {}).get('seed', 0))
-
-
-def train_statistics(
-    config: Config, progress: Callable[[Iterable[Scene]], Iterable[Scene]] = iter
-) -> BandStatistics:
-    """Mean, standard deviation, least and largest value of each band of the training scenes.
-
-    Args:
-        config: Any config of chips.
-        progress: Wraps the scenes as they are read, to show how far it is.
-    """
-    datasets = chip_datasets(build_dataset(config))
-    scenes = [item.scene for _, chips in datasets for item in chips.labelled]
-    return band_statistics(progress(scenes))
 
 
 def train_frequencies(

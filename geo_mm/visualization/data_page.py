@@ -16,7 +16,8 @@ from PIL import Image, ImageDraw
 from geo_mm.data_checks.diagnosis import Diagnosis
 from geo_mm.data_checks.examined import DataSet, ExaminedScene
 from geo_mm.data_checks.findings import Finding, Places
-from geo_mm.data_checks.summary import SceneSummary
+from geo_mm.data_checks.statistics import DataStatistics
+from geo_mm.data_checks.summary import SceneSummary, counts_of
 from geo_mm.errors import GeoMMError
 from geo_mm.formats import html_page
 from geo_mm.paths import make_folder, write_text
@@ -71,6 +72,49 @@ def write_doctor_page(diagnosis: Diagnosis, path: str | os.PathLike) -> Path:
     parts += ['</ul>', *data_parts(diagnosis.scenes, diagnosis.data)]
     page = html_page.page(f'Data of {source}', parts, 'Examined', _STYLE)
     return write_text(_file(path, 'doctor.html'), page)
+
+
+def write_statistics_page(found: DataStatistics, path: str | os.PathLike) -> Path:
+    """Write statistics as tables and plots.
+
+    Args:
+        found: Of :func:`geo_mm.data_checks.statistics.data_statistics`.
+        path: A ``.html`` file, or a folder for ``statistics.html``.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    source = os.path.basename(os.path.abspath(found.data.source))
+    bands = found.bands
+    columns = ('band', 'mean', 'std', 'min', '2 %', '98 %', 'max')
+    values = zip(bands.mean, bands.std, bands.min, bands.p2, bands.p98, bands.max, strict=True)
+    rows = [
+        _row(name, [f'{v:.5g}' for v in own]) for name, own in zip(bands.names, values, strict=True)
+    ]
+    title = f'Statistics of {source}'
+    parts = [
+        f'<h1>{html_page.text(title)}</h1>',
+        html_page.table(f'{bands.count:,} valid pixels to learn from', columns, rows),
+    ]
+    if any(scene.counts for scene in found.scenes):
+        splits = [split.name for split in found.data.splits]
+        counts = {split: counts_of(found.scenes, split) for split in splits}
+        names = dict.fromkeys(name for own in counts.values() for name in own)
+        rows = [_row(n, [f'{counts[split].get(n, 0):,}' for split in splits]) for n in names]
+        parts.append(html_page.table('Labels of each class', ('class', *splits), rows))
+    for unit in ('pixels', 'metres'):
+        if len(sides := found.sizes(unit)):
+            percent = (1, 5, 25, 50, 75, 95, 99)
+            row = _row(unit, [f'{v:.4g}' for v in np.percentile(sides, percent)])
+            heads = ('side of objects', *(f'{p} %' for p in percent))
+            parts.append(html_page.table(f'Sizes of objects in {unit}', heads, [row]))
+    parts += data_parts(found.scenes, found.data)
+    return write_text(_file(path, 'statistics.html'), html_page.page(title, parts, 'Made', _STYLE))
+
+
+def _row(name: str, cells: Sequence[str]) -> str:
+    values = ''.join(f'<td>{html_page.text(cell)}</td>' for cell in cells)
+    return f'<tr><th scope="row">{html_page.text(name)}</th>{values}</tr>'
 
 
 def _file(path: str | os.PathLike, name: str) -> Path:
@@ -135,7 +179,8 @@ def _drawn(scene: ExaminedScene, places: Places) -> str:
     for shape in shapes:
         _draw_shape(draw, shapely.transform(shape, placed), _LABEL)
         if places.shift is not None:
-            moved = shapely.transform(shape, lambda xy: placed(xy + places.shift))
+            shift = np.array(places.shift)
+            moved = shapely.transform(shape, lambda xy, by=shift: placed(xy + by))
             _draw_shape(draw, moved, _MOVED)
     if places.shift is None:
         for left, top, right, bottom in places.boxes:
@@ -200,10 +245,7 @@ def data_parts(scenes: Sequence[SceneSummary], data: DataSet) -> list[str]:
         if data.mean is not None and len(data.mean) == len(of_bands[0].bands):
             caption += '; dotted: the mean that the config subtracts'
         parts.append(_plot('Bands', caption, _bands_figure(of_bands, data)))
-    counts = {
-        split.name: _totals([scene for scene in scenes if scene.split == split.name])
-        for split in data.splits
-    }
+    counts = {split.name: counts_of(scenes, split.name) for split in data.splits}
     if any(sum(own.values()) for own in counts.values()):
         objects = any(len(scene.numbers) for scene in scenes)
         unit = 'Objects' if objects else 'Sampled pixels'
@@ -215,14 +257,6 @@ def data_parts(scenes: Sequence[SceneSummary], data: DataSet) -> list[str]:
         caption = 'Where the scenes are: outlines of valid pixels'
         parts.append(_plot('Map of scenes', caption, _map_figure(scenes)))
     return parts
-
-
-def _totals(scenes: Sequence[SceneSummary]) -> dict[str, int]:
-    total: dict[str, int] = {}
-    for scene in scenes:
-        for name, count in scene.counts.items():
-            total[name] = total.get(name, 0) + count
-    return total
 
 
 def _plot(title: str, caption: str, figure: Figure) -> str:
@@ -293,7 +327,7 @@ def _sizes_figure(scenes: Sequence[SceneSummary], data: DataSet) -> Figure:
         values = np.maximum(values, 1e-3)
         low, high = np.percentile(values, (0.5, 99.5))
         bins = np.geomspace(low, max(high, low * 1.5), 32)
-        axis.hist(np.clip(values, bins[0], bins[-1]), bins=bins, color=_COLOURS[2])
+        axis.hist(np.clip(values, bins[0], bins[-1]), bins=bins.tolist(), color=_COLOURS[2])
         axis.set_xscale('log')
         axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.xaxis.set_major_formatter('{x:g}')

@@ -4,11 +4,19 @@ import json
 import re
 
 import pytest
+from mmengine.config import Config
 
 import geo_mm
 from geo_mm.cli import main
 from geo_mm.data_checks import DoctorOptions
-from tests.test_data_checks.planted import FAULTS, SOUND, black_collar, labels_moved
+from tests.test_data_checks.planted import (
+    FAULTS,
+    SOUND,
+    black_collar,
+    labels_moved,
+    pixels,
+    sound,
+)
 
 
 def serious(diagnosis) -> list[str]:
@@ -111,3 +119,26 @@ def test_an_undeclared_white_hole_in_real_data(data_root):
     (finding, note) = real(data_root, 'banepa_unlabelled').findings
     assert (finding.check, note.check) == ('undeclared-nodata', 'no-labels')
     assert 'all bands are 255' in finding.found and len(finding.places.boxes)
+
+
+def test_statistics_are_json_that_a_config_reads_and_a_page(tmp_path, capsys):
+    source, options = sound(tmp_path)
+    files = {'--json': tmp_path / 'statistics.json', '--html': tmp_path / 'statistics.html'}
+    words = [str(word) for pair in files.items() for word in pair]
+    assert main(['statistics', source, '--labels', options['labels'], *words]) == 0
+    assert 'mean = [' in capsys.readouterr().out
+    found = json.loads(files['--json'].read_text())['statistics']
+    mean = pixels().mean(axis=(1, 2), dtype=float)
+    assert found['bands']['mean'] == pytest.approx(mean.tolist())
+    assert found['labels'] == {'all': {'houses': 64}}
+    assert found['object_side_percentiles']['metres']['50'] == pytest.approx(
+        0.5 * (15 * 19) ** 0.5, rel=1e-3
+    )
+    (tmp_path / 'roofs.py').write_text(
+        "_base_ = ['net.py', 'statistics.json']\nfill = _base_.model.data_preprocessor.mean\n"
+    )
+    (tmp_path / 'net.py').write_text("model = dict(type='Net')")
+    config = Config.fromfile(tmp_path / 'roofs.py')
+    assert config.model.data_preprocessor.mean == pytest.approx(mean.tolist())
+    assert config.fill == config.model.data_preprocessor.mean
+    assert 'Labels of each class' in files['--html'].read_text('utf-8')
