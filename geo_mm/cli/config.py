@@ -58,7 +58,8 @@ def statistics(args: argparse.Namespace) -> None:
     geo-mm statistics roofs.py --json statistics.json --html statistics.html
     geo-mm statistics ortho --labels roofs.gpkg
 
-    A config gets both from the file with _base_ = ['...', 'statistics.json'].
+    A config that has the JSON among its bases reads both from it:
+    mean=_base_.statistics.bands.mean, std=_base_.statistics.bands.std
     """
     import json
 

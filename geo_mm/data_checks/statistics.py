@@ -41,7 +41,7 @@ class DataStatistics:
         )
 
     def to_dict(self) -> dict:
-        """Plain data for JSON. A config that has the file as a base gets mean and std from it."""
+        """Plain data for JSON, with one key so that it can be a base of a config beside others."""
         names = [split.name for split in self.data.splits]
         percentiles = {
             unit: dict(zip(map(str, _PERCENTILES), np.percentile(sides, _PERCENTILES), strict=True))
@@ -49,7 +49,6 @@ class DataStatistics:
             if len(sides := self.sizes(unit))
         }
         gsds = [scene.gsd for scene in self.scenes if scene.gsd is not None]
-        mean, std = list(self.bands.mean), list(self.bands.std)
         return {
             'statistics': {
                 'source': self.data.source,
@@ -58,8 +57,7 @@ class DataStatistics:
                 'bands': self.bands.to_dict(),
                 'labels': {name: counts_of(self.scenes, name) for name in names},
                 'object_side_percentiles': percentiles,
-            },
-            'model': {'data_preprocessor': {'mean': mean, 'std': std}},
+            }
         }
 
 

@@ -135,10 +135,10 @@ def test_statistics_are_json_that_a_config_reads_and_a_page(tmp_path, capsys):
         0.5 * (15 * 19) ** 0.5, rel=1e-3
     )
     (tmp_path / 'roofs.py').write_text(
-        "_base_ = ['net.py', 'statistics.json']\nfill = _base_.model.data_preprocessor.mean\n"
+        "_base_ = ['net.py', 'statistics.json']\n"
+        'model = dict(data_preprocessor=dict(mean=_base_.statistics.bands.mean))\n'
     )
     (tmp_path / 'net.py').write_text("model = dict(type='Net')")
     config = Config.fromfile(tmp_path / 'roofs.py')
     assert config.model.data_preprocessor.mean == pytest.approx(mean.tolist())
-    assert config.fill == config.model.data_preprocessor.mean
     assert 'Labels of each class' in files['--html'].read_text('utf-8')
