@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import shapely
+import shapely.affinity
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -22,7 +23,7 @@ from geo_mm.errors import GeoMMError
 from geo_mm.formats import html_page
 from geo_mm.paths import make_folder, write_text
 from geo_mm.raster import Window
-from geo_mm.visualization.rgb import to_rgb
+from geo_mm.raster.rgb import to_rgb
 
 _STYLE = """
 .findings { list-style: none; padding: 0; }
@@ -179,9 +180,8 @@ def _drawn(scene: ExaminedScene, places: Places) -> str:
     for shape in shapes:
         _draw_shape(draw, shapely.transform(shape, placed), _LABEL)
         if places.shift is not None:
-            shift = np.array(places.shift)
-            moved = shapely.transform(shape, lambda xy, by=shift: placed(xy + by))
-            _draw_shape(draw, moved, _MOVED)
+            moved = shapely.affinity.translate(shape, *places.shift)
+            _draw_shape(draw, shapely.transform(moved, placed), _MOVED)
     if places.shift is None:
         for left, top, right, bottom in places.boxes:
             corners = placed(np.array([[left, top], [right, bottom]]))
