@@ -32,7 +32,15 @@ if TYPE_CHECKING:  # `as` tells type checkers that a name is public
     from geo_mm.inference import PredictOptions as PredictOptions
     from geo_mm.inference import Predictor as Predictor
     from geo_mm.inputspec import InputSpec as InputSpec
+    from geo_mm.learn import SSD as SSD
+    from geo_mm.learn import FasterRCNN as FasterRCNN
+    from geo_mm.learn import MaskRCNN as MaskRCNN
+    from geo_mm.learn import PSPNet as PSPNet
+    from geo_mm.learn import RetinaNet as RetinaNet
     from geo_mm.learn import ShowOptions as ShowOptions
+    from geo_mm.learn import UNet as UNet
+    from geo_mm.learn import YOLOv3 as YOLOv3
+    from geo_mm.learn import prepare_data as prepare_data
     from geo_mm.learn import show_results as show_results
     from geo_mm.raster import Grid as Grid
     from geo_mm.raster import Scene as Scene
@@ -85,7 +93,18 @@ __getattr__, __dir__, __all__ = lazy_names(
         'formats.description': ('describe',),
         'inference': ('PredictOptions', 'Predictor'),
         'inputspec': ('InputSpec',),
-        'learn': ('ShowOptions', 'show_results'),
+        'learn': (
+            'FasterRCNN',
+            'MaskRCNN',
+            'PSPNet',
+            'RetinaNet',
+            'SSD',
+            'ShowOptions',
+            'UNet',
+            'YOLOv3',
+            'prepare_data',
+            'show_results',
+        ),
         'raster': ('Grid', 'Scene'),
         'synthetic': ('make_town',),
     },

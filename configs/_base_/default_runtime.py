@@ -1,7 +1,8 @@
 # What every run shares. Inherit det_runtime.py or seg_runtime.py.
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
-    logger=dict(type='LoggerHook', interval=20),
+    # Validation scores over iterations, as losses, also in TensorBoard.
+    logger=dict(type='LoggerHook', interval=20, log_metric_by_epoch=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
     # Also after the first 50 iterations, and when training is stopped by Ctrl-C or SIGTERM.
     checkpoint=dict(

@@ -9,7 +9,8 @@ from geo_mm.engine.hooks import (
     StartWeightsHook,
     input_spec_of,
 )
-from geo_mm.engine.lr_finder import LrCurve, LrFindHook, LrFindOptions, lr_find
+from geo_mm.engine.launch import load_config
+from geo_mm.engine.lr_finder import LrCurve, LrFindHook, LrFindOptions, lr_find, with_lr
 from geo_mm.engine.run import TestOptions, TrainOptions, config_for, test, train
 from geo_mm.engine.runner import Runner
 from geo_mm.engine.schedules import EarlyStoppingHook, MultiStepLR, OneCycleLR
@@ -36,7 +37,9 @@ __all__ = [
     'TransferHook',
     'config_for',
     'input_spec_of',
+    'load_config',
     'lr_find',
     'test',
     'train',
+    'with_lr',
 ]

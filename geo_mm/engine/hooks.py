@@ -264,7 +264,8 @@ class ChipVisualizationHook(Hook):
                 inputs.cpu().numpy().transpose(1, 2, 0),
                 data_sample=sample,
                 pred_score_thr=self.score_thr,
-                step=runner.iter,
+                # runner.iter would open the training data to test.
+                step=runner.iter if isinstance(runner._train_loop, BaseLoop) else 0,
             )
             self._drawn += 1
 

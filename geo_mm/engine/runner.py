@@ -16,6 +16,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.device import get_device
@@ -23,6 +24,7 @@ from mmengine.dist import master_only
 from mmengine.logging import MMLogger
 from mmengine.runner import BaseLoop
 from mmengine.runner import Runner as MMEngineRunner
+from mmengine.visualization import Visualizer
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -67,6 +69,9 @@ class Runner(MMEngineRunner):
     stop_signal: signal.Signals | None = None
     """What asked to stop, if anything did."""
 
+    scores: dict[str, float]
+    """Of the last test."""
+
     _begun = False  # whether there is something to save
 
     def __init__(self, *args, cfg: Config | None = None, **kwargs) -> None:
@@ -88,6 +93,13 @@ class Runner(MMEngineRunner):
             multiprocessing.set_forkserver_preload(_PRELOADED)
         loader.worker_init_fn = functools.partial(_start_worker, loader.worker_init_fn)
         return loader
+
+    def build_visualizer(self, visualizer: Any = None) -> Visualizer:
+        """As in the base class, but anew for each run: one of an earlier run of the same
+        process would write into the folder of that run."""
+        if isinstance(visualizer, dict):
+            visualizer = {**visualizer, 'name': self._experiment_name}
+        return super().build_visualizer(visualizer)
 
     def build_train_loop(self, loop) -> BaseLoop:
         """As in the base class; says in one line what begins, since the first scores take long."""
@@ -130,7 +142,8 @@ class Runner(MMEngineRunner):
             ConfigError: If a transform of the libraries fails on the chips.
         """
         with explained_chip_errors():
-            return super().test()
+            self.scores = super().test()
+        return self.scores
 
     @contextlib.contextmanager
     def _stoppable(self) -> Iterator[None]:

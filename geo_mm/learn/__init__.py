@@ -5,6 +5,16 @@ from typing import TYPE_CHECKING
 from geo_mm import lazy_names
 
 if TYPE_CHECKING:  # `as` tells type checkers that a name is public
+    from geo_mm.learn.data import TrainingData as TrainingData
+    from geo_mm.learn.data import prepare_data as prepare_data
+    from geo_mm.learn.models import SSD as SSD
+    from geo_mm.learn.models import FasterRCNN as FasterRCNN
+    from geo_mm.learn.models import Learner as Learner
+    from geo_mm.learn.models import MaskRCNN as MaskRCNN
+    from geo_mm.learn.models import PSPNet as PSPNet
+    from geo_mm.learn.models import RetinaNet as RetinaNet
+    from geo_mm.learn.models import UNet as UNet
+    from geo_mm.learn.models import YOLOv3 as YOLOv3
     from geo_mm.learn.options import ShowOptions as ShowOptions
     from geo_mm.learn.results import show_results as show_results
 
@@ -12,6 +22,17 @@ if TYPE_CHECKING:  # `as` tells type checkers that a name is public
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
+        'data': ('TrainingData', 'prepare_data'),
+        'models': (
+            'FasterRCNN',
+            'Learner',
+            'MaskRCNN',
+            'PSPNet',
+            'RetinaNet',
+            'SSD',
+            'UNet',
+            'YOLOv3',
+        ),
         'options': ('ShowOptions',),
         'results': ('show_results',),
     },

@@ -103,8 +103,10 @@ def make_plan(model: str, options: NewOptions, tell: Progress = lambda text: Non
     _check_any_objects(entries, whole)
     gsd, why_gsd = _choose_gsd(whole, size)
     chip_size, why_chip = _choose_chip_size(entries, whole, gsd, size)
+    if options.chip_size is not None:
+        chip_size, why_chip = options.chip_size, 'pixels; given'
     entries, why_split, fitting = _split(entries, scene_options, whole, gsd, chip_size)
-    if fitting < chip_size:
+    if fitting < chip_size and options.chip_size is None:
         chip_size, why_chip = fitting, 'pixels; more would leave too little to train'
     train = [entry for entry in entries if entry.split in ('train', None)]
     tell('the training part')
@@ -136,7 +138,7 @@ def make_plan(model: str, options: NewOptions, tell: Progress = lambda text: Non
         load_from=None,
         why=why,
     )
-    return _with_length(_measured(_with_weights(plan, options.weights), tell))
+    return _with_length(_measured(_with_weights(plan, options.weights), options.batch_size, tell))
 
 
 _GIVEN = 'as the catalog says'
@@ -327,7 +329,7 @@ def _with_backbone(plan: ConfigPlan, checkpoint: str, whence: str) -> ConfigPlan
     return replace(plan, model=model, why=plan.because(model=f'weights of the backbone: {whence}'))
 
 
-def _measured(plan: ConfigPlan, tell: Progress) -> ConfigPlan:
+def _measured(plan: ConfigPlan, batch_size: int | None, tell: Progress) -> ConfigPlan:
     """The plan with anchors, frequencies and batch size, from a first version of its config."""
     train = [entry for entry in plan.entries if entry.split in ('train', None)]
     some = replace(
@@ -349,11 +351,14 @@ def _measured(plan: ConfigPlan, tell: Progress) -> ConfigPlan:
         )
         plan = replace(plan, model=model, why=plan.because(anchors=why))
         some = replace(some, model=model)
+    if batch_size is not None:
+        return replace(plan, batch_size=batch_size, why=plan.because(batch_size='given'))
     tell('memory')
     return _with_batch_size(plan, chip_memory(_draft(some)))
 
 
 def _draft(plan: ConfigPlan) -> Config:
+    """The config of a plan, read as a file."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / 'draft.py'
         path.write_text(config_text(plan, path, inline=True), encoding='utf-8')

@@ -48,6 +48,10 @@ class NewOptions:
         '(default: from the name of the file)',
         group='classes',
     )
+    chip_size: int | None = option(
+        None, 'pixels of a side (default: from the ground that there is)', group='model'
+    )
+    batch_size: int | None = option(None, 'chips (default: from the memory)', group='model')
     size: Size | None = option(
         None, 'of the model (default: full where there is a GPU, else small)', group='model'
     )

@@ -1,11 +1,14 @@
 """Plots of training."""
 
+import io
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 from geo_mm.paths import atomic_write, reported
 
@@ -39,3 +42,45 @@ def draw_lr_curve(curve: 'LrCurve', path: str | PathLike) -> None:
     axes.legend(frameon=False)
     with reported(path), atomic_write(path) as partial:
         figure.savefig(partial, dpi=110, format='png')
+
+
+def draw_training(runs: Sequence[Sequence[Mapping[str, float]]]) -> Image.Image:
+    """Draws loss, learning rate and validation scores over the iterations.
+
+    Args:
+        runs: What each run logged, in order: records of training have ``loss``, ``lr``
+            and ``iter``, those of validation other numbers and ``step``. A run
+            begins where the one before ended.
+    """
+    figure = Figure(figsize=(9, 6), layout='constrained')
+    FigureCanvasAgg(figure)
+    top, middle, bottom = figure.subplots(3, 1, sharex=True)
+    begin = 0
+    scores: dict[str, list[tuple[float, float]]] = {}
+    for records in runs:
+        trained = [record for record in records if 'loss' in record]
+        steps = begin + np.array([record['iter'] for record in trained])
+        top.plot(steps, [record['loss'] for record in trained], '.-', color='#0072b2')
+        middle.plot(steps, [record['lr'] for record in trained], '.-', color='#009e73')
+        for record in records:
+            for name in _shown_scores(record):
+                scores.setdefault(name, []).append((begin + record['step'], record[name]))
+        begin = int(steps[-1]) if len(steps) else begin
+    for name, points in scores.items():
+        bottom.plot(*zip(*points, strict=True), marker='o', label=name)
+    if scores:
+        bottom.legend(frameon=False)
+    top.set_ylabel('loss')
+    middle.set_ylabel('learning rate')
+    bottom.set_ylabel('validation')
+    bottom.set_xlabel('iteration')
+    file = io.BytesIO()
+    figure.savefig(file, dpi=110, format='png')
+    return Image.open(file)
+
+
+_SCORES = ('mIoU', 'mFscore', 'coco/bbox_mAP', 'coco/bbox_mAP_50', 'coco/segm_mAP_50')
+
+
+def _shown_scores(record: Mapping[str, float]) -> list[str]:
+    return [name for name in _SCORES if name in record and 'loss' not in record]

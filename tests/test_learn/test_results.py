@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from geo_mm.cli import main
-from geo_mm.engine import TrainOptions, train
+from geo_mm.engine import TestOptions, TrainOptions, test, train
 from geo_mm.errors import ConfigError
 from geo_mm.learn import ShowOptions, show_results
 from tests.data.chips import fresh_mmengine, write_scene, write_seg_config
@@ -72,3 +72,11 @@ def test_the_split_of_a_config_is_shown(trained):
 def test_no_chips_are_not_shown():
     with pytest.raises(ConfigError, match='0 chips'):
         ShowOptions(number=0)
+
+
+def test_a_test_opens_no_training_data(trained, tmp_path):
+    config, checkpoint = trained
+    with fresh_mmengine():
+        runner = test(checkpoint, config, TestOptions(work_dir=tmp_path / 'test'))
+    assert isinstance(runner._train_loop, dict)
+    assert 'mIoU' in runner.scores

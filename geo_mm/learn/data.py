@@ -1,0 +1,175 @@
+"""Data to train with: looked at, split and drawn."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import pyogrio
+from mmengine.config import Config
+from PIL import Image
+from rich.console import Console
+
+from geo_mm.catalog import is_training_set, read_catalog, read_training_set
+from geo_mm.engine import load_config
+from geo_mm.errors import CatalogError
+from geo_mm.labels.opening import is_label_raster
+from geo_mm.new_config.choosing import new_config
+from geo_mm.new_config.plan import ConfigPlan, NewOptions
+from geo_mm.new_config.recipes import Size
+from geo_mm.visualization.chips import browse_chips
+
+_ALGORITHMS = {'boxes': 'faster-rcnn', 'instances': 'mask-rcnn', 'pixels': 'unet'}
+"""What shows labels of a kind as they are."""
+
+
+def prepare_data(
+    source: str | os.PathLike | Sequence[str | os.PathLike],
+    labels: str | os.PathLike | None = None,
+    *,
+    work_dir: str | os.PathLike | None = None,
+    **options: Any,
+) -> 'TrainingData':
+    """Names the data that models are trained with.
+
+    They are looked at when a model or a picture needs it: bands, statistics,
+    classes, sizes of objects. They are split geographically, with a gap of a chip's
+    diagonal between train, val and test, unless a catalog says which scene belongs
+    to which.
+
+    Args:
+        source: Images, or patterns, with ``labels``; a catalog table; or a training
+            set of another program: a folder that ArcGIS Pro exported, a COCO
+            ``.json``, a folder of Pascal VOC, KITTI, YOLO, or images and masks.
+        labels: Vector layer or label raster of the images; ``{stem}`` stands for
+            the name of the image.
+        work_dir: Folder for configs and checkpoints; None takes a folder in
+            ``work_dirs`` that is called as the data.
+        **options: Fields of :class:`geo_mm.new_config.plan.NewOptions`, such as
+            ``aoi``, ``class_column``, ``chip_size`` and ``batch_size``.
+
+    Raises:
+        CatalogError: If there are no such data.
+    """
+    paths = [source] if isinstance(source, str | os.PathLike) else list(source)
+    if not paths:
+        raise CatalogError('no data', 'images, a table or a training set')
+    first = os.fspath(paths[0])
+    if labels is not None:
+        given: dict[str, Any] = {'images': tuple(map(os.fspath, paths)), 'labels': str(labels)}
+    elif len(paths) > 1:
+        raise CatalogError(f'{len(paths)} paths without labels', 'images and their labels')
+    elif is_training_set(first):
+        given = {'coco': first}
+    else:
+        given = {'catalog': first}
+    stem = Path(first).stem if not any(sign in first for sign in '*?[') else 'images'
+    folder = Path('work_dirs', stem) if work_dir is None else Path(work_dir)
+    return TrainingData(NewOptions(**given, **options), folder)
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Data to train with; made by :func:`prepare_data`.
+
+    Attributes:
+        options: Where they are, and what is not to be found out.
+        work_dir: Folder for the configs written for them.
+    """
+
+    options: NewOptions
+    work_dir: Path
+    _written: dict[Path, tuple[NewOptions, ConfigPlan]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+
+    def config(
+        self, algorithm: str, *, size: Size | None = None, weights: str | os.PathLike | None = None
+    ) -> Config:
+        """Writes a config for an algorithm and reads it; data are looked at once for each.
+
+        Args:
+            algorithm: As for ``geo-mm new``: ``'mask-rcnn'``, ``'unet'``, ...
+            size: ``'small'`` or ``'full'``; None takes full where there is a GPU.
+            weights: Checkpoint to start from: of geo_mm, or of a backbone.
+
+        Returns:
+            The config; ``filename`` is the file it was written to.
+
+        Raises:
+            ConfigError: If there is no such algorithm, or it cannot learn from these labels.
+            CatalogError: If data are missing.
+        """
+        path = self.work_dir / f'{algorithm}.py'
+        options = replace(
+            self.options,
+            size=size or self.options.size,
+            weights=None if weights is None else os.fspath(weights),
+        )
+        if self._written.get(path, (None,))[0] == options:  # looked at already
+            return load_config(path)
+        with Console().status('') as status:
+            plan = new_config(
+                algorithm, options, path, lambda what: status.update(f'looking at {what}')
+            )
+        self._written[path] = options, plan
+        return load_config(path)
+
+    @cached_property
+    def kind(self) -> str:
+        """What is labelled: ``'boxes'``, ``'instances'`` (outlines) or ``'pixels'``."""
+        foreign = self.options.arcgis or self.options.coco
+        if foreign:
+            return read_training_set(foreign).kind
+        labels = self.options.labels
+        if self.options.catalog:
+            found = [e.labels for e in read_catalog(self.options.catalog) if e.labels]
+            labels = str(found[0]) if found else None
+        if labels is None:
+            raise CatalogError(f'{self.options.catalog}: no labels', 'scenes with labels')
+        if is_label_raster(labels):
+            return 'pixels'
+        polygons = 'Polygon' in (pyogrio.read_info(labels)['geometry_type'] or '')
+        return 'instances' if polygons else 'boxes'
+
+    @cached_property
+    def _shown(self) -> Config:
+        """The config that pictures and classes come from."""
+        return self.config(_ALGORITHMS[self.kind])
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return tuple(self._shown.train_dataloader.dataset.metainfo.classes)
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """What was chosen for these data, and why, by the name of the setting."""
+        return dict(self._written[Path(self._shown.filename)][1].why)
+
+    def show_batch(self, number: int = 9, split: str = 'train', columns: int = 3) -> Image.Image:
+        """Draws chips with their labels and valid areas, in the order of training.
+
+        Args:
+            number: How many.
+            split: ``'train'``, ``'val'`` or ``'test'``.
+            columns: Chips per row.
+        """
+        return browse_chips(self._shown, split, number, columns)
+
+    def _repr_html_(self) -> str:
+        rows = {'classes': ', '.join(self.classes), **self.reasons}
+        return html_table(f'Training data, {self.kind}', {k: v for k, v in rows.items() if v})
+
+
+def html_table(title: str, rows: dict[str, str]) -> str:
+    """Names and values as a table, for notebooks."""
+    lines = ''.join(
+        f'<tr><th style="text-align:left">{escape(name)}</th>'
+        f'<td style="text-align:left">{escape(value)}</td></tr>'
+        for name, value in rows.items()
+    )
+    return f'<table><caption>{escape(title)}</caption>{lines}</table>'

@@ -1,0 +1,334 @@
+"""Models as the analyst handles them: one class per algorithm, on a config that can be seen."""
+
+import copy
+import json
+import math
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from mmengine.config import Config
+from PIL import Image
+
+from geo_mm import engine
+from geo_mm.engine.config_data import build_loader
+from geo_mm.errors import ConfigError
+from geo_mm.inference import Prediction, Predictor
+from geo_mm.learn.data import TrainingData, html_table
+from geo_mm.learn.options import ShowOptions
+from geo_mm.learn.results import show_results
+from geo_mm.models.checkpoints import existing_checkpoint
+from geo_mm.new_config.recipes import Size
+from geo_mm.paths import make_folder, reported
+from geo_mm.visualization.training_plots import draw_lr_curve, draw_training
+
+
+class Learner:
+    """A model that learns from data; see the classes below for one per algorithm.
+
+    Everything is done by the functions behind the commands, on :attr:`config`:
+    ``learner.config.dump('mine.py')`` can be given to ``geo-mm train``.
+
+    Args:
+        data: What to learn from.
+        size: ``'small'`` for CPUs, ``'full'``; None takes full where there is a GPU.
+        weights: Checkpoint to start from: of geo_mm, or of a backbone.
+
+    Attributes:
+        config: Settings of data, model and training; may be changed. None for a
+            model out of a file that may only predict, be tested and be shown.
+        checkpoint: File of the trained model: the best by validation, else the
+            last. None before :meth:`fit`.
+        rate: What :meth:`lr_find` found last; None before.
+
+    Raises:
+        ConfigError: If the algorithm cannot learn from these labels.
+        CatalogError: If data are missing.
+    """
+
+    algorithm: ClassVar[str]
+
+    def __init__(
+        self,
+        data: TrainingData,
+        *,
+        size: Size | None = None,
+        weights: str | os.PathLike | None = None,
+    ) -> None:
+        self._start(
+            data.config(self.algorithm, size=size, weights=weights), data.work_dir / self.algorithm
+        )
+
+    def _start(self, config: Config | None, work_dir: Path) -> None:
+        self.config = config
+        self.work_dir = work_dir
+        self.checkpoint: Path | None = None
+        self.rate: float | None = None
+        self._frozen = False
+        self._runs: list[Path] = []
+
+    def lr_find(self, iterations: int = 100) -> engine.LrCurve:
+        """Finds a learning rate by a mock training, of which nothing is kept.
+
+        The curve is drawn in ``lr_find/lr_find.png`` in the work dir.
+
+        Args:
+            iterations: Steps of the optimiser.
+        """
+        folder = self.work_dir / 'lr_find'
+        curve = engine.lr_find(
+            self._started(), engine.LrFindOptions(iterations=iterations), work_dir=folder
+        )
+        draw_lr_curve(curve, folder / 'lr_find.png')
+        self.rate = curve.suggestion()
+        return curve
+
+    def fit(
+        self,
+        epochs: float | None = None,
+        *,
+        iters: int | None = None,
+        lr: float | engine.LrCurve | None = None,
+        one_cycle: bool = False,
+        early_stopping: bool = False,
+        amp: bool = False,
+    ) -> 'Learner':
+        """Trains; called again, it goes on from :attr:`checkpoint` with a new schedule.
+
+        Ctrl-C saves a checkpoint and ends it.
+
+        Args:
+            epochs: How often as many chips as cover the training ground are seen.
+            iters: Iterations, instead of epochs. Neither: as the config says.
+            lr: Learning rate, or what :meth:`lr_find` gave; None takes what it found
+                last, and finds one if it has not.
+            one_cycle: Raise and lower the rate once (1cycle policy) instead of as
+                the config says.
+            early_stopping: Stop when the validation score has not risen for long.
+            amp: Train in mixed precision.
+
+        Raises:
+            ConfigError: If both epochs and iterations are given.
+            KeyboardInterrupt: If it was stopped by Ctrl-C.
+        """
+        if epochs is not None and iters is not None:
+            raise ConfigError('epochs and iters', 'one of them')
+        start = self._started()
+        if lr is None:
+            rate = self.rate if self.rate is not None else self.lr_find().suggestion()
+        else:
+            rate = lr.suggestion() if isinstance(lr, engine.LrCurve) else lr
+        config = engine.with_lr(start, rate)
+        if epochs is not None:
+            iters = math.ceil(epochs * _iterations_per_epoch(config))
+        if iters is not None:
+            config.train_cfg.max_iters = iters
+            config.train_cfg.val_interval = math.ceil(iters / 4)
+            # Fifty points make a curve.
+            config.default_hooks.logger.interval = min(math.ceil(iters / 50), 20)
+        if one_cycle:
+            config.param_scheduler = [dict(type='geo_mm.OneCycleLR', pct_start=0.3, by_epoch=False)]
+        if early_stopping:
+            monitor = config.default_hooks.checkpoint.save_best
+            _add_hook(config, type='geo_mm.EarlyStoppingHook', monitor=monitor)
+        run = self.work_dir / f'fit_{len(self._runs) + 1}'
+        if run.exists():  # of an earlier session
+            shutil.rmtree(run)
+        self._runs.append(run)
+        try:
+            engine.train(config, engine.TrainOptions(work_dir=run, amp=amp))
+        finally:
+            self.checkpoint = _newest(run) or self.checkpoint
+        return self
+
+    def freeze(self) -> 'Learner':
+        """Keeps the weights of the backbone as they are in the next :meth:`fit`."""
+        self._frozen = True
+        return self
+
+    def unfreeze(self) -> 'Learner':
+        """Trains all weights in the next :meth:`fit`."""
+        self._frozen = False
+        return self
+
+    def plot_losses(self) -> Image.Image:
+        """Draws loss, learning rate and validation scores of all calls of :meth:`fit`."""
+        if not self._runs:
+            raise ConfigError('no losses', 'a model after fit()')
+        return draw_training([_scalars(run) for run in self._runs])
+
+    def show_results(self, **options: Any) -> Image.Image:
+        """Draws chips with ground truth, prediction and errors, the worst first.
+
+        Args:
+            **options: Fields of :class:`geo_mm.ShowOptions`; the split is val by default,
+                or test for a model out of a file.
+        """
+        if self.config is not None:
+            options.setdefault('split', 'val')
+        return show_results(self._trained(), self.config, ShowOptions(**options))
+
+    def metrics(self) -> dict[str, float]:
+        """Scores on the chips of the test split, by the library's names, such as ``mIoU``."""
+        checkpoint = self._trained()
+        runner = engine.test(
+            checkpoint, self.config, engine.TestOptions(work_dir=self.work_dir / 'test')
+        )
+        return {name: float(score) for name, score in runner.scores.items()}
+
+    def predict(
+        self, scene: Any, folder: str | os.PathLike | None = None, **options: Any
+    ) -> Prediction:
+        """Predicts a scene of any size, into a folder or in memory.
+
+        Args:
+            scene: As for :meth:`geo_mm.Predictor.predict`.
+            folder: Where to write; None keeps the result in memory.
+            **options: Fields of :class:`geo_mm.PredictOptions`.
+        """
+        return Predictor(self._trained(), **options).predict(scene, folder)
+
+    def save(self, path: str | os.PathLike) -> Path:
+        """Writes the trained model, with config and input specification inside.
+
+        Args:
+            path: The file; ``.pth`` is added where there is no suffix.
+
+        Raises:
+            OutputError: If it cannot be written.
+        """
+        target = Path(path)
+        target = target if target.suffix else target.with_suffix('.pth')
+        make_folder(target.parent)
+        with reported(target):
+            shutil.copyfile(self._trained(), target)
+        return target
+
+    @classmethod
+    def from_model(
+        cls,
+        path: str | os.PathLike,
+        data: TrainingData | None = None,
+        *,
+        trust_checkpoint: bool = False,
+        **options: Any,
+    ) -> 'Learner':
+        """Takes up a model that :meth:`save` wrote, or any checkpoint of geo_mm.
+
+        Args:
+            path: The checkpoint.
+            data: Data to go on with, of the same classes. None takes the config in the
+                checkpoint, and the data that it names must be there: for testing, and
+                for training if it is trusted.
+            trust_checkpoint: Let the config in the checkpoint import and call anything.
+            **options: As for the class, with data.
+
+        Raises:
+            ConfigError: If it is no checkpoint of geo_mm, or of other classes.
+        """
+        if data is not None:
+            return cls(data, weights=path, **options)
+        existing_checkpoint(os.fspath(path))
+        learner = cls.__new__(cls)
+        config = engine.config_for(path, trust=True) if trust_checkpoint else None
+        learner._start(config, Path('work_dirs', Path(path).stem))
+        learner.checkpoint = Path(path)
+        return learner
+
+    def _started(self) -> Config:
+        """The config, with what has been learnt so far to start from."""
+        if self.config is None:
+            raise ConfigError(
+                f'{self.checkpoint}: the config in it may not train',
+                'data to train with',
+                'from_model(path, data), or, for a file of people you trust, '
+                'from_model(path, trust_checkpoint=True)',
+            )
+        config = copy.deepcopy(self.config)
+        if self.checkpoint is not None:
+            config.load_from = str(self.checkpoint)
+        if self._frozen:
+            _add_hook(config, type='geo_mm.TransferHook')
+        return config
+
+    def _trained(self) -> Path:
+        if self.checkpoint is None:
+            raise ConfigError(
+                f'{type(self).__name__} has not been trained', 'a model after fit()', 'call fit()'
+            )
+        return self.checkpoint
+
+    def _repr_html_(self) -> str:
+        rows = {'checkpoint': str(self.checkpoint or 'not trained yet')}
+        if self.config is not None:
+            classes = self.config.train_dataloader.dataset.metainfo.classes
+            rows |= {'classes': ', '.join(classes), 'config': str(self.config.filename)}
+        return html_table(type(self).__name__, rows)
+
+
+class FasterRCNN(Learner):
+    """Faster R-CNN: objects as boxes."""
+
+    algorithm = 'faster-rcnn'
+
+
+class MaskRCNN(Learner):
+    """Mask R-CNN: objects as boxes and outlines."""
+
+    algorithm = 'mask-rcnn'
+
+
+class RetinaNet(Learner):
+    """RetinaNet: objects as boxes."""
+
+    algorithm = 'retinanet'
+
+
+class SSD(Learner):
+    """SSD: objects as boxes."""
+
+    algorithm = 'ssd'
+
+
+class YOLOv3(Learner):
+    """YOLOv3: objects as boxes."""
+
+    algorithm = 'yolov3'
+
+
+class UNet(Learner):
+    """U-Net: classes of pixels."""
+
+    algorithm = 'unet'
+
+
+class PSPNet(Learner):
+    """PSPNet: classes of pixels."""
+
+    algorithm = 'pspnet'
+
+
+def _add_hook(config: Config, **hook: Any) -> None:
+    config.custom_hooks = [*config.get('custom_hooks', []), hook]
+
+
+def _iterations_per_epoch(config: Config) -> float:
+    sampler: Any = build_loader(config).sampler
+    return len(sampler) / config.train_dataloader.batch_size
+
+
+def _newest(run: Path) -> Path | None:
+    """The best checkpoint of a run, else the last one."""
+    found = sorted(run.glob('best_*.pth'), key=os.path.getmtime)
+    last = run / 'last_checkpoint'
+    if not found and last.is_file():
+        found = [Path(last.read_text(encoding='utf-8').strip())]
+    return found[-1] if found else None
+
+
+def _scalars(run: Path) -> Sequence[Mapping[str, float]]:
+    """What a run has logged, in order."""
+    files = sorted(run.glob('*/vis_data/scalars.json'))
+    return [json.loads(line) for file in files for line in file.read_text().splitlines()]

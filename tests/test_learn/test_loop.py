@@ -1,0 +1,164 @@
+"""The analyst's loop in Python: see data, find the rate, train, see results, save, reload."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import geo_mm
+from geo_mm.cli import main
+from geo_mm.errors import CatalogError, ConfigError
+from geo_mm.learn import Learner
+from geo_mm.learn.data import html_table
+from tests.data.chips import fresh_mmengine
+from tests.data.labels import box, write_labels
+from tests.data.rasters import noise, write_raster
+
+MODELS = ('FasterRCNN', 'MaskRCNN', 'RetinaNet', 'SSD', 'YOLOv3', 'UNet', 'PSPNet')
+SMALL = {'chip_size': 64, 'batch_size': 2, 'size': 'small'}
+
+
+@pytest.fixture(scope='module')
+def town(tmp_path_factory):
+    """A scene of 4 bands with 49 houses."""
+    folder = tmp_path_factory.mktemp('town')
+    pixels = noise((4, 384, 384)) // 2 + 40
+    houses = [(x, y) for x in range(20, 350, 45) for y in range(20, 350, 45)]
+    for x, y in houses:
+        pixels[:, y : y + 24, x : x + 20] = 220
+    write_raster(folder / 'town.tif', pixels)
+    shapes = [box(x, y, x + 20, y + 24) for x, y in houses]
+    write_labels(folder / 'houses.gpkg', shapes, ['house'] * len(shapes))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _fresh(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with fresh_mmengine():
+        yield
+
+
+@pytest.fixture(scope='module')
+def data(town):
+    """Looked at once for all tests."""
+    return geo_mm.prepare_data(
+        town / 'town.tif', town / 'houses.gpkg', work_dir=town / 'work', **SMALL
+    )
+
+
+def unet(data) -> geo_mm.UNet:
+    """Without loader processes, whose start takes longer than all the rest."""
+    model = geo_mm.UNet(data)
+    for split in ('train', 'val', 'test'):
+        model.config[f'{split}_dataloader'].update(num_workers=0, persistent_workers=False)
+    return model
+
+
+def go_through(model: Learner, town: Path) -> None:
+    """Each step of the loop at toy size."""
+    curve = model.lr_find(iterations=20)
+    assert Path(model.work_dir, 'lr_find', 'lr_find.png').is_file()
+    model.fit(iters=2, lr=curve)
+    assert model.checkpoint.is_file()
+    model.fit(iters=1, lr=1e-4)
+    assert model.plot_losses().size == (990, 660)
+    assert isinstance(model.show_results(number=2), Image.Image)
+    assert model.metrics()
+    saved = model.save('saved/mine')
+    again = type(model).from_model(saved)
+    first, second = (each.predict(town / 'town.tif', overlap=16).counts for each in (model, again))
+    assert first == second
+    assert again.show_results(number=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', MODELS)
+def test_the_loop_for_every_model(name, town, data):
+    go_through(getattr(geo_mm, name)(data), town)
+
+
+@pytest.mark.slow
+def test_the_config_of_a_model_trains_as_the_model_does(data, tmp_path):
+    """The same losses from a dumped config as from fit()."""
+    model = unet(data)
+    rate = model.config.optim_wrapper.optimizer.lr
+    model.config.default_hooks.logger.interval = 1
+    model.fit(iters=3, lr=rate)
+    model.config.train_cfg.max_iters = 3
+    model.config.train_cfg.val_interval = 1
+    model.config.dump(str(tmp_path / 'mine.py'))
+    assert main(['train', 'mine.py', '--work-dir', 'command']) == 0
+    losses = [
+        [line['loss'] for line in scalars(folder) if 'loss' in line]
+        for folder in (model.work_dir / 'fit_1', tmp_path / 'command')
+    ]
+    assert losses[0] == losses[1] != []
+
+
+def scalars(folder: Path) -> list[dict]:
+    (file,) = folder.glob('*/vis_data/scalars.json')
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def test_data_are_looked_at_and_drawn(data):
+    assert data.kind == 'instances'
+    sheet = data.show_batch(number=4, columns=2)
+    assert sheet.info['number'] == 4
+    assert data.classes == ('house',)
+    assert data.reasons['chip_size'] == 'pixels; given'
+    assert 'instances' in data._repr_html_()
+
+
+def test_a_frozen_backbone_keeps_its_weights(data):
+    model = unet(data).fit(iters=1, lr=1e-3)
+    before = weights(model.checkpoint)
+    model.freeze().fit(iters=2, lr=1e-2)
+    frozen = weights(model.checkpoint)
+    assert all(np.array_equal(before[key], frozen[key]) for key in before)
+    assert not model.unfreeze()._started().get('custom_hooks')
+
+
+def weights(checkpoint: Path) -> dict[str, np.ndarray]:
+    state = geo_mm.models.checkpoints.read_checkpoint(checkpoint)['state_dict']
+    return {
+        key: value.numpy().copy()
+        for key, value in state.items()
+        if key.startswith('backbone.encoder.') and key.endswith('weight')
+    }
+
+
+def test_epochs_count_passes_over_the_ground(data):
+    model = unet(data).fit(epochs=1, lr=1e-3)
+    steps = [line['iter'] for line in scalars(model.work_dir / 'fit_1') if 'loss' in line]
+    sampler = geo_mm.engine.config_data.build_loader(model.config).sampler
+    assert max(steps) == -(-len(sampler) // 2)
+
+
+def test_a_model_of_a_file_cannot_train_without_data(data):
+    saved = unet(data).fit(iters=1, lr=1e-3).save('mine.pth')
+    stranger = geo_mm.UNet.from_model(saved)
+    with pytest.raises(ConfigError, match='may not train'):
+        stranger.fit(iters=1)
+    again = geo_mm.UNet.from_model(saved, data)
+    assert again.config.load_from == str(saved.absolute())
+
+
+def test_mistakes_are_named(town, data):
+    with pytest.raises(CatalogError, match='no data'):
+        geo_mm.prepare_data([])
+    with pytest.raises(CatalogError, match='2 paths without labels'):
+        geo_mm.prepare_data(['a.tif', 'b.tif'])
+    model = unet(data)
+    with pytest.raises(ConfigError, match='epochs and iters'):
+        model.fit(1, iters=1)
+    with pytest.raises(ConfigError, match='has not been trained'):
+        model.predict(town / 'town.tif')
+    with pytest.raises(ConfigError, match='no losses'):
+        model.plot_losses()
+
+
+def test_notebook_tables_escape_what_they_show():
+    assert '&lt;b&gt;' in html_table('data', {'classes': '<b>'})
