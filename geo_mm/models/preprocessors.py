@@ -58,9 +58,10 @@ class _BandNormalisation(_Base):
                     'give mean and std per band, and set in_channels of the model likewise',
                 )
         for sample in data.get('data_samples') or ():
-            classes = sample.get('gt_sem_seg')
-            if classes is not None and classes.data.dtype == torch.uint8:
-                classes.data = classes.data.long()  # as the losses want it; see stack_chips
+            labels = sample.get('gt_sem_seg', {})
+            # MMDetection calls the map sem_seg, and needs it to tell valid pixels alone.
+            if 'data' in labels and labels.data.dtype == torch.uint8:
+                labels.data = labels.data.long()  # as the losses want it; see stack_chips
         return super().forward(data, training)
 
 

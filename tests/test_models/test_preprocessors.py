@@ -2,6 +2,7 @@ import pytest
 import torch
 from mmdet.structures import DetDataSample
 from mmengine.registry import MODELS
+from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
 from geo_mm.errors import ConfigError
@@ -78,3 +79,17 @@ def test_the_message_names_the_file():
 def test_mistakes(task, kwargs, message):
     with pytest.raises(ConfigError, match=message):
         build(task, **kwargs)
+
+
+def test_the_valid_pixels_of_a_chip_with_objects_pass():
+    """MMDetection's name of the map in a PixelData is sem_seg."""
+    with scope('det'):
+        pre = MODELS.build(
+            dict(type='geo_mm.GeoDetDataPreprocessor', mean=[0.0], std=[1.0], pad_size_divisor=1)
+        )
+    sample = DetDataSample(
+        gt_sem_seg=PixelData(sem_seg=torch.zeros(1, 4, 4, dtype=torch.uint8)),
+        metainfo=dict(img_shape=(4, 4)),
+    )
+    data = pre(dict(inputs=[torch.ones(1, 4, 4)], data_samples=[sample]), True)
+    assert data['data_samples'][0].gt_sem_seg.sem_seg.shape == (1, 4, 4)
