@@ -1,8 +1,8 @@
 """Which scenes belong together with which labels, area and split.
 
 A catalog is a table: one row per scene. It can be written in a config as a
-list of dicts, as glob patterns, or kept in a CSV, GeoJSON or GeoPackage file
-with the same column names.
+list of dicts, as glob patterns, or kept in a CSV, GeoJSON, GeoPackage or GeoParquet
+file with the same column names.
 """
 
 import difflib
@@ -91,7 +91,7 @@ def read_catalog(
     """Reads a catalog and picks a split, or several.
 
     Args:
-        scenes: A catalog file (``.csv``, ``.geojson``, ``.gpkg``), or one or
+        scenes: A catalog file (``.csv``, ``.geojson``, ``.gpkg``, ``.parquet``), or one or
             several entries: dicts with the fields of :class:`CatalogEntry`,
             plain image paths, or training sets of other programs
             (:func:`geo_mm.catalog.read_training_set`), which stand for all of
@@ -414,9 +414,9 @@ def write_catalog(
 
     Args:
         entries: One for each row.
-        outlines: What each covers, in longitude and latitude. In GeoPackage and
-            GeoJSON, an ``aoi`` that is a polygon becomes the geometry of its row.
-        path: Where to, ``.csv``, ``.geojson`` or ``.gpkg``.
+        outlines: What each covers, in longitude and latitude. But for CSV, an
+            ``aoi`` that is a polygon becomes the geometry of its row.
+        path: Where to, ``.csv``, ``.geojson``, ``.gpkg`` or ``.parquet``.
 
     Raises:
         OutputError: If it cannot be written.

@@ -12,9 +12,10 @@ import shapely
 from geo_mm.catalog.entries import CatalogEntry, read_catalog
 from geo_mm.catalog.ground import open_ground
 from geo_mm.catalog.record import recorded_columns
+from geo_mm.catalog.stac_search import StacSearch, search_scenes
 from geo_mm.errors import CatalogError
-from geo_mm.formats.stac import SUFFIXES as ITEMS
-from geo_mm.formats.stac import read_item_scenes
+from geo_mm.formats.stac_scenes import SUFFIXES as ITEMS
+from geo_mm.formats.stac_scenes import ItemScene, read_item_scenes
 from geo_mm.paths import absolute
 from geo_mm.raster.handles import dataset, environment
 from geo_mm.raster.sources import file_stamp
@@ -38,21 +39,24 @@ def find_entries(
     labels: str | None = None,
     roles: Mapping[str, str] | None = None,
     bands: Sequence[str] | None = None,
+    search: StacSearch | None = None,
 ) -> list[CatalogEntry]:
-    """The scenes that folders, patterns, tables or STAC files stand for.
+    """The scenes that folders, patterns, tables or STAC files stand for, or a search finds.
 
     Args:
         sources: Each of these: a folder, of which all images are taken, also from
             folders below; a pattern such as ``images/*.tif``; one with ``{band}``,
             such as ``s2/*_{band}.jp2``, for scenes with a file for each band; a
-            catalog; a STAC Item or ItemCollection; a training set of another
-            program; an image.
+            catalog; a STAC Item or ItemCollection, also as stac-geoparquet; a
+            training set of another program; an image.
         labels: File with the labels of an image, of which ``{stem}`` is the name of
             the image and ``*`` what its own ``*`` stands for.
         roles: Pattern of the files of further roles, as ``labels``. The images
             are then those of the role ``image``.
         bands: What ``{band}`` stands for, in the order wanted; by default what
-            is found, in alphabetical order.
+            is found, in alphabetical order. Of STAC items the assets that are
+            wanted; by default those of the role ``data``.
+        search: Scenes of a STAC API, besides the sources.
 
     Raises:
         CatalogError: If a source stands for nothing, or a file is missing.
@@ -60,6 +64,8 @@ def find_entries(
     entries: list[CatalogEntry] = []
     for source in sources:
         entries += _found(source, labels, roles or {}, bands)
+    if search is not None:
+        entries += _of_items(search_scenes(search, bands), labels)
     labelled = {entry.labels for entry in entries}
     # A folder may hold masks beside images.
     return [e for e in entries if not isinstance(e.image, str) or e.image not in labelled]
@@ -70,16 +76,10 @@ def _found(source, labels, roles, bands) -> list[CatalogEntry]:
     images: Sequence[str | tuple[str, ...]]
     if _BAND in source:
         images = _files_of_bands(path, bands)
-    elif Path(path).suffix.lower() in ITEMS and (items := read_item_scenes(path)) is not None:
-        return [
-            CatalogEntry(
-                item.files if len(item.files) > 1 else item.files[0],
-                item.labels,
-                name=item.name,
-                columns={'date': item.date} if item.date else {},
-            )
-            for item in items
-        ]
+    elif (
+        Path(path).suffix.lower() in ITEMS and (items := read_item_scenes(path, bands)) is not None
+    ):
+        return _of_items(items, labels)
     elif Path(path).is_dir() and (found := _images_below(path)):
         images = [name for name in found if labels is None or _beside(name, labels)]
     else:
@@ -87,6 +87,19 @@ def _found(source, labels, roles, bands) -> list[CatalogEntry]:
     if labels is None and not roles:
         return [entry for image in images for entry in read_catalog([_row(image, {}, None)])]
     return read_catalog([_row(image, roles, labels) for image in images])
+
+
+def _of_items(items: Sequence[ItemScene], labels: str | None) -> list[CatalogEntry]:
+    """The entries of STAC items; those without labels get the ones that are given."""
+    entries = []
+    for item in items:
+        image = item.files if len(item.files) > 1 else item.files[0]
+        date = {'date': item.date} if item.date else {}
+        entry = CatalogEntry(image, item.labels, name=item.name, columns=date)
+        if labels is not None and item.labels is None:
+            entry = replace(entry, labels=read_catalog([_row(image, {}, labels)])[0].labels)
+        entries.append(entry)
+    return entries
 
 
 def _row(image, roles: Mapping[str, str], labels: str | None) -> object:

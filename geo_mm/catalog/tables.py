@@ -1,12 +1,13 @@
-"""Rows of a catalog file: CSV as spreadsheets save it, GeoJSON or GeoPackage."""
+"""Rows of a catalog file: CSV as spreadsheets save it, or a layer of a GIS."""
 
 import csv
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import geopandas as gpd
+import numpy as np
 import pandas as pd
 import pyogrio
 import shapely
@@ -16,12 +17,12 @@ from geo_mm.classes import default_colours
 from geo_mm.errors import CatalogError
 from geo_mm.formats.layers import write_layer
 from geo_mm.formats.qml import category_style
-from geo_mm.labels.reading import polygon_text
+from geo_mm.labels.reading import polygon_text, read_parquet
 from geo_mm.paths import write_text
 from geo_mm.raster.handles import without_side_files
 from geo_mm.raster.projection import LONLAT
 
-SUFFIXES = ('.csv', '.geojson', '.gpkg')
+SUFFIXES = ('.csv', '.geojson', '.gpkg', '.parquet')
 
 GEOMETRY = 'geometry'
 """In the column ``aoi`` of a layer: the geometry of the row."""
@@ -97,18 +98,27 @@ def _decoded(content: bytes) -> str:
 def _layer_rows(path: str) -> list[dict]:
     if '!' in path:
         raise ValueError("the '!' in its path stands for a file inside an archive; rename it")
-    table = pyogrio.read_dataframe(path, layer=0, read_geometry=False)
+    table, geometry = _layer(path)
     columns = {name: table[name].tolist() for name in table}
     rows = [
         dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
     ]
     if 'aoi' in table and (table['aoi'] == GEOMETRY).any():
-        own = pyogrio.read_dataframe(path, layer=0, columns=[])
+        own = geometry()
         own = own if own.crs is None else own.to_crs(LONLAT)
-        for row, polygon in zip(rows, own.geometry, strict=True):
+        for row, polygon in zip(rows, own, strict=True):
             if row['aoi'] == GEOMETRY:
                 row['aoi'] = None if polygon is None else polygon_text(polygon)
     return rows
+
+
+def _layer(path: str) -> tuple[pd.DataFrame, Callable[[], gpd.GeoSeries]]:
+    """The columns of a layer, and what reads its geometries."""
+    if path.lower().endswith('.parquet'):  # not every GDAL reads it
+        frame = read_parquet(path, path, None)
+        return pd.DataFrame(frame.drop(columns=frame.geometry.name)), lambda: frame.geometry
+    table = pyogrio.read_dataframe(path, layer=0, read_geometry=False)
+    return table, lambda: pyogrio.read_dataframe(path, layer=0, columns=[]).geometry
 
 
 def _plain(value: object) -> object:
@@ -119,5 +129,6 @@ def _plain(value: object) -> object:
 
 
 def _is_set(value: object) -> bool:
-    missing = value is None or (isinstance(value, str) and not value)
-    return not missing and value == value  # NaN and NaT are not equal to themselves
+    if isinstance(value, str):  # most of them
+        return bool(value)
+    return value is not None and (isinstance(value, np.ndarray) or value == value)  # NaN, NaT

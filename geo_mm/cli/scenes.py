@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from geo_mm import env
 from geo_mm.catalog.split_options import SplitOptions
+from geo_mm.catalog.stac_search import StacSearch
 from geo_mm.chip_export import ExportOptions
 from geo_mm.cli.arguments import add_config, add_overrides, bar, config_of, overrides
 from geo_mm.data_checks.options import DoctorOptions
@@ -19,14 +20,17 @@ if TYPE_CHECKING:
     Source = tuple[list[CatalogEntry], ClassSet, SceneOptions, LabelOptions]
 
 
+_OUT = 'catalog to write: .gpkg, .geojson, .parquet or .csv'
+
+
 def catalog_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         'scenes',
-        nargs='+',
+        nargs='*',
         help='folders, patterns, images, tables, STAC items or training sets of other programs',
     )
-    add('-o', '--out', required=True, help='catalog to write: .gpkg, .geojson or .csv')
+    add('-o', '--out', required=True, help=_OUT)
     add('--labels', help='labels of an image: {stem} is its name, * what its own * stands for')
     add(
         '--role',
@@ -35,7 +39,13 @@ def catalog_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='ROLE=FILES',
         help='files of a further role, as --labels; the images are those of the role `image`',
     )
-    add('--bands', nargs='+', metavar='BAND', help='what {band} stands for, in this order')
+    add(
+        '--bands',
+        nargs='+',
+        metavar='BAND',
+        help='what {band} stands for, in this order; of STAC items the assets to take',
+    )
+    add_options(parser, StacSearch)
 
 
 def catalog(args: argparse.Namespace) -> None:
@@ -46,6 +56,8 @@ def catalog(args: argparse.Namespace) -> None:
     geo-mm catalog 's2/*_{band}.jp2' --bands B02 B03 B04 B08 -o catalog.gpkg
     geo-mm catalog 's2/*.tif' --role s1='s1/*.tif' -o catalog.gpkg
     geo-mm catalog items.json -o catalog.gpkg
+    geo-mm catalog --stac https://earth-search.aws.element84.com/v1 --collections sentinel-2-l2a
+        --bbox 85.5 27.6 85.6 27.7 --datetime 2024-11 --bands red green blue nir -o catalog.gpkg
 
     Each scene is opened once. The geometry of a row is the outline of its valid pixels;
     columns tell date, CRS, GSD, size, bands, data type, nodata and blocks.
@@ -57,7 +69,16 @@ def catalog(args: argparse.Namespace) -> None:
         if '=' not in text:
             raise GeoMMError(f'--role {text}', 'ROLE=FILES, such as s1=s1/*.tif')
     roles = dict(text.split('=', 1) for text in args.role)
-    found = find_entries(args.scenes, labels=args.labels, roles=roles, bands=args.bands)
+    search = StacSearch(**given(args, StacSearch))
+    if not args.scenes and search == StacSearch():
+        raise GeoMMError('no scenes', 'folders, patterns, tables or STAC items; or --stac URL')
+    found = find_entries(
+        args.scenes,
+        labels=args.labels,
+        roles=roles,
+        bands=args.bands,
+        search=None if search == StacSearch() else search,
+    )
     entries, outlines = describe_scenes(found, bar('opening scenes'))
     path = write_catalog(entries, outlines, args.out)
     labelled = sum(entry.labels is not None for entry in entries)
@@ -67,7 +88,7 @@ def catalog(args: argparse.Namespace) -> None:
 def split_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add('scenes', nargs='+', help='catalog, images, patterns or training sets of other programs')
-    add('-o', '--out', required=True, help='catalog to write: .gpkg, .geojson or .csv')
+    add('-o', '--out', required=True, help=_OUT)
     add('--labels', help='labels of images; {stem} stands for the name of an image')
     add_options(parser, SplitOptions)
 

@@ -1,25 +1,23 @@
-"""STAC items: those that describe results, and scenes in the items of others."""
+"""STAC items that describe results."""
 
 import contextlib
 import json
 import os
 import re
 from collections.abc import Sequence
-from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
-from urllib.request import url2pathname
+from typing import TYPE_CHECKING
 
 import numpy as np
 import rasterio
 import shapely
 
 from geo_mm.classes import ClassSet
-from geo_mm.errors import OutputError, SceneError
+from geo_mm.errors import OutputError
 from geo_mm.formats.layers import LAYER_FORMATS
 from geo_mm.formats.provenance import FileRecord, Provenance, file_sha256
 from geo_mm.inputspec import InputSpec
-from geo_mm.paths import absolute, write_text
+from geo_mm.paths import write_text
 from geo_mm.raster import Grid
 from geo_mm.raster.handles import open_quietly
 
@@ -37,11 +35,6 @@ EXTENSIONS = tuple(
         'projection/v2.0.0',
     )
 )
-
-SUFFIXES = ('.json', '.geojson')
-"""Of files with one Item or an ItemCollection."""
-
-_IMAGES = ('image/tiff', 'image/vnd.stac.geotiff', 'image/jp2')
 
 _RASTER = EXTENSIONS[1]
 
@@ -318,87 +311,3 @@ def _letters(text: str, otherwise: str) -> str:
     """What the mlm extension takes for a name: a letter first, no sign last."""
     text = re.sub(r'[^a-zA-Z0-9_.\-\s]', '-', text).strip('_.- ')
     return text if re.match(r'[a-zA-Z].', text) else otherwise
-
-
-class ItemScene(NamedTuple):
-    """A scene that an item describes.
-
-    Attributes:
-        files: Its image files: the assets of the role ``data``, or all if none has it.
-        name: The id of the item, if it has one.
-        date: When it was taken, such as ``2024-06-01T10:20:30Z``, if known.
-        labels: Its asset of the role ``labels``, if it has one.
-    """
-
-    files: tuple[str, ...]
-    name: str | None
-    date: str | None
-    labels: str | None
-
-
-def read_item_scenes(path: str | PathLike) -> list[ItemScene] | None:
-    """The scenes in a file of STAC; None if it is something else.
-
-    Raises:
-        SceneError: If an item has no image.
-    """
-    path = str(path)
-    try:
-        data = json.loads(Path(path).read_text(encoding='utf-8'))
-    except (OSError, ValueError, RecursionError):
-        return None
-    features = data.get('features') if isinstance(data, dict) else None
-    items = features if isinstance(features, list) else [data]
-    if not items or not all(_is_item(item) for item in items):
-        return None
-    return [_scene(item, path) for item in items]
-
-
-def _is_item(data: object) -> bool:
-    return isinstance(data, dict) and data.get('type') == 'Feature' and 'stac_version' in data
-
-
-def _scene(item: dict, path: str) -> ItemScene:
-    assets = item.get('assets')
-    assets = assets.items() if isinstance(assets, dict) else ()
-    labels = [(key, asset) for key, asset in assets if _has_role(asset, 'labels')]
-    images = [
-        (key, asset) for key, asset in assets if _is_image(asset) and not _has_role(asset, 'labels')
-    ]
-    wanted = [(key, asset) for key, asset in images if _has_role(asset, 'data')] or images
-    if not wanted:
-        raise SceneError(
-            f'{path}: the STAC item has no image',
-            f'an asset whose type is one of {", ".join(_IMAGES)}',
-            'give the image files themselves',
-        )
-    files = [_local(asset.get('href'), key, path) for key, asset in wanted]
-    name, properties = item.get('id'), item.get('properties')
-    date = properties.get('datetime') if isinstance(properties, dict) else None
-    return ItemScene(
-        tuple(files),
-        name if isinstance(name, str) else None,
-        date if isinstance(date, str) else None,
-        _local(labels[0][1].get('href'), labels[0][0], path) if labels else None,
-    )
-
-
-def _is_image(asset: object) -> bool:
-    kind = asset.get('type') if isinstance(asset, dict) else None
-    return isinstance(kind, str) and kind.split(';')[0].strip().lower() in _IMAGES
-
-
-def _has_role(asset: object, role: str) -> bool:
-    roles = asset.get('roles') if isinstance(asset, dict) else None
-    return isinstance(roles, list) and role in roles
-
-
-def _local(href: object, key: str, item: str) -> str:
-    """What an asset refers to; relative names start from the item's folder."""
-    if not isinstance(href, str) or not href or '\0' in href:
-        raise SceneError(
-            f'{item}: the asset {key!r} has the href {href!r}', 'the path or address of a file'
-        )
-    if href.startswith('file://'):
-        return url2pathname(href.removeprefix('file://'))
-    return absolute(href, Path(item).absolute().parent)

@@ -12,11 +12,13 @@ from pathlib import Path
 import torch
 
 from geo_mm.catalog import read_catalog
+from geo_mm.catalog.tables import SUFFIXES as TABLES
 from geo_mm.datasets.chips import chip_datasets
 from geo_mm.errors import GeoMMError, SceneError
 from geo_mm.evaluation import ObjectEvaluation, PixelEvaluation
 from geo_mm.evaluation.scenes import CatalogScene, evaluate_catalog
-from geo_mm.formats.stac import SUFFIXES, read_item_scenes
+from geo_mm.formats.stac_scenes import SUFFIXES as ITEMS
+from geo_mm.formats.stac_scenes import read_item_scenes
 from geo_mm.inference.area import SceneToPredict, Source
 from geo_mm.inference.executors import current
 from geo_mm.inference.options import PredictOptions
@@ -25,8 +27,6 @@ from geo_mm.inference.predictor import Predictor, scene_closed
 from geo_mm.inference.runner import default_readers
 from geo_mm.inference.scene_run import is_unfinished, predict_small
 from geo_mm.paths import file_name, reported, same_file_name
-
-_TABLES = ('.csv', '.gpkg')
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,12 +228,12 @@ def _matched(patterns: Sequence[str]) -> list[str]:
 
 def _scenes(source: str, split: str | None) -> list[SceneToPredict]:
     suffix = Path(source).suffix.lower()
-    if suffix in SUFFIXES and (items := read_item_scenes(source)) is not None:
+    if suffix in ITEMS and (items := read_item_scenes(source)) is not None:
         return [
             SceneToPredict(item.files if len(item.files) > 1 else item.files[0], item.name)
             for item in items
         ]
-    if suffix in (*_TABLES, '.geojson'):
+    if suffix in TABLES:
         return [
             SceneToPredict(entry.image, entry.name, aoi=entry.aoi)
             for entry in read_catalog(source, split=split)

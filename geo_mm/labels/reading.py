@@ -89,7 +89,7 @@ def read_unrepaired(
     else:
         path = _existing(source, name)
         if path.lower().endswith(('.parquet', '.geoparquet')):
-            frame = _read_parquet(path, name, where)
+            frame = read_parquet(path, name, where)
         else:
             frame = _read_file(path, name, layer, where, bbox, choose)
     if bbox is not None:
@@ -229,7 +229,7 @@ def _no_geometry(name: str, layer: str | None) -> LabelError:
     )
 
 
-def _read_parquet(path: str, name: str, where: str | None) -> gpd.GeoDataFrame:
+def read_parquet(path: str, name: str, where: str | None) -> gpd.GeoDataFrame:
     # The GDAL of the pyogrio wheels is built without its Parquet driver.
     if where is not None:
         raise LabelError(f'{name}: where= is not supported for Parquet', 'a GeoPackage')

@@ -17,6 +17,7 @@ from mmengine.config import Config
 
 from geo_mm.catalog import CatalogEntry, SceneOptions, read_catalog, read_training_set
 from geo_mm.catalog.ground import read_ground
+from geo_mm.catalog.inventory import find_entries
 from geo_mm.catalog.label_classes import (
     LabelClasses,
     find_classes,
@@ -127,7 +128,7 @@ def make_plan(model: str, options: NewOptions, tell: Progress = lambda text: Non
         bands=bands,
         nodata=nodata,
         entries=tuple(entries),
-        table=options.catalog if why_split == _GIVEN else None,
+        table=(options.catalog or options.stac) if why_split == _GIVEN else None,
         profile=profile,
         gsd=gsd,
         chip_size=chip_size,
@@ -156,11 +157,11 @@ def _check_any_objects(entries: Sequence[CatalogEntry], whole: CatalogProfile) -
 def _read(options: NewOptions, objects: bool, kind: str) -> tuple[list[CatalogEntry], LabelClasses]:
     """The scenes, and the classes of their labels."""
     foreign = options.arcgis or options.coco
-    given = [bool(options.images), bool(options.catalog), bool(foreign)]
+    given = [bool(options.images), bool(options.catalog), bool(options.stac), bool(foreign)]
     if sum(given) != 1:
         raise CatalogError(
             'no data' if not any(given) else 'several sources of data',
-            'one of --images with --labels, --catalog, --arcgis and --coco',
+            'one of --images with --labels, --catalog, --stac, --arcgis and --coco',
         )
     if foreign:
         data = read_training_set(foreign)
@@ -173,8 +174,21 @@ def _read(options: NewOptions, objects: bool, kind: str) -> tuple[list[CatalogEn
         if data.classes is None:
             return entries, find_classes(entries, objects=objects)
         return entries, of_training_set(data.classes, objects)
-    if options.catalog:
-        entries = [entry for entry in read_catalog(options.catalog) if entry.labels is not None]
+    if options.catalog or options.stac:
+        found = (
+            read_catalog(options.catalog)
+            if options.catalog
+            else find_entries([str(options.stac)], labels=options.labels)
+        )
+        entries = [entry for entry in found if entry.labels is not None]
+        if not entries:
+            raise CatalogError(
+                f'{options.catalog or options.stac}: no scene has labels',
+                'scenes with labels' + (', or --labels' if options.stac else ''),
+                'in a STAC item, labels are an asset with the role `labels`'
+                if options.stac
+                else 'fill the column `labels`',
+            )
     else:
         if not options.labels:
             raise CatalogError('--images without --labels', 'labels to learn from')

@@ -28,6 +28,13 @@ class NewOptions:
     catalog: str | None = option(
         None, 'table of images and labels, in place of the above', group='data'
     )
+    stac: str | None = option(
+        None,
+        'STAC items that name images and labels (ItemCollection or stac-geoparquet), '
+        'or whose labels are --labels',
+        group='data',
+        metavar='FILE',
+    )
     arcgis: str | None = option(
         None, 'folder of an export of training data from ArcGIS', group='data', metavar='FOLDER'
     )

@@ -1,4 +1,6 @@
 import json
+import shutil
+from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
@@ -9,6 +11,8 @@ from geo_mm.catalog.inventory import describe_scenes, find_entries
 from geo_mm.cli import main
 from geo_mm.errors import CatalogError
 from tests.data.rasters import UTM_17N, noise, write_raster
+
+ROOT = Path(__file__).parents[2]
 
 
 def write_image(path, bands=1, **options):
@@ -74,6 +78,24 @@ def test_items_of_a_collection(tmp_path):
         (str(tmp_path / f'{n}.tif'), str(tmp_path / f'{n}.gpkg'), n) for n in 'ab'
     ]
     assert describe_scenes(entries)[0][0].columns['date'] == '2024-06-01T10:20:30Z'
+
+
+def test_items_of_stac_geoparquet(tmp_path):
+    items = shutil.copy(ROOT / 'tests/data/stac/items.parquet', tmp_path)
+    for name in 'ab':
+        for band in ('red', 'nir'):
+            write_image(tmp_path / f'{name}_{band}.tif')
+    (tmp_path / 'roofs.gpkg').touch()
+    entries = find_entries([items], bands=['nir', 'red'], labels=str(tmp_path / 'roofs.gpkg'))
+    assert [(e.image, e.labels, e.name) for e in entries] == [
+        ((str(tmp_path / f'{n}_nir.tif'), str(tmp_path / f'{n}_red.tif')), labels, n)
+        for n, labels in (('a', str(tmp_path / 'a.gpkg')), ('b', str(tmp_path / 'roofs.gpkg')))
+    ]
+    assert entries[0].columns == {'date': '2024-06-01T10:20:30Z'}
+    [entry, _] = find_entries([items])
+    assert len(entry.image) == 2  # without the thumbnail
+    with pytest.raises(CatalogError, match='has the columns'):
+        read_catalog(items)
 
 
 def test_what_a_table_says_of_a_scene(tmp_path, capsys):

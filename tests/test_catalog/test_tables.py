@@ -4,8 +4,10 @@ import geopandas as gpd
 import pytest
 import shapely
 
-from geo_mm.catalog import read_catalog
-from geo_mm.errors import CatalogError
+from geo_mm.catalog import CatalogEntry, read_catalog
+from geo_mm.catalog.entries import write_catalog
+from geo_mm.errors import CatalogError, GeoMMError
+from geo_mm.labels.reading import polygon_text
 
 TEXT = 'image,name\nñandú.tif,Ñandú\n'
 
@@ -48,6 +50,23 @@ def test_a_layer_that_is_cut_off(root, suffix, part):
     table.write_bytes(table.read_bytes()[:part])
     with pytest.raises(CatalogError, match='not a readable catalog'):
         read_catalog(table)
+
+
+def test_geoparquet_is_a_map_like_other_layers(root):
+    polygon = shapely.box(-81, 28, -80, 29)
+    entries = [
+        CatalogEntry(str(root / 'ñandú.tif'), aoi=polygon_text(polygon), split='train'),
+        CatalogEntry(str(root / 'ñandú.tif'), split='val', columns={'date': '2024-06-01'}),
+    ]
+    path = write_catalog(entries, [polygon, polygon], root / 'catalog.parquet')
+    first, second = read_catalog(path)
+    assert (first.image, first.split, first.columns) == (entries[0].image, 'train', {})
+    assert first.aoi == polygon_text(shapely.multipolygons([polygon])) and second.aoi is None
+    assert (second.split, second.columns) == ('val', {'date': '2024-06-01'})
+    assert gpd.read_parquet(path).geometry[0].geom_type == 'MultiPolygon'
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(GeoMMError, match='GeoParquet'):
+        read_catalog(path)
 
 
 def test_a_home_that_does_not_exist(root):

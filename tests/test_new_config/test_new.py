@@ -1,5 +1,6 @@
 """Configs that geo-mm new writes: they load in plain MMEngine, say what the data say, and train."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from mmengine.config import Config
 from geo_mm.catalog import read_catalog
 from geo_mm.cli import main
 from geo_mm.engine.launch import build_model
+from geo_mm.errors import CatalogError
 from geo_mm.new_config.choosing import make_plan
 from geo_mm.new_config.plan import NewOptions
 from geo_mm.new_config.recipes import RECIPES
@@ -201,6 +203,19 @@ def test_a_layer_without_features_is_an_error(town, tmp_path, capsys):
         main(['new', 'unet', '--images', f'{town}/town.tif', '--labels', str(labels)])
     assert end.value.code == 2
     assert 'none.gpkg: no labelled object on any of the 1 scenes' in capsys.readouterr().err
+
+
+def test_stac_items_whose_labels_are_a_layer_of_their_own(town, tmp_path):
+    asset = {'href': f'{town}/town.tif', 'type': 'image/tiff', 'roles': ['data']}
+    item = {'type': 'Feature', 'stac_version': '1.1.0', 'id': 'item', 'assets': {'image': asset}}
+    items = tmp_path / 'items.json'
+    items.write_text(json.dumps(item))
+    with pytest.raises(CatalogError, match='no scene has labels'):
+        make_plan('unet', NewOptions(stac=str(items)))
+    plan = make_plan('unet', NewOptions(stac=str(items), labels=f'{town}/houses.gpkg'))
+    assert {(entry.name, entry.labels) for entry in plan.entries} == {
+        ('item', f'{town}/houses.gpkg')
+    }
 
 
 def test_files_that_share_no_folder_are_named_in_full(town):
