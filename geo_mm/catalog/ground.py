@@ -139,7 +139,9 @@ class Plane:
 
     def lonlat(self, polygon: shapely.Geometry) -> shapely.Geometry:
         """A polygon from metres to longitude and latitude."""
-        return moved_polygons(np.array([polygon], dtype=object), self.crs, LONLAT)[0]
+        [found] = moved_polygons(np.array([polygon], dtype=object), self.crs, LONLAT)
+        # Rounding lets rings cross that touched.
+        return found if shapely.is_valid(found) else areas_only(shapely.make_valid(found))
 
 
 def sites(outlines: Shapes, reach: float) -> list[np.ndarray]:
