@@ -107,7 +107,7 @@ def test_what_a_table_says_of_a_scene(tmp_path, capsys):
     )  # fmt: skip
     path = tmp_path / 'catalog.gpkg'
     main(['catalog', str(tmp_path), '-o', str(path)])
-    assert '1 scenes, 0 of them with labels' in capsys.readouterr().out
+    assert '1 scene, 0 of them with labels' in capsys.readouterr().out
     [entry] = read_catalog(path)
     shown = {key: v for key, v in entry.columns.items() if key not in ('header', 'valid')}
     assert shown == {
