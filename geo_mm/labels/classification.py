@@ -173,8 +173,9 @@ def _numbers_of(
             f'{_counts(Counter({value: times[value] for value in unknown}))}\n'
             f'  all values found: {_counts(times)}',
             f'one of {list(numbers)}',
-            "name a class for each in class_map, as {'value': 'class'}; None drops the features, "
-            f'{IGNORED_NAME!r} excludes their area',
+            "name a class for each in class_map, as {'value': 'class'}, or in --class-map of "
+            f'geo-mm evaluate, as value=class; None drops the features, {IGNORED_NAME!r} excludes '
+            'their area',
         )
     number_of = {**numbers, IGNORED_NAME: -1}
     chosen = [targets[value] for value in values]
