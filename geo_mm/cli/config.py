@@ -45,7 +45,7 @@ def browse(args: argparse.Namespace) -> None:
 
 def statistics_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add('source', help='config, catalog, folder, pattern, image or training set')
+    add('config', metavar='source', help='config, catalog, folder, pattern, image or training set')
     add('--json', metavar='FILE', help='write all numbers as JSON, which a config can have as base')
     add('--html', metavar='FILE', help='write a page with plots (a file, or a folder)')
     add_overrides(parser)
@@ -66,7 +66,7 @@ def statistics(args: argparse.Namespace) -> None:
     from geo_mm.data_checks.statistics import data_statistics
     from geo_mm.paths import write_text
 
-    source = config_of(args) if args.source.endswith('.py') else args.source
+    source = config_of(args) if args.config.endswith('.py') else args.config
     statistics = data_statistics(
         source, DoctorOptions(**given(args, DoctorOptions)), bar('reading')
     )

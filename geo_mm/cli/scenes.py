@@ -188,7 +188,7 @@ def audit(args: argparse.Namespace) -> int:
 
 def doctor_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add('source', help='config, catalog, folder, pattern, image or training set')
+    add('config', metavar='source', help='config, catalog, folder, pattern, image or training set')
     add('--json', metavar='FILE', help='write the findings as JSON')
     add('--html', metavar='FILE', help='write a page with maps and plots (a file, or a folder)')
     add(
@@ -217,7 +217,7 @@ def doctor(args: argparse.Namespace) -> int:
     from geo_mm.data_checks.diagnosis import doctor
     from geo_mm.paths import write_text
 
-    source = config_of(args) if args.source.endswith('.py') else args.source
+    source = config_of(args) if args.config.endswith('.py') else args.config
     found = doctor(source, DoctorOptions(**given(args, DoctorOptions)), bar('looking at scenes'))
     width = min(shutil.get_terminal_size().columns, 100)
     for finding in found.findings:

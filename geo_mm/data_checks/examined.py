@@ -20,6 +20,7 @@ from geo_mm.catalog import CatalogEntry, LabelledScene, SceneOptions, open_label
 from geo_mm.catalog.inventory import find_entries
 from geo_mm.catalog.label_classes import LabelClasses, find_classes, of_training_set
 from geo_mm.catalog.profile import OVERVIEW, undeclared_nodata
+from geo_mm.catalog.tables import SUFFIXES
 from geo_mm.catalog.training_sets import is_training_set, read_training_set
 from geo_mm.classes import ClassSet
 from geo_mm.data_checks.options import DoctorOptions
@@ -99,7 +100,8 @@ def find_data(source: 'str | os.PathLike | Config', options: DoctorOptions) -> D
         entries: Sequence[CatalogEntry] = data.entries
         objects, known = data.kind != 'pixels', data.classes
     else:
-        entries = find_entries([path], labels=options.labels)
+        is_table = Path(path).suffix.lower() in SUFFIXES
+        entries = read_catalog(path) if is_table else find_entries([path], labels=options.labels)
         objects, known = not _any_raster(entries), None
     if options.aoi is not None:
         aoi = os.path.abspath(options.aoi)

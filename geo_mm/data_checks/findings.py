@@ -77,8 +77,7 @@ class Finding:
     def text(self, width: int = 80) -> str:
         """A paragraph for the terminal."""
         head = f'{self.severity.upper()} {self.check}: {self.where}'
-        why = f'{self.why[0].upper()}{self.why[1:]}.'
-        lines = [f'{self.found[0].upper()}{self.found[1:]}. {why}', f'To do: {self.fix}.']
+        lines = [f'{sentence(self.found)} {sentence(self.why)}', f'To do: {self.fix.rstrip(".")}.']
         if self.places is not None and self.places.lonlat is not None:
             west, south, east, north = self.places.lonlat
             lines.append(f'At lon {west:.5f} to {east:.5f}, lat {south:.5f} to {north:.5f}.')
@@ -104,6 +103,11 @@ class Finding:
             data['lonlat'] = self.places.lonlat
             data['pixels'] = self.places.boxes[:20].round(1).tolist()
         return data
+
+
+def sentence(words: str) -> str:
+    """Words as a sentence."""
+    return f'{words[0].upper()}{words[1:].rstrip(".")}.'
 
 
 def worst_first(findings: Sequence[Finding]) -> list[Finding]:

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 
 from geo_mm.data_checks.diagnosis import Diagnosis
 from geo_mm.data_checks.examined import DataSet, ExaminedScene
-from geo_mm.data_checks.findings import Finding, Places
+from geo_mm.data_checks.findings import Finding, Places, sentence
 from geo_mm.data_checks.statistics import DataStatistics
 from geo_mm.data_checks.summary import SceneSummary, counts_of
 from geo_mm.errors import GeoMMError
@@ -131,18 +131,14 @@ def _item(finding: Finding, picture: str) -> str:
     head = f'<span class="severity">{finding.severity}</span>{text(finding.check)}'
     lines = [f'<h2>{head}</h2>', f'<p class="where">{text(finding.where)}</p>']
     lines += [
-        f'<p>{text(_sentence(finding.found))} {text(_sentence(finding.why))}</p>',
-        f'<p><b>To do:</b> {text(finding.fix)}.</p>',
+        f'<p>{text(sentence(finding.found))} {text(sentence(finding.why))}</p>',
+        f'<p><b>To do:</b> {text(finding.fix.rstrip("."))}.</p>',
     ]
     if finding.places is not None and finding.places.lonlat is not None:
         west, south, east, north = finding.places.lonlat
         place = f'Longitude {west:.5f} to {east:.5f}, latitude {south:.5f} to {north:.5f}.'
         lines.append(f'<p class="where">{place}</p>')
     return f'<li class="finding {finding.severity}">{"".join(lines)}{picture}</li>'
-
-
-def _sentence(words: str) -> str:
-    return f'{words[0].upper()}{words[1:]}.'
 
 
 def _picture(data: DataSet, places: Places) -> str:

@@ -16,6 +16,7 @@ from tests.test_data_checks.planted import (
     labels_moved,
     pixels,
     sound,
+    sound_config,
 )
 
 
@@ -142,3 +143,28 @@ def test_statistics_are_json_that_a_config_reads_and_a_page(tmp_path, capsys):
     config = Config.fromfile(tmp_path / 'roofs.py')
     assert config.model.data_preprocessor.mean == pytest.approx(mean.tolist())
     assert 'Labels of each class' in files['--html'].read_text('utf-8')
+
+
+def test_splits_of_a_table_are_compared(tmp_path):
+    sound_config(tmp_path)
+    rows = ['image,labels,split', 'town.tif,houses.gpkg,train', 'town.tif,houses.gpkg,val']
+    (tmp_path / 'catalog.csv').write_text('\n'.join(rows))
+    found = geo_mm.doctor(tmp_path / 'catalog.csv', DoctorOptions(chip_size=64))
+    assert [finding.check for finding in found.findings] == ['split-leak']
+
+
+def test_the_command_takes_a_config(tmp_path, capsys):
+    config, _ = sound_config(tmp_path)
+    config.dump(tmp_path / 'town.py')
+    assert (
+        main(
+            [
+                'doctor',
+                str(tmp_path / 'town.py'),
+                '--cfg-options',
+                'model.data_preprocessor.mean=[0]',
+            ]
+        )
+        == 1
+    )
+    assert 'ERROR normalisation' in capsys.readouterr().out
