@@ -145,6 +145,8 @@ def how_called() -> dict:
     # The script pip has made, wherever it is, or `python -m geo_mm.cli`.
     if program.stem == 'geo-mm' or program.parts[-3:] == ('geo_mm', 'cli', '__main__.py'):
         command[0] = 'geo-mm'
+    elif program.parts[-2:] == ('tools', 'predict.py'):  # which is the same command
+        command[:1] = ['geo-mm', 'predict']
     return {'command': command, 'folder': os.getcwd()}
 
 

@@ -461,7 +461,7 @@ def test_unfinished_run_may_be_finished_with_other_files(tmp_path, pixel_model, 
     assert not steps
     assert [path.suffix for path in result.files] == ['.tif', '.png', '.json', '.json']
     record = read_provenance(result.files[0])
-    assert record.command == ('tools/predict.py', '--stac')
+    assert record.command == ('geo-mm', 'predict', '--stac')
     assert (record.options['polygons'], record.options['stac']) == (False, True)
 
 
