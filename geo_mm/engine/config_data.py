@@ -217,6 +217,7 @@ def chip_memory(config: Config) -> tuple[float, float]:
     config.train_dataloader.batch_size = 2
     with DefaultScope.overwrite_default_scope(config.default_scope):
         model: Any = build_model(config)
+        model.init_weights()  # SSD's neck holds whatever was in memory before
         model.train()
         batch = next(iter(build_loader(config)))
         kept: dict[int, int] = {}

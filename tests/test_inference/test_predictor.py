@@ -521,7 +521,7 @@ def test_objects_end_to_end(tmp_path, object_model):
     assert on_earth.crs == 'EPSG:4326'
     shift = on_earth.to_crs(UTM_17N).geometry.distance(objects.geometry)
     assert shift.max() < 0.01
-    assert Image.open(result.files[2]).size[0] == 480  # wide enough for the legend
+    assert Image.open(result.files[2]).size[0] == 840  # enlarged by a whole factor
 
 
 def test_ensemble_and_views_of_objects(tmp_path, object_model):

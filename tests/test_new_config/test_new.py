@@ -160,7 +160,7 @@ def test_many_scenes_stand_in_a_table_beside_the_config(town, tmp_path):
     ('words', 'message'),
     [
         (['unett', '--images', 'a.tif', '--labels', 'b.gpkg'], 'did you mean unet?'),
-        (['unet'], 'one of --images with --labels, --catalog, --arcgis and --coco'),
+        (['unet'], 'one of --images with --labels, --catalog, --stac, --arcgis and --coco'),
         (['unet', '--images', 'a.tif'], 'labels to learn from'),
     ],
 )
