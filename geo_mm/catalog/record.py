@@ -13,6 +13,7 @@ from geo_mm.raster.header import Header
 from geo_mm.raster.sources import Recorded, file_stamp
 
 _ALL = 'all'
+_MOST_CELLS = 1 << 20  # of a coarse map, which has 256 along the longer side
 
 
 class Record(NamedTuple):
@@ -84,5 +85,11 @@ def _map(text: str) -> np.ndarray:
         return np.ones((1, 1), bool)
     size, _, packed = text.partition(':')
     rows, cols = map(int, size.split('x'))
-    bits = np.frombuffer(zlib.decompress(base64.b64decode(packed)), np.uint8)
+    if not 0 < rows * cols <= _MOST_CELLS:  # a table of a stranger may say anything
+        raise ValueError(f'a map of {rows} x {cols} cells')
+    whole = -(-rows * cols // 8)
+    content = zlib.decompressobj().decompress(base64.b64decode(packed), whole)
+    if len(content) != whole:
+        raise ValueError(f'{len(content)} bytes for a map of {rows} x {cols} cells')
+    bits = np.frombuffer(content, np.uint8)
     return np.unpackbits(bits, count=rows * cols).reshape(rows, cols).astype(bool)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from geo_mm.catalog.label_classes import spread
 from geo_mm.data_checks.examined import DataSet, ExaminedScene, find_data
 from geo_mm.data_checks.findings import SEVERITIES, Finding, Severity, merged, worst_first
-from geo_mm.data_checks.image_checks import IMAGE_CHECKS
+from geo_mm.data_checks.image_checks import IMAGE_CHECKS, unreadable
 from geo_mm.data_checks.label_checks import LABEL_CHECKS, LAYER_CHECKS
 from geo_mm.data_checks.options import DoctorOptions
 from geo_mm.data_checks.set_checks import SET_CHECKS
 from geo_mm.data_checks.summary import SceneSummary, summarise
+from geo_mm.errors import SceneError
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -90,8 +91,13 @@ def doctor(
         if layer not in layers:
             layers.add(layer)
             checks += LAYER_CHECKS
-        findings += [finding for check in checks for finding in check(scene)]
-        summary = summarise(scene)
+        try:
+            found = [finding for check in checks for finding in check(scene)]
+            summary = summarise(scene)
+        except SceneError as error:  # it opens, but its pixels cannot be read
+            scene.image_error = error
+            found, summary = unreadable(scene), None
+        findings += found
         if summary is not None:
             summaries.append(summary)
     findings += [finding for check in SET_CHECKS for finding in check(data, summaries)]

@@ -56,6 +56,22 @@ def _layer(scene: ExaminedScene) -> str:
     return layer_name(scene.entry.labels or '')
 
 
+def empty_layers(scene: ExaminedScene) -> list[Finding]:
+    """Layers without a feature."""
+    if scene.features is None or len(scene.features):
+        return []
+    return [
+        Finding(
+            'empty-layer',
+            'error',
+            _layer(scene),
+            'the layer has no features',
+            'there is nothing to learn',
+            'check that it is the right file and layer, and that editing was saved',
+        )
+    ]
+
+
 def place_of_labels(scene: ExaminedScene) -> list[Finding]:
     """Layers that do not touch the image, in particular with x and y exchanged."""
     features, whole = scene.features, scene.whole
@@ -162,7 +178,13 @@ def classes_of_pixels(scene: ExaminedScene) -> list[Finding]:
 def unusable_labels(scene: ExaminedScene) -> list[Finding]:
     """Labels that cannot be used for a reason that no other check names."""
     error = scene.label_error
-    others = (crs_of_labels, place_of_labels, classes_of_features, classes_of_pixels)
+    others = (
+        empty_layers,
+        crs_of_labels,
+        place_of_labels,
+        classes_of_features,
+        classes_of_pixels,
+    )
     if error is None or any(check(scene) for check in others):
         return []
     if scene.whole is not None and scene.whole.crs is None and scene.features is not None:
@@ -427,7 +449,7 @@ def no_labels(scene: ExaminedScene) -> list[Finding]:
     ]
 
 
-LAYER_CHECKS = (crs_of_labels, classes_of_features, geometries)
+LAYER_CHECKS = (empty_layers, crs_of_labels, classes_of_features, geometries)
 """Of a layer, however many scenes share it."""
 
 LABEL_CHECKS = (

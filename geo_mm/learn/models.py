@@ -1,6 +1,7 @@
 """Models as the analyst handles them: one class per algorithm, on a config that can be seen."""
 
 import copy
+import itertools
 import json
 import math
 import os
@@ -133,9 +134,12 @@ class Learner:
         if early_stopping:
             monitor = config.default_hooks.checkpoint.save_best
             _add_hook(config, type='geo_mm.EarlyStoppingHook', monitor=monitor)
-        run = self.work_dir / f'fit_{len(self._runs) + 1}'
-        if run.exists():  # of an earlier session
-            shutil.rmtree(run)
+        # Those of earlier sessions stay.
+        run = next(
+            path
+            for number in itertools.count(1)
+            if not (path := self.work_dir / f'fit_{number}').exists()
+        )
         self._runs.append(run)
         try:
             engine.train(config, engine.TrainOptions(work_dir=run, amp=amp))

@@ -17,6 +17,7 @@ from geo_mm.engine import config_for
 from geo_mm.engine.config_data import build_loader
 from geo_mm.engine.embedded_config import built_from_embedded
 from geo_mm.engine.runner import explained_chip_errors
+from geo_mm.errors import ConfigError
 from geo_mm.inference.model import TrainedModel
 from geo_mm.learn.options import ShowOptions
 from geo_mm.raster.rgb import to_rgb
@@ -64,6 +65,13 @@ def show_results(
         ConfigError: If the checkpoint does not fit the config, or there is no such split.
     """
     options = options or ShowOptions()
+    trusted = trust_checkpoint or config is not None
+    if options.split != 'test' and not trusted:
+        raise ConfigError(
+            f'{options.split} of the config in {os.fspath(checkpoint)}, which is a checkpoint',
+            'its test split, or a config of your own',
+            f'geo-mm show CONFIG CHECKPOINT --split {options.split}',
+        )
     used = config_for(checkpoint, config, trust=trust_checkpoint, testing=True)
     model = TrainedModel(
         checkpoint,
@@ -72,7 +80,6 @@ def show_results(
         trust_checkpoint=trust_checkpoint,
     )
     _use_test_pipeline(used, options.split)
-    trusted = trust_checkpoint or config is not None
     with contextlib.nullcontext() if trusted else built_from_embedded(checkpoint):
         loader = build_loader(used, options.split)
     shown = _chosen(model, loader, options)

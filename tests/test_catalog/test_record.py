@@ -1,5 +1,8 @@
 """Catalogs that tell what is in the files: none is opened before it is read."""
 
+import base64
+import zlib
+
 import numpy as np
 import pytest
 import rasterio
@@ -102,3 +105,12 @@ def test_an_area_of_a_scene_whose_valid_part_is_known(table):
             ('a',), SceneOptions(), LabelOptions(),
         )  # fmt: skip
         assert Coverage(part, (8, 8)).valid.mean() == share
+
+
+@pytest.mark.parametrize('size', ['1000000x1000000', '0x0', '256x256'])
+def test_a_map_of_another_size_than_it_says_is_refused(table, size):
+    """A table of a stranger takes no memory for what it claims."""
+    [entry] = read_catalog(table)
+    entry.columns['valid'] = f'{size}:{base64.b64encode(zlib.compress(bytes(10))).decode()}'
+    with pytest.raises(CatalogError, match='cannot be read'):
+        open_labelled(entry, ('a',), SceneOptions(), LabelOptions())

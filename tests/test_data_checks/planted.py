@@ -138,6 +138,21 @@ def truncated_file(folder):
     return str(path), {}
 
 
+@fault('unreadable-image')
+def file_cut_short(folder):
+    """Its header is whole, and half of its pixels."""
+    path = Path(image(folder))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return str(path), {'labels': labels(folder)}
+
+
+@fault('empty-layer')
+def layer_without_features(folder):
+    empty = write_labels(folder / 'houses.gpkg', [box(0, 0, 1, 1)])
+    gpd.read_file(empty).iloc[:0].to_file(empty, driver='GPKG')
+    return image(folder), {'labels': str(empty)}
+
+
 @fault('missing-bands')
 def unknown_band(folder):
     sound(folder)

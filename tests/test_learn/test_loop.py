@@ -87,13 +87,14 @@ def test_the_config_of_a_model_trains_as_the_model_does(data, tmp_path):
     rate = model.config.optim_wrapper.optimizer.lr
     model.config.default_hooks.logger.interval = 1
     model.fit(iters=3, lr=rate)
+    run = model.checkpoint.parent
     model.config.train_cfg.max_iters = 3
     model.config.train_cfg.val_interval = 1
     model.config.dump(str(tmp_path / 'mine.py'))
     assert main(['train', 'mine.py', '--work-dir', 'command']) == 0
     losses = [
         [line['loss'] for line in scalars(folder) if 'loss' in line]
-        for folder in (model.work_dir / 'fit_1', tmp_path / 'command')
+        for folder in (run, tmp_path / 'command')
     ]
     assert losses[0] == losses[1] != []
 
@@ -132,9 +133,16 @@ def weights(checkpoint: Path) -> dict[str, np.ndarray]:
 
 def test_epochs_count_passes_over_the_ground(data):
     model = unet(data).fit(epochs=1, lr=1e-3)
-    steps = [line['iter'] for line in scalars(model.work_dir / 'fit_1') if 'loss' in line]
+    steps = [line['iter'] for line in scalars(model.checkpoint.parent) if 'loss' in line]
     sampler = geo_mm.engine.config_data.build_loader(model.config).sampler
     assert max(steps) == -(-len(sampler) // 2)
+
+
+def test_trainings_of_earlier_sessions_stay(data, tmp_path):
+    first = unet(data).fit(iters=1, lr=1e-3).checkpoint
+    second = unet(data).fit(iters=1, lr=1e-3).checkpoint
+    assert first.is_file() and second.is_file()
+    assert first.parent != second.parent
 
 
 def test_a_model_of_a_file_cannot_train_without_data(data):
