@@ -4,7 +4,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from rich.console import Console
 from geo_mm.catalog import is_training_set, read_catalog, read_training_set
 from geo_mm.engine import load_config
 from geo_mm.errors import CatalogError
+from geo_mm.formats import html_page
 from geo_mm.labels.opening import is_label_raster
 from geo_mm.new_config.choosing import new_config
 from geo_mm.new_config.plan import ConfigPlan, NewOptions
@@ -167,9 +167,8 @@ class TrainingData:
 
 def html_table(title: str, rows: dict[str, str]) -> str:
     """Names and values as a table, for notebooks."""
-    lines = ''.join(
-        f'<tr><th style="text-align:left">{escape(name)}</th>'
-        f'<td style="text-align:left">{escape(value)}</td></tr>'
+    lines = [
+        f'<tr><th scope="row">{html_page.text(name)}</th><td>{html_page.text(value)}</td></tr>'
         for name, value in rows.items()
-    )
-    return f'<table><caption>{escape(title)}</caption>{lines}</table>'
+    ]
+    return html_page.table(title, ('', ''), lines)
