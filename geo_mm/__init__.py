@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # `as` tells type checkers that a name is public
     from geo_mm.classes import ClassSet as ClassSet
     from geo_mm.data_checks import DoctorOptions as DoctorOptions
     from geo_mm.data_checks import doctor as doctor
+    from geo_mm.deploy.description import describe as describe
     from geo_mm.engine import LrFindOptions as LrFindOptions
     from geo_mm.engine import TestOptions as TestOptions
     from geo_mm.engine import TrainOptions as TrainOptions
@@ -28,7 +29,6 @@ if TYPE_CHECKING:  # `as` tells type checkers that a name is public
     from geo_mm.evaluation import evaluate_files as evaluate_files
     from geo_mm.evaluation import evaluate_objects as evaluate_objects
     from geo_mm.evaluation import evaluate_pixels as evaluate_pixels
-    from geo_mm.formats.description import describe as describe
     from geo_mm.inference import PredictOptions as PredictOptions
     from geo_mm.inference import Predictor as Predictor
     from geo_mm.inputspec import InputSpec as InputSpec
@@ -81,6 +81,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         'chip_export': ('ExportOptions', 'export_chips'),
         'classes': ('ClassSet',),
         'data_checks': ('DoctorOptions', 'doctor'),
+        'deploy.description': ('describe',),
         'engine': ('LrFindOptions', 'TestOptions', 'TrainOptions', 'lr_find', 'test', 'train'),
         'engine.launch': ('load_config',),
         'evaluation': (
@@ -90,7 +91,6 @@ __getattr__, __dir__, __all__ = lazy_names(
             'evaluate_objects',
             'evaluate_pixels',
         ),
-        'formats.description': ('describe',),
         'inference': ('PredictOptions', 'Predictor'),
         'inputspec': ('InputSpec',),
         'learn': (

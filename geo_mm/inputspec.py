@@ -19,10 +19,10 @@ logger = logging.getLogger(__name__)
 
 _WHOLE = 'one that training has written'
 
-_GSD_TOLERANCE = 0.02
+GSD_TOLERANCE = 0.02
 """Relative difference up to which a scene's own GSD is taken as the trained one."""
 
-_COARSER, _FINER = 4.0, 16.0
+COARSER, FINER = 4.0, 16.0
 """How much coarser or finer than the trained GSD a scene may be. Details of a finer one
 are averaged away; a coarser one lacks what the model looks for."""
 
@@ -154,6 +154,25 @@ class InputSpec:
         """
         scene = self._with_bands(scene)
         self._check_dtype(scene, force)
+        return self._at_gsd(scene, gsd, force)
+
+    def misfits(self, scene: Scene, *, gsd: float | None = None) -> list[SpecError]:
+        """All that :meth:`fit` would refuse a scene for, not only the first."""
+        found = []
+        checks = (
+            lambda: self._with_bands(scene),
+            lambda: self._check_dtype(scene, force=False),
+            lambda: self._at_gsd(scene, gsd, force=False),
+        )
+        for check in checks:
+            try:
+                check()
+            except SpecError as error:
+                found.append(error)
+        return found
+
+    def _at_gsd(self, scene: Scene, gsd: float | None, force: bool) -> Scene:
+        """The scene at the trained GSD, that of a scene without georeference being given."""
         if self.gsd is None:
             return scene
         own = scene.gsd or (None if gsd is None else (gsd, gsd))
@@ -164,13 +183,13 @@ class InputSpec:
                 'georeference the scene (gdal_translate -a_srs ... -a_ullr ...), or give its '
                 'metres per pixel with --gsd',
             )
-        if all(abs(side / self.gsd - 1) <= _GSD_TOLERANCE for side in own):
+        if all(abs(side / self.gsd - 1) <= GSD_TOLERANCE for side in own):
             return scene
-        if max(own) > _COARSER * self.gsd or self.gsd > _FINER * min(own):
+        if max(own) > COARSER * self.gsd or self.gsd > FINER * min(own):
             _refuse(
                 force,
                 f'{scene.sources[0]} has {own[0]:.3g} m per pixel',
-                f'no more than {_COARSER:g} times coarser or {_FINER:g} times finer than '
+                f'no more than {COARSER:g} times coarser or {FINER:g} times finer than '
                 f'{self.gsd:.3g} m, as the model was trained',
                 'train with scenes of this GSD, or add --force to resample all the same',
             )

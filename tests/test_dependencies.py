@@ -38,6 +38,7 @@ MAY_IMPORT = {
     'new_config': {'new_config', *_SECOND},
     'data_checks': {'data_checks', *_SECOND},
     'inference': _THIRD,
+    'deploy': _THIRD,
     'visualization': {'data_checks', *_THIRD},
     'learn': {'learn', 'new_config', *_THIRD},
 }

@@ -24,7 +24,7 @@ COMMANDS = {
     'show': ('training', 'draw chips with ground truth, prediction and errors'),
     'predict': ('predict', 'predict scenes of any size'),
     'evaluate': ('evaluate', 'compare results with ground truth, on the map'),
-    'describe': ('describe', 'say what a result is and how it was made'),
+    'describe': ('describe', 'say what a result or a model is, and whether an image suits it'),
     'catalog': ('scenes', 'make a table, and a map, of the scenes that one has'),
     'split': ('scenes', 'divide scenes among train, val and test without shared ground'),
     'doctor': ('scenes', 'say what is wrong with data, before training'),

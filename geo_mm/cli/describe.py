@@ -4,22 +4,48 @@ import argparse
 
 
 def describe_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('output', help='file that a prediction wrote: raster, layer or .json')
-    parser.add_argument('--json', action='store_true', help='print the provenance as JSON alone')
+    add = parser.add_argument
+    add(
+        'path',
+        metavar='FILE',
+        help='model: .pth, or .emd or .dlpk of ArcGIS; or what a prediction wrote: raster, '
+        'layer or .json',
+    )
+    add(
+        '--image',
+        action='append',
+        metavar='[ROLE=]FILE',
+        help='a file of a scene to compare with what the model needs; once for each file',
+    )
+    add('--json', action='store_true', help='print the facts as JSON alone')
 
 
-def describe(args: argparse.Namespace) -> None:
-    """Say what a result is, how it was made, and the command that makes it again."""
+def describe(args: argparse.Namespace) -> int:
+    """Say what a model needs and gives, or what a result is and how it was made.
+
+        geo-mm describe model.pth --image city.tif
+
+    With an image, say whether it suits the model; the exit status is 1 if it does not.
+    """
+    import json
+    import os
+
     from rich.console import Console
 
-    from geo_mm.formats.description import describe
-    from geo_mm.formats.provenance import read_provenance
+    from geo_mm.deploy.description import ModelDescription, describe
+    from geo_mm.raster.stack import files_of_roles
 
+    image = args.image
+    if image and '=' in image[0] and not os.path.exists(image[0]):
+        image = files_of_roles(image)
+    found = describe(args.path, image)
+    misfits = isinstance(found, ModelDescription) and bool(found.misfits)
     if args.json:
-        print(read_provenance(args.output).to_json())
-        return
+        print(json.dumps(found.to_dict(), sort_keys=True))
+        return int(misfits)
     console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
-    for title, lines in describe(args.output).sections():
+    for title, lines in found.sections():
         console.print(title, style='bold')
         for line in lines:
             console.print(f'  {line}')
+    return int(misfits)

@@ -18,7 +18,7 @@ from geo_mm.raster.handles import without_side_files
 
 @dataclass(frozen=True)
 class Description:
-    """What :func:`describe` finds; printed, it is a text of a few lines.
+    """What :func:`describe_result` finds; printed, it is a text of a few lines.
 
     Attributes:
         path: The file.
@@ -36,11 +36,15 @@ class Description:
         yield 'made by', list(_how_it_was_made(self.provenance))
         yield 'make it again', [self.provenance.rerun or 'made from Python: no command is known']
 
+    def to_dict(self) -> dict:
+        """How it was made, as plain data."""
+        return self.provenance.to_dict()
+
     def __str__(self) -> str:
         return '\n'.join('\n  '.join([title, *lines]) for title, lines in self.sections())
 
 
-def describe(path: str | os.PathLike) -> Description:
+def describe_result(path: str | os.PathLike) -> Description:
     """Say what a file that a prediction wrote is, and how it was made.
 
     Args:

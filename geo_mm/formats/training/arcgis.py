@@ -13,6 +13,7 @@ import numpy as np
 
 from geo_mm.classes import ClassSet, Colour
 from geo_mm.errors import CatalogError
+from geo_mm.formats.esri_json import as_integer, as_list, classes_of, parsed
 from geo_mm.formats.training import boxes, masks
 from geo_mm.formats.training.data import (
     Kind,
@@ -116,27 +117,15 @@ def read_info(path: Path) -> ExportInfo:
     """
     emd = _json(path / 'esri_model_definition.emd')
     stats = _json(path / 'esri_accumulated_stats.json')
-    names: dict[int, str] = {}
-    colours: dict[str, Colour] = {}
-    for data in (stats, emd):  # the .emd counts where they differ
-        for item in _dicts(data.get('Classes')):
-            value = _integer(item.get('Value', item.get('ClassValue')))
-            name = item.get('Name', item.get('ClassName'))
-            if value is None:
-                continue
-            names[value] = str(name).strip() if name not in (None, '') else str(value)
-            parts = [_integer(part) for part in _list(item.get('Color'))]
-            match [part for part in parts if part is not None and 0 <= part < 256]:
-                case [red, green, blue]:  # others, such as -1, stand for no colour
-                    colours[names[value]] = (red, green, blue)
+    names, colours = classes_of(stats, emd)  # the .emd counts where they differ
     mode = emd.get('MetaDataMode') or stats.get('MetaDataMode')
     if mode in KINDS and KINDS[mode] != 'boxes':
         names.pop(0, None)  # pixels of no class
     props = emd.get('InputRastersProps')
-    bands = _list(props.get('BandNames')) if isinstance(props, dict) else []
+    bands = as_list(props.get('BandNames')) if isinstance(props, dict) else []
     size = (
-        _integer(stats.get('TileSizeY', emd.get('ImageHeight'))),
-        _integer(stats.get('TileSizeX', emd.get('ImageWidth'))),
+        as_integer(stats.get('TileSizeY', emd.get('ImageHeight'))),
+        as_integer(stats.get('TileSizeX', emd.get('ImageWidth'))),
     )
     return ExportInfo(
         mode=mode if isinstance(mode, str) and ' ' not in mode else None,
@@ -151,10 +140,10 @@ def read_info(path: Path) -> ExportInfo:
 def _unlabelled(stats: dict) -> bool | None:
     """Whether the classes cover less than all pixels."""
     pixels = stats.get('ClassPixelStats')
-    counts = _list(pixels.get('NumPixelsPerClass')) if isinstance(pixels, dict) else []
+    counts = as_list(pixels.get('NumPixelsPerClass')) if isinstance(pixels, dict) else []
     parts = (stats.get('NumTilesAsDouble', stats.get('NumTiles')), stats.get('TileSizeX'))
-    tiles, width, height = (_integer(part) for part in (*parts, stats.get('TileSizeY')))
-    labelled = [_integer(count) for count in counts]
+    tiles, width, height = (as_integer(part) for part in (*parts, stats.get('TileSizeY')))
+    labelled = [as_integer(count) for count in counts]
     if not (tiles and width and height and labelled) or None in labelled:
         return None
     return sum(count or 0 for count in labelled) < tiles * width * height
@@ -199,26 +188,9 @@ def _found_classes(mode: str, path: Path, images: list[TrainingImage]) -> ClassS
 def _json(path: Path) -> dict:
     """A JSON file's object; empty if there is none, or none that can be read."""
     try:
-        data = json.loads(path.read_text('utf-8-sig', errors='replace'))
-    except (OSError, ValueError, RecursionError):
+        return parsed(path.read_bytes())
+    except OSError:
         return {}
-    return data if isinstance(data, dict) else {}
-
-
-def _dicts(value: Any) -> list[dict]:
-    return [item for item in _list(value) if isinstance(item, dict)]
-
-
-def _list(value: Any) -> list:
-    return value if isinstance(value, list) else []
-
-
-def _integer(value: Any) -> int | None:
-    """A number of a template, in which ``"e.g. 256"`` may stand for one."""
-    try:
-        return int(float(value))
-    except (TypeError, ValueError, OverflowError):
-        return None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Models as files: what a file needs and gives, and exports to other programs."""
