@@ -192,16 +192,16 @@ def print_config_arguments(parser: argparse.ArgumentParser) -> None:
 def print_config(args: argparse.Namespace) -> None:
     """Print a config with its bases merged and its overrides applied.
 
-    Of a checkpoint (.pth) it prints the config that the model was trained with.
+    Of a checkpoint (.pth, .safetensors) it prints the config that the model was trained with.
     Variables that only help to write the file are left out.
     """
     env.require()
     from geo_mm.engine.embedded_config import unchecked_config_of
     from geo_mm.engine.launch import load_config, settings_of
-    from geo_mm.models.checkpoints import read_checkpoint
+    from geo_mm.models.checkpoints import WEIGHTS, read_checkpoint
 
     config = args.config
-    if config.endswith('.pth'):
+    if config.endswith(WEIGHTS):
         config = unchecked_config_of(read_checkpoint(config), config)
     config = load_config(config, overrides(args.cfg_options), name=args.config)
     print(settings_of(config).pretty_text)

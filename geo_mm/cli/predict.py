@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 USAGE = '[CONFIG] CHECKPOINT [CHECKPOINT ...] SCENE [SCENE ...] -o OUT [options]'
 CONFIGS = ('.py', '.json', '.yml', '.yaml')
+MODELS = ('.pth', '.safetensors')
 
 
 def predict_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,12 +76,12 @@ def split_paths(paths: list[str]) -> tuple[str | None, list[str], list[str]]:
     rest = list(paths)
     config = rest.pop(0) if rest[0].endswith(CONFIGS) else None
     checkpoints = []
-    while rest and rest[0].endswith('.pth'):
+    while rest and rest[0].endswith(MODELS):
         checkpoints.append(rest.pop(0))
     if not checkpoints:
         raise ConfigError(
             f'{" ".join(paths[:2])}: no checkpoint among the first arguments',
-            'a .pth file',
+            f'a file of {" or ".join(MODELS)}',
             '[CONFIG] CHECKPOINT ...',
         )
     return config, checkpoints, rest

@@ -14,7 +14,7 @@ from geo_mm.inputspec import GSD_TOLERANCE, InputSpec
 from geo_mm.raster import Scene, handles
 from geo_mm.raster.stack import Files
 
-CHECKPOINTS = ('.pth',)
+CHECKPOINTS = ('.pth', '.safetensors')
 ARCGIS = ('.emd', '.dlpk')
 _OF_EXPORTS = {*METADATA, 'stats.txt'} - {'esri_model_definition.emd'}
 
@@ -98,7 +98,8 @@ def describe(path: str | os.PathLike, image: Files | None = None) -> Description
 
 
 def _checkpoint(path: Path) -> ModelDescription:
-    from geo_mm.models.checkpoints import read_checkpoint  # imports torch
+    from geo_mm.deploy.weights import metrics_of  # these import torch
+    from geo_mm.models.checkpoints import read_checkpoint
 
     data = read_checkpoint(path)
     if 'input_spec' not in data:
@@ -110,10 +111,12 @@ def _checkpoint(path: Path) -> ModelDescription:
     spec = InputSpec.from_dict(data['input_spec'])
     parameters = sum(value.numel() for value in data['state_dict'].values())
     meta = data.get('meta') or {}
+    metrics = ', '.join(f'{name} {value:.4g}' for name, value in metrics_of(data).items())
     about = [
         f'checkpoint of geo_mm {spec.version}, after {meta.get("iter", "?")} iterations',
         f'{parameters:,} numbers in {len(data["state_dict"])} weights',
         *_gives(spec),
+        *([f'validation: {metrics}'] if metrics else []),
     ]
     return ModelDescription(str(path), tuple(about), needs(spec), spec)
 

@@ -12,6 +12,7 @@ from geo_mm.errors import ConfigError
 from geo_mm.inference.area import Source
 from geo_mm.inference.predictor import Predictor
 from geo_mm.inference.scenes import check_outcomes, find_scenes, predict_scenes
+from geo_mm.models.checkpoints import WEIGHTS
 from geo_mm.registry import INFERENCERS
 
 
@@ -46,7 +47,7 @@ class GeoInferencer:
         if (
             weights is None
             and isinstance(model, str | PathLike)
-            and os.fspath(model).endswith('.pth')
+            and os.fspath(model).endswith(WEIGHTS)
         ):
             model, weights = None, model
         if weights is None:

@@ -47,7 +47,7 @@ class TrainedModel:
     """A model with its weights, its input spec and its test pipeline.
 
     Args:
-        checkpoint: ``.pth`` file that geo-mm train wrote.
+        checkpoint: ``.pth`` file that geo-mm train wrote, or the same as ``.safetensors``.
         config: Config that it was trained with; None takes the one that is
             in the checkpoint.
         device: Torch device; None takes the first GPU, else the CPU.
@@ -88,6 +88,7 @@ class TrainedModel:
         self.spec = InputSpec.from_dict(data['input_spec'])
         config = config_of(data, checkpoint, trust_checkpoint) if config is None else config
         chip = self.spec.chip_size
+        self.given_config = config  # with the limits of training
         self.config_name = config.filename or _experiment(data)
         # A config without a file of its own is one out of a checkpoint.
         trusted = trust_checkpoint or config.filename is not None

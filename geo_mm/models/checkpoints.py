@@ -14,6 +14,7 @@ read with ``weights_only=True``.
 
 import contextlib
 import io
+import json
 import os
 import pickle
 import re
@@ -32,6 +33,7 @@ from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from mmengine.runner import CheckpointLoader
 from mmengine.runner.checkpoint import get_external_models, get_torch_safe_globals
+from safetensors import safe_open
 
 from geo_mm.errors import ConfigError
 from geo_mm.paths import is_missing
@@ -40,6 +42,13 @@ _SCHEMES = ('', 'http://', 'https://', 'torchvision://', 'open-mmlab://', 'openm
 _ZIP = b'PK\x03\x04'
 _MOST_MEMBERS = 100_000
 _ANNEALING = ('_annealing_cos', '_annealing_linear')
+SAFETENSORS = '.safetensors'
+WEIGHTS = ('.pth', SAFETENSORS)
+"""Suffixes of files with weights that are read here."""
+
+FACTS = 'geo_mm'
+"""Key under which other formats than ``.pth`` hold what stands beside the weights: JSON."""
+
 _FULL_FILE = 'a complete .pth file, as torch.save() or geo-mm train writes it'
 
 
@@ -62,6 +71,9 @@ def read_checkpoint_file(path: str | os.PathLike, *, legacy: bool = False) -> ob
             'a .pth file written by geo-mm train',
             'look into work_dirs/; last_checkpoint there names the newest',
         )
+    if path.suffix.lower() == SAFETENSORS:
+        with _explained(path):
+            return _read_safetensors(path)
     with _explained(path), path.open('rb') as file, torch.serialization.safe_globals(_allowed()):
         if file.read(len(_ZIP)) == _ZIP:
             _check_archive(file, path)
@@ -73,6 +85,16 @@ def read_checkpoint_file(path: str | os.PathLike, *, legacy: bool = False) -> ob
         # From memory: PyTorch unpacks a tar file only if it is one on disk.
         memory = io.BytesIO(file.read())
         return torch.load(memory, map_location='cpu', weights_only=True)
+
+
+def _read_safetensors(path: Path) -> dict:
+    """Tensors, and what :func:`geo_mm.deploy.weights.write_safetensors` has put beside them."""
+    with safe_open(path, framework='pt') as file:
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        beside = json.loads((file.metadata() or {}).get(FACTS, '{}'))
+    if not isinstance(beside, dict):
+        raise ConfigError(f'{path}: not a readable checkpoint: no object under {FACTS!r}')
+    return {**beside, 'state_dict': weights}
 
 
 def _check_archive(file: BinaryIO, path: Path) -> None:

@@ -1,0 +1,81 @@
+"""A model's weights without pickle, with all that stands in its checkpoint beside them."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+
+from geo_mm.inference.model import TrainedModel
+from geo_mm.models.checkpoints import FACTS, SAFETENSORS, read_checkpoint
+from geo_mm.paths import atomic_write, reported
+
+_KEPT = ('experiment_name', 'epoch', 'iter', 'time', 'seed', 'mmengine_version')
+_TIMES = ('time', 'data_time')
+
+
+def write_safetensors(model: TrainedModel, path: Path, options: object = None) -> Path:
+    """Write ``<path>.safetensors``, which ``geo-mm predict``, ``test`` and ``describe`` take.
+
+    Args:
+        model: The trained model.
+        path: Of the file, without suffix.
+        options: None of them matters here.
+
+    Returns:
+        The file.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    target = path.with_name(path.name + SAFETENSORS)
+    data = read_checkpoint(model.checkpoint)
+    # Of their own memory, as the format asks for; those of the model in use are fused.
+    weights = {name: value.clone().contiguous() for name, value in data['state_dict'].items()}
+    facts = {FACTS: json.dumps(facts_of(model, data)), 'format': 'pt'}
+    with reported(target), atomic_write(target) as partial:
+        save_file(weights, partial, facts)
+    return target
+
+
+def facts_of(model: TrainedModel, data: Mapping) -> dict:
+    """What stands in a checkpoint beside the weights, as plain data.
+
+    Args:
+        model: The trained model.
+        data: Its checkpoint, as :func:`read_checkpoint` gives it.
+
+    Returns:
+        ``input_spec``, ``meta`` with the config, ``about`` (architecture and what
+        training started from) and ``metrics``.
+    """
+    meta = data.get('meta') or {}
+    return {
+        'input_spec': model.spec.to_dict(),
+        'meta': {
+            **{key: meta[key] for key in _KEPT if isinstance(meta.get(key), str | int)},
+            'cfg': model.given_config.pretty_text,
+        },
+        'about': model.about(),
+        'metrics': metrics_of(data),
+    }
+
+
+def metrics_of(data: Mapping) -> dict[str, float]:
+    """The newest validation scores in a checkpoint, by their names in the log.
+
+    Those in a file that was converted before are taken as they are.
+    """
+    if isinstance(data.get('metrics'), Mapping):
+        return {name: float(value) for name, value in data['metrics'].items()}
+    scalars: Any = (data.get('message_hub') or {}).get('log_scalars') or {}
+    found = {}
+    for name, history in scalars.items():
+        kind, _, metric = name.partition('/')
+        if kind == 'val' and metric not in _TIMES and len(history.data[0]):
+            value = float(history.current())
+            if math.isfinite(value):
+                found[metric] = value
+    return found
