@@ -27,8 +27,10 @@ def delivered(case: Mapping, skip: int, count: int | None) -> list[list[int]]:
     loader = build_loader('det', case['dataset'], case['sampler'], batch=1, seed=case['seed'])
     if skip:
         loader.sampler.skip(skip)
-    chips = (list(batch['data_samples'][0].window) for batch in loader)
-    return list(islice(chips, count))
+    if count is not None:  # many chips, which are not read
+        locate = loader.dataset.chip_space.locate
+        return [list(locate(index)[1]) for index in islice(iter(loader.sampler), count)]
+    return [list(batch['data_samples'][0].window) for batch in loader]
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """The order of chips is a pure function of (seed, epoch, position): real loaders, real ranks."""
 
 import json
+import multiprocessing
 import os
 import socket
 import subprocess
@@ -10,9 +11,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.dataset import pseudo_collate
+from torch.utils.data import DataLoader
 
+from geo_mm.datasets import BlockChipSampler, RandomChipSampler
 from geo_mm.models import GeoSegDataPreprocessor
-from tests.data.chips import build_loader, dataset_cfg
+from tests.data.chips import build_dataset, build_loader, dataset_cfg
 from tests.data.labels import box, write_labels
 from tests.data.rasters import noise, write_raster
 from tests.test_datasets.print_order import orders
@@ -57,6 +61,43 @@ def test_workers_do_not_change_the_order_or_the_chips(scenes, sampler, stride):
         assert delivered(2, epoch) == alone
 
 
+@pytest.fixture(scope='module')
+def thousand(scenes):
+    """A dataset, 500 chips of either order, and what the main process reads of them."""
+    dataset = build_dataset('seg', scenes)
+    options = dict(seed=5, infinite=True, num_chips=300, positive_share=0.3)
+    samplers = RandomChipSampler(dataset, **options), BlockChipSampler(dataset, **options)
+    stream = [index for sampler in samplers for index in islice(iter(sampler), 500)]
+    return dataset, stream, read_by(dataset, stream, None, 0)
+
+
+def read_by(dataset, stream, method, workers):
+    loader = DataLoader(
+        dataset,
+        batch_size=20,
+        sampler=stream,
+        num_workers=workers,
+        multiprocessing_context=method,
+        collate_fn=pseudo_collate,
+    )
+    return [
+        (sample.img_id, sample.window, int(image.sum()), int(sample.gt_sem_seg.data.sum()))
+        for batch in loader
+        for image, sample in zip(batch['inputs'], batch['data_samples'], strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ('method', 'workers'), [('fork', 1), ('fork', 4), ('forkserver', 4), ('spawn', 1)]
+)
+def test_a_thousand_chips_however_workers_start(thousand, method, workers):
+    dataset, stream, alone = thousand
+    if method == 'forkserver':
+        multiprocessing.set_forkserver_preload(['geo_mm.datasets'])
+    assert len(set(alone)) > 500
+    assert read_by(dataset, stream, method, workers) == alone
+
+
 def test_the_endless_order_with_workers(scenes):
     dataset = dataset_cfg('det', scenes)
     sampler = dict(type='geo_mm.RandomChipSampler', infinite=True, num_chips=5)
@@ -90,11 +131,13 @@ def test_stacked_chips_of_the_stored_type_are_the_same(scenes, workers):
 
 def test_two_ranks_share_the_order_of_one(scenes, tmp_path):
     random = dict(type='geo_mm.RandomChipSampler', positive_share=0.5)
+    blocks = dict(type='geo_mm.BlockChipSampler', positive_share=0.1)
     task = {
         'even': dict(sampler=dict(random, num_chips=8)),
         'odd': dict(sampler=dict(random, num_chips=7)),
         # Epochs of 7 chips do not divide among 2 ranks; the endless order still must agree.
-        'endless': dict(sampler=dict(random, num_chips=7, infinite=True), count=24, skip=9),
+        'endless': dict(sampler=dict(random, num_chips=7, infinite=True), count=1000, skip=317),
+        'blocks': dict(sampler=dict(blocks, num_chips=150, infinite=True), count=1000, skip=317),
         'shared seed': dict(sampler=dict(random, num_chips=8), seed=None),
         'grid': dict(sampler=dict(type='geo_mm.GridChipSampler'), stride=32),
     }
@@ -106,11 +149,10 @@ def test_two_ranks_share_the_order_of_one(scenes, tmp_path):
     # The ranks do as many steps as each other, so an odd epoch ends with one chip more.
     assert dealt(first['odd'], second['odd'])[:7] == one['odd']
     assert len(first['odd']) == len(second['odd']) == 4
-    assert dealt(first['endless'], second['endless']) == one['endless']
-    assert one['endless resumed'] == one['endless'][9:]
-    for rank in (first, second):
-        half = len(rank['endless'])
-        assert rank['endless resumed'] == rank['endless'][9:half]
+    for case in ('endless', 'blocks'):
+        assert dealt(first[case], second[case]) == one[case]
+        for rank in (one, first, second):
+            assert rank[f'{case} resumed'] == rank[case][317:]
     # No chip is scored twice, and none is left out.
     assert dealt(first['grid'], second['grid']) == one['grid']
     # Without a seed the ranks agree on one: they draw different chips of one order.
