@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # `as` tells type checkers that a name is public
     from geo_mm.catalog.labelled_scene import Coverage as Coverage
     from geo_mm.catalog.labelled_scene import LabelledScene as LabelledScene
     from geo_mm.catalog.labelled_scene import SceneOptions as SceneOptions
+    from geo_mm.catalog.labelled_scene import TurnedScene as TurnedScene
     from geo_mm.catalog.labelled_scene import area_window as area_window
     from geo_mm.catalog.labelled_scene import open_labelled as open_labelled
     from geo_mm.catalog.labelled_scene import read_aoi as read_aoi
@@ -33,6 +34,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         'labelled_scene': (
             'Coverage',
             'LabelledScene',
+            'TurnedScene',
             'SceneOptions',
             'area_window',
             'open_labelled',

@@ -19,6 +19,7 @@ from geo_mm.formats.training import read_image_labels
 from geo_mm.labels import LabelLayer, LabelOptions, Labels, SceneLabels, open_labels
 from geo_mm.raster import Grid, Scene, Window
 from geo_mm.raster.sources import NoData
+from geo_mm.raster.turned import read_turned, turned_about
 
 _MAX_CELLS = 2048
 
@@ -68,6 +69,16 @@ class LabelledScene:
         self._labels, self._aoi = labels, aoi
 
     @property
+    def grid(self) -> Grid:
+        """Where the pixels of chips are."""
+        return self.scene.grid
+
+    @property
+    def gsd(self) -> tuple[float, float] | None:
+        """Metres per pixel ``(x, y)``; None without a CRS."""
+        return self.scene.gsd
+
+    @property
     def has_labels(self) -> bool:
         return self._labels is not None
 
@@ -94,6 +105,10 @@ class LabelledScene:
             valid = valid & aoi.covers(window)
         return data, valid
 
+    def labels_near(self, window: Window) -> Labels | None:
+        """The labels of a window and maybe more."""
+        return self.labels
+
     def points(self) -> tuple[np.ndarray, np.ndarray]:
         """Points worth cutting a chip around.
 
@@ -112,8 +127,63 @@ class LabelledScene:
             points, labels = points[inside], labels[inside]
         return points, labels
 
+    def turned(self, window: Window, zoom: float, angle: float) -> 'TurnedScene':
+        """The scene in other pixels around the middle of a window, which keeps its numbers.
+
+        Args:
+            window: What will be read.
+            zoom: Size of the new pixels, in pixels of the scene.
+            angle: Degrees that they are turned by on the ground.
+        """
+        point = (window.col_off + window.width / 2, window.row_off + window.height / 2)
+        scene = self.scene
+        placed = turned_about(point, zoom, angle, scene.gsd)
+        return TurnedScene(self, placed, replace(scene.grid, transform=scene.transform @ placed))
+
     def __deepcopy__(self, memo: dict) -> 'LabelledScene':
         # Immutable, and copied per chip by MultiImageMixDataset otherwise.
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class TurnedScene:
+    """A labelled scene in other pixels, of which the window of one chip is read.
+
+    Attributes:
+        original: The labelled scene.
+        placed: Pixel coordinates here to those of the scene.
+        grid: Where the pixels are.
+    """
+
+    original: LabelledScene
+    placed: Affine
+    grid: Grid
+
+    @property
+    def scene(self) -> Scene:
+        """The image, in its own pixels."""
+        return self.original.scene
+
+    @property
+    def gsd(self) -> tuple[float, float] | None:
+        """Metres per pixel ``(x, y)`` here."""
+        zoom, own = math.sqrt(self.placed.determinant), self.scene.gsd
+        return None if own is None else (own[0] * zoom, own[1] * zoom)
+
+    def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels ``(bands, h, w)`` and their validity ``(h, w)`` bool."""
+        data, valid = read_turned(self.scene, self.placed, window)
+        aoi = self.original.aoi
+        if aoi is not None:
+            valid = valid & aoi.turned(self.placed, self.grid, window).covers(window)
+        return data, valid
+
+    def labels_near(self, window: Window) -> Labels | None:
+        """The labels near a window."""
+        labels = self.original.labels
+        return None if labels is None else labels.turned(self.placed, self.grid, window)
+
+    def __deepcopy__(self, memo: dict) -> 'TurnedScene':
         return self
 
 

@@ -277,4 +277,4 @@ class _Tables:
             region.axes[0].draw(region.row, int(self._rows[row]), bins[0], rng),
             region.axes[1].draw(region.col, int(self._cols[col]), bins[1], rng),
         )
-        return region.scene.at(*position)
+        return region.scene.at(*position, rng)

@@ -27,13 +27,20 @@ class ChipSpace:
         sizes: ``(width, height)`` of each scene, in pixels.
         chip_size: ``(height, width)`` of a chip, in pixels.
         stride: Step between neighbouring chips, in pixels.
+        variants: Chips at each position: numbers of variants follow one another, and
+            in each the positions do.
     """
 
     def __init__(
-        self, sizes: Sequence[tuple[int, int]], chip_size: tuple[int, int], stride: int = 1
+        self,
+        sizes: Sequence[tuple[int, int]],
+        chip_size: tuple[int, int],
+        stride: int = 1,
+        variants: int = 1,
     ) -> None:
         self.chip_height, self.chip_width = chip_size
         self.stride = stride
+        self.variants = variants
         self.shapes = [
             (_steps(height, self.chip_height, stride), _steps(width, self.chip_width, stride))
             for width, height in sizes
@@ -41,7 +48,16 @@ class ChipSpace:
         self._ends = list(accumulate(rows * cols for rows, cols in self.shapes))
 
     def __len__(self) -> int:
+        return self.positions * self.variants
+
+    @property
+    def positions(self) -> int:
+        """Number of positions, those of all scenes."""
         return self._ends[-1] if self._ends else 0
+
+    def variant(self, index: int) -> int:
+        """Which of the chips at its position chip ``index`` is."""
+        return index // self.positions
 
     def locate(self, index: int) -> tuple[int, Window]:
         """The scene's number and the window of chip ``index``.
@@ -51,6 +67,7 @@ class ChipSpace:
         """
         if not 0 <= index < len(self):
             raise IndexError(f'chip {index} of a space of {len(self)} chips')
+        index %= self.positions
         scene = bisect.bisect_right(self._ends, index)
         row, col = divmod(index - self._start(scene), self.shapes[scene][1])
         return scene, Window(

@@ -5,11 +5,15 @@ import difflib
 import hashlib
 import inspect
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 from mmdet.datasets import BaseDetDataset
 from mmengine.dataset import ClassBalancedDataset
 from mmengine.dist import is_main_process
@@ -22,6 +26,7 @@ from torch.utils.data import Subset
 from geo_mm.catalog import (
     LabelledScene,
     SceneOptions,
+    TurnedScene,
     open_labelled,
     read_catalog,
 )
@@ -29,7 +34,7 @@ from geo_mm.classes import IGNORE, ClassSet
 from geo_mm.datasets.chip_space import ChipSpace
 from geo_mm.errors import ConfigError
 from geo_mm.labels import LabelOptions
-from geo_mm.raster import Scene, Window
+from geo_mm.raster import Grid, Scene, Window, handles
 from geo_mm.raster.sources import NoData
 from geo_mm.registry import DATASETS
 
@@ -76,6 +81,11 @@ class ChipDataset(_Base):
             hold each pixel once.
         fill: Value given to invalid pixels, one or one per band. The mean that
             the model's preprocessor subtracts makes them 0 there.
+        gsd_jitter: Factors ``(low, high)`` of the GSD between which that of each
+            chip is drawn: it is read at that GSD and covers as much more or less
+            ground. For training only.
+        rotation: Degrees up to which chips are turned on the ground, either way; the
+            corners are read from the scene, too. For training only.
         label_cfg: How labels become classes: the fields of
             :class:`geo_mm.labels.LabelOptions`.
         metainfo: ``classes``, and ``palette`` with a colour (r, g, b) for each
@@ -104,6 +114,8 @@ class ChipDataset(_Base):
         chip_size: int | Sequence[int] = 256,
         stride: int | None = None,
         fill: float | Sequence[float] = 0.0,
+        gsd_jitter: Sequence[float] | None = None,
+        rotation: float = 0.0,
         label_cfg: Mapping | None = None,
         metainfo: Mapping | None = None,
         **kwargs,
@@ -125,6 +137,14 @@ class ChipDataset(_Base):
         if min(*self.chip_size, stride) < 1:
             raise ConfigError(
                 f'chip_size={chip_size}, stride={stride}', 'positive numbers of pixels'
+            )
+        self._ahead: dict[int, Future] = {}
+        self._jitter = _jitter(gsd_jitter, rotation)
+        if self._jitter is not None and kwargs.get('test_mode'):
+            raise ConfigError(
+                f'gsd_jitter={gsd_jitter}, rotation={rotation} in a dataset of test_mode',
+                'chips as they are, to score and predict',
+                'leave them out in val_dataloader and test_dataloader',
             )
         _check_arguments(type(self), kwargs)
         with _scope_if_none(self.library):
@@ -165,7 +185,11 @@ class ChipDataset(_Base):
         texts = {key: crs and crs.wkt for key, crs in all_crs.items()}
         self._crs = [texts[id(item.scene.crs)] for item in self.labelled]
         sizes = [(item.scene.width, item.scene.height) for item in self.labelled]
-        self.chip_space = ChipSpace(sizes, self.chip_size, self.stride)
+        self._remote = any(
+            handles.is_remote(path) for item in self.labelled for path in item.scene.sources
+        )
+        variants = 1 if self._jitter is None else len(self._jitter)
+        self.chip_space = ChipSpace(sizes, self.chip_size, self.stride, variants)
         return []
 
     def _check_classes(self, classes: Sequence[str]) -> None:
@@ -194,18 +218,23 @@ class ChipDataset(_Base):
         self.full_init()
         index = idx + len(self) if idx < 0 else idx
         number, window = self.chip_space.locate(index)
-        labelled = self.labelled[number]
+        labelled: LabelledScene | TurnedScene = self.labelled[number]
         scene = labelled.scene
+        if self._jitter is not None and (variant := self.chip_space.variant(index)):
+            labelled = self.labelled[number].turned(window, *self._jitter[variant])
+        transform = labelled.grid.window_transform(window)
+        ahead = {'pixels': self._ahead.pop(idx)} if idx in self._ahead else {}
         return {
+            **ahead,
             'labelled_scene': labelled,
             'window': window,
             'fill': self.fill,
             'scene_id': scene.name,
             'scene_size': (scene.width, scene.height),
             'crs': self._crs[number],
-            'transform': tuple(scene.grid.window_transform(window))[:6],
+            'transform': tuple(transform)[:6],
             'img_path': scene.sources[0],
-            'img_id': _place_id(scene, window),
+            'img_id': _place_id(scene, labelled.grid, window),
             'sample_idx': index,
         }
 
@@ -227,6 +256,22 @@ class ChipDataset(_Base):
                 'geo_mm.RandomRadiometry takes the place of PhotoMetricDistortion and its like',
             )
         return data
+
+    def __getitems__(self, indices: Sequence[int]) -> list:
+        """The chips of a batch, as loaders ask for them.
+
+        Those of remote scenes are read side by side: each waits for answers, and for
+        most of the time for nothing else.
+        """
+        self.full_init()
+        if self._remote:
+            places = [self.get_data_info(index) for index in indices]
+            pool = _pool(os.getpid())
+            self._ahead = {
+                index: pool.submit(info['labelled_scene'].read, info['window'])
+                for index, info in zip(indices, places, strict=True)
+            }
+        return [self[index] for index in indices]
 
     def get_subset_(self, indices: Sequence[int] | int) -> None:
         raise NotImplementedError('a chip dataset has no subset: use a sampler with num_chips')
@@ -273,10 +318,46 @@ def _scope_if_none(library: str) -> Iterator[None]:
         yield
 
 
-def _place_id(scene: Scene, window: Window) -> int:
+_READERS = 16  # threads of a process that read remote scenes
+
+
+@lru_cache(maxsize=1)
+def _pool(process: int) -> ThreadPoolExecutor:
+    """The threads of a process, each of which keeps its open files; a fork has none of them."""
+    return ThreadPoolExecutor(_READERS, 'reading chips')
+
+
+_VARIANTS = 4096
+"""Of GSD and direction, of which the sampler draws one for each chip."""
+
+
+def _jitter(gsd_jitter: Sequence[float] | None, rotation: float) -> np.ndarray | None:
+    """Factor of the GSD and degrees of rotation of each variant; the first has none.
+
+    The number of a variant is part of that of a chip: whoever knows the number of
+    a chip, in whatever process, reads the same pixels.
+
+    Raises:
+        ConfigError: If the factors or degrees are not usable.
+    """
+    low, high = gsd_jitter or (1.0, 1.0)
+    if not 0 < low <= high or not 0 <= rotation <= 180:
+        raise ConfigError(
+            f'gsd_jitter={gsd_jitter}, rotation={rotation}',
+            'factors (low, high) above 0, and degrees from 0 to 180',
+            'such as gsd_jitter=(0.8, 1.25), rotation=180',
+        )
+    if low == high == 1 and not rotation:
+        return None
+    rng = np.random.default_rng(0)
+    factors = np.exp(rng.uniform(np.log(low), np.log(high), _VARIANTS))
+    return np.column_stack([factors, rng.uniform(-rotation, rotation, _VARIANTS)])
+
+
+def _place_id(scene: Scene, grid: Grid, window: Window) -> int:
     """A number for a chip by its position: metrics identify images by it,
     also those of several concatenated datasets."""
-    place = f'{scene.sources} {tuple(scene.transform)} {tuple(window)}'
+    place = f'{scene.sources} {tuple(grid.transform)} {tuple(window)}'
     return int.from_bytes(hashlib.blake2b(place.encode(), digest_size=6).digest(), 'big')
 
 
@@ -405,6 +486,6 @@ class GeoDetDataset(ChipDataset, BaseDetDataset):
     def get_cat_ids(self, idx: int) -> Sequence[int]:
         """Classes of the objects in a chip, for ClassBalancedDataset."""
         info = self.get_data_info(idx)
-        labels = info['labelled_scene'].labels
+        labels = info['labelled_scene'].labels_near(info['window'])
         found = [] if labels is None else labels.objects(info['window']).labels
         return [int(label) for label in found if label >= 0]

@@ -198,7 +198,7 @@ def _gsd(parts: list, index: int) -> tuple[float, float]:
     """Metres per pixel along x and y of the scene that a chip is cut from."""
     offset, chips = parts[bisect_right([offset for offset, _ in parts], index) - 1]
     info = chips.get_data_info((index - offset) % len(chips))  # RepeatDataset counts on
-    return info['labelled_scene'].scene.gsd or (np.nan, np.nan)
+    return info['labelled_scene'].gsd or (np.nan, np.nan)
 
 
 def _objects(item: dict, gsd: tuple[float, float]) -> tuple[np.ndarray, ...]:

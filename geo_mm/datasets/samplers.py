@@ -155,15 +155,15 @@ class GridChipSampler(Sampler):
 def _usable(chips: ChipDataset, min_valid: float) -> list[int]:
     """Indices of the chips of one dataset with enough valid pixels."""
     space = chips.chip_space
-    if space.stride == 1 and len(space) > len(chips.labelled):
+    if space.stride == 1 and space.positions > len(chips.labelled):
         raise ConfigError(
-            f'GridChipSampler over a dataset of stride 1: {len(space)} chips',
+            f'GridChipSampler over a dataset of stride 1: {space.positions} chips',
             f'a stride such as the chip size {space.chip_height}',
             'set test_mode=True in the dataset of this dataloader, or a stride',
         )
     coverages = [Coverage(labelled, chips.chip_size) for labelled in chips.labelled]
     usable = []
-    for index in range(len(space)):
+    for index in range(space.positions):
         scene, window = space.locate(index)
         coverage = coverages[scene]
         if min_valid > 0:
@@ -257,15 +257,21 @@ class ValidChips:
     def draw(self, rng: np.random.Generator) -> int:
         """A chip, each position in usable bins being equally likely."""
         chosen = np.unravel_index(self._bins[rng.integers(len(self._bins))], self.usable.shape)
-        position = [
+        row, col = (
             min(int((place + rng.random()) * steps / count), steps - 1)
             for place, steps, count in zip(chosen, self.steps, self.usable.shape, strict=True)
-        ]
-        return self.at(*position)
+        )
+        return self.at(row, col, rng)
 
-    def at(self, row: int, col: int) -> int:
-        """The chip at one position."""
-        return self._offset + self.chips.chip_space.at(self._number, row, col)
+    def at(self, row: int, col: int, rng: np.random.Generator) -> int:
+        """A chip at one position, by its row and column among them."""
+        return self._variant(self.chips.chip_space.at(self._number, row, col), rng)
+
+    def _variant(self, index: int, rng: np.random.Generator) -> int:
+        """Any of the chips at the position of one, among the chips of all datasets."""
+        space = self.chips.chip_space
+        variant = int(rng.integers(space.variants)) if space.variants > 1 else 0
+        return self._offset + index + variant * space.positions
 
     def draw_around(self, point: np.ndarray, rng: np.random.Generator) -> int:
         """A usable chip that holds a pixel position (x, y) in its middle 80 %."""
@@ -276,7 +282,7 @@ class ValidChips:
                 break
         else:
             corner = point - (width / 2, height / 2)
-        return self._offset + self.chips.chip_space.index(self._number, *corner)
+        return self._variant(self.chips.chip_space.index(self._number, *corner), rng)
 
     def anchors(self) -> tuple[np.ndarray, np.ndarray]:
         """Labelled points inside the valid area that a usable chip can be cut around.

@@ -50,6 +50,7 @@ class LoadChip(BaseTransform):
     - labelled_scene (:class:`geo_mm.catalog.LabelledScene`)
     - window (:class:`geo_mm.raster.Window`)
     - fill (float | Sequence[float])
+    - pixels (Future), optional: what the scene gives there, where it is being read already
 
     Added Keys:
 
@@ -72,7 +73,8 @@ class LoadChip(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         scene = results['labelled_scene']
-        data, valid = scene.read(results['window'])
+        ahead = results.pop('pixels', None)
+        data, valid = scene.read(results['window']) if ahead is None else ahead.result()
         # A view: bands stay apart in memory, which is what packing wants again.
         image = (data if self.stored else data.astype(np.float32)).transpose(1, 2, 0)
         fill = self._fill(results, image.shape[-1])
@@ -240,7 +242,7 @@ class LoadChipObjects(BaseTransform):
 
 
 def _labels_of(results: dict, step: str) -> Labels:
-    labels = results['labelled_scene'].labels
+    labels = results['labelled_scene'].labels_near(results['window'])
     if labels is None:
         raise ConfigError(
             f'{results["scene_id"]} has no labels',

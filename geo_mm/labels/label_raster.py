@@ -252,6 +252,10 @@ class LabelRaster:
             labels._refuse()
         return labels
 
+    def turned(self, placed: Affine, grid: Grid, window: Window) -> 'LabelRaster':
+        """The classes in a turned grid of the same scene, see :meth:`SceneLabels.turned`."""
+        return replace(self, grid=grid)
+
     def objects(self, window: Window) -> NoReturn:
         """There are none.
 

@@ -151,6 +151,9 @@ class Labels(Protocol):
             -1 for ignored objects.
         """
 
+    def turned(self, placed: Affine, grid: Grid, window: Window) -> 'Labels':
+        """The labels near a window of a turned grid of the same scene, in its pixels."""
+
 
 def is_label_raster(source: str | os.PathLike) -> bool:
     """Whether labels are classes of pixels, by the name of their file."""

@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 import shapely
+from affine import Affine
 from shapely import STRtree
 
 from geo_mm.classes import IGNORE
@@ -110,6 +111,24 @@ class SceneLabels:
             return np.empty(0, dtype=np.int64)
         box = inside_box(window.width, window.height, window.col_off, window.row_off)
         return np.sort(self.tree.query(box, predicate='intersects'))
+
+    def turned(self, placed: Affine, grid: Grid, window: Window) -> 'SceneLabels':
+        """The objects near a window of a turned grid, in its pixel coordinates.
+
+        Args:
+            placed: Pixel coordinates of the turned grid to those of this one.
+            grid: The turned grid.
+            window: In pixels of the turned grid.
+        """
+        left, top, right, bottom = window.col_off, window.row_off, window.col_end, window.row_end
+        corners = ((left, top), (right, top), (right, bottom), (left, bottom))
+        chip = shapely.Polygon([placed @ corner for corner in corners])
+        near = np.sort(self.tree.query(chip, predicate='intersects'))
+        inverse = ~placed
+        a, b, c, d, e, f = inverse[:6]
+        matrix, shift = np.array([[a, b], [d, e]]), (c, f)
+        geometries = shapely.transform(self.geometries[near], lambda xy: xy @ matrix.T + shift)
+        return SceneLabels(geometries, self.labels[near], self.fids[near], grid, self.background)
 
     def objects(self, window: Window) -> ClippedObjects:
         """The objects under ``window``, cut at its edges."""

@@ -183,6 +183,13 @@ class PlacedFile(NamedTuple):
             y=_crop_axis(self.y, window.row_off, window.height),
         )
 
+    def moved(self, cols: float, rows: float) -> 'PlacedFile':
+        """The file for a scene that begins so many pixels further right and down."""
+        return self._replace(
+            x=self.x._replace(start=self.x.start + self.x.step * cols),
+            y=self.y._replace(start=self.y.start + self.y.step * rows),
+        )
+
     def zoom(self, x: float, y: float) -> 'PlacedFile':
         """The file for scene pixels that are x times as wide and y times as high."""
         return self._replace(

@@ -353,14 +353,24 @@ class Scene:
         if out_shape is None:
             return _valid_everywhere(self._placed, window, quick=False)
         rows, cols = out_shape
+        corner = window.col_off, window.row_off
         placed = [
-            file._replace(
-                x=file.x._replace(start=file.x.start + file.x.step * window.col_off),
-                y=file.y._replace(start=file.y.start + file.y.step * window.row_off),
-            ).zoom(window.width / cols, window.height / rows)
+            file.moved(*corner).zoom(window.width / cols, window.height / rows)
             for file in self._placed
         ]
         return _valid_everywhere(placed, Window(0, 0, cols, rows), quick=True)
+
+    def seen_from(self, corner: tuple[float, float], zoom: float) -> 'Scene':
+        """The scene in other pixels, the first of which begins at a place between pixels.
+
+        Args:
+            corner: Pixel position ``(x, y)`` of the upper left corner of the first pixel.
+            zoom: Sides of the new pixels, in pixels of this scene.
+        """
+        transform = self.transform @ Affine.translation(*corner) @ Affine.scale(zoom)
+        width, height = (max(round(side / zoom), 1) for side in (self.width, self.height))
+        placed = tuple(file.moved(*corner).zoom(zoom, zoom) for file in self._placed)
+        return replace(self, grid=Grid(transform, width, height, self.crs), _placed=placed)
 
     def read_overview(self, max_size: int) -> tuple[np.ndarray, np.ndarray, Grid]:
         """Read the whole scene, coarsely, for quick-looks and estimates.
