@@ -16,7 +16,9 @@ if TYPE_CHECKING:  # `as` tells type checkers that a name is public
     from geo_mm.classes import ClassSet as ClassSet
     from geo_mm.data_checks import DoctorOptions as DoctorOptions
     from geo_mm.data_checks import doctor as doctor
-    from geo_mm.deploy.description import describe as describe
+    from geo_mm.deploy import ModelExportOptions as ModelExportOptions
+    from geo_mm.deploy import describe as describe
+    from geo_mm.deploy import export_model as export_model
     from geo_mm.engine import LrFindOptions as LrFindOptions
     from geo_mm.engine import TestOptions as TestOptions
     from geo_mm.engine import TrainOptions as TrainOptions
@@ -81,7 +83,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         'chip_export': ('ExportOptions', 'export_chips'),
         'classes': ('ClassSet',),
         'data_checks': ('DoctorOptions', 'doctor'),
-        'deploy.description': ('describe',),
+        'deploy': ('ModelExportOptions', 'describe', 'export_model'),
         'engine': ('LrFindOptions', 'TestOptions', 'TrainOptions', 'lr_find', 'test', 'train'),
         'engine.launch': ('load_config',),
         'evaluation': (

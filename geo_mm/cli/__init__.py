@@ -25,6 +25,7 @@ COMMANDS = {
     'predict': ('predict', 'predict scenes of any size'),
     'evaluate': ('evaluate', 'compare results with ground truth, on the map'),
     'describe': ('describe', 'say what a result or a model is, and whether an image suits it'),
+    'export': ('export', 'write a trained model in the formats of other programs'),
     'catalog': ('scenes', 'make a table, and a map, of the scenes that one has'),
     'split': ('scenes', 'divide scenes among train, val and test without shared ground'),
     'doctor': ('scenes', 'say what is wrong with data, before training'),

@@ -125,9 +125,13 @@ class PointRendSegmentor(EncoderDecoder):
         rendering = ConfigDict(
             scale_factor=2,
             subdivision_steps=_doublings(inputs, coarse),
-            subdivision_num_points=max(round(self.refined_share * height * width), 1),
+            subdivision_num_points=self.refined(height, width),
         )
         return self.point_head.predict(x, coarse, batch_img_metas, rendering)
+
+    def refined(self, height: int, width: int) -> int:
+        """Number of pixels of an image that are predicted anew after each doubling."""
+        return max(round(self.refined_share * height * width), 1)
 
     def loss(self, inputs: Tensor, data_samples: Sequence[SegDataSample]) -> dict:
         """Losses of both heads, and of the auxiliary one if there is any."""

@@ -1,136 +1,18 @@
 """Every model of configs/_base_/models, narrow, on 4 and 13 bands and odd chips."""
 
-import copy
-from pathlib import Path
-
 import pytest
 import torch
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
-from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData, PixelData
 from mmseg.structures import SegDataSample
 
-BASES = Path(__file__).parents[2] / 'configs' / '_base_' / 'models'
+from tests.data.narrow import NARROW, PIXELS, narrow_config
+
 HEIGHT, WIDTH = 75, 101  # divided by no stride of any model
 BOXES = torch.tensor([[3.0, 5.0, 25.0, 22.0], [40.0, 30.0, 90.0, 70.0], [60.0, 2.0, 70.0, 12.0]])
 
-R18_FPN = {
-    'backbone': {'depth': 18, 'base_channels': 8},
-    'neck': {'in_channels': [8, 16, 32, 64], 'out_channels': 16},
-}
-ROI_HEAD = {
-    'bbox_roi_extractor': {'out_channels': 16},
-    'bbox_head': {'in_channels': 16, 'fc_out_channels': 32, 'num_classes': 2},
-}
-PSPNET = {
-    'backbone': {'depth': 18, 'base_channels': 8, 'stem_channels': 8},
-    'auxiliary_head': {'in_channels': 32, 'channels': 8},
-}
-SSD_CHANNELS = (64, 128, 64, 32, 32)
-CASCADE_HEAD = {'in_channels': 16, 'fc_out_channels': 32, 'num_classes': 2}
-# Of 32 groups in its norm.
-GROUPS_HEAD = {'in_channels': 16, 'feat_channels': 32, 'num_classes': 2}
-# What makes each base small, and two classes.
-NARROW = {
-    'faster-rcnn_r50_fpn': R18_FPN
-    | {'rpn_head': {'in_channels': 16, 'feat_channels': 16}, 'roi_head': ROI_HEAD},
-    'mask-rcnn_r50_fpn': R18_FPN
-    | {
-        'rpn_head': {'in_channels': 16, 'feat_channels': 16},
-        'roi_head': ROI_HEAD
-        | {
-            'mask_roi_extractor': {'out_channels': 16},
-            'mask_head': {'in_channels': 16, 'conv_out_channels': 16, 'num_classes': 2},
-        },
-    },
-    'mask-rcnn_r50_fpn_point-rend': R18_FPN
-    | {
-        'rpn_head': {'in_channels': 16, 'feat_channels': 16},
-        'roi_head': ROI_HEAD
-        | {
-            'mask_roi_extractor': {'out_channels': 16},
-            'mask_head': {
-                'in_channels': 16,
-                'conv_out_channels': 16,
-                'fc_out_channels': 32,
-                'num_classes': 2,
-            },
-            'point_head': {'in_channels': 16, 'fc_channels': 16, 'num_classes': 2},
-        },
-    },
-    'retinanet_r50_fpn': R18_FPN
-    | {'bbox_head': {'in_channels': 16, 'feat_channels': 16, 'num_classes': 2}},
-    'ssd_vgg16': {
-        'backbone': {'depth': 11, 'base_channels': 8},
-        'neck': {'in_channels': SSD_CHANNELS[:2], 'out_channels': SSD_CHANNELS},
-        'bbox_head': {'in_channels': SSD_CHANNELS, 'num_classes': 2},
-    },
-    'yolov3_d53': {
-        'backbone': {'depth': 21, 'base_channels': 4},
-        'neck': {'in_channels': [128, 64, 32], 'out_channels': [64, 32, 16]},
-        'bbox_head': {
-            'in_channels': [64, 32, 16],
-            'out_channels': [128, 64, 32],
-            'num_classes': 2,
-        },
-    },
-    'unet': {
-        'backbone': {'base_channels': 4},
-        'decode_head': {'in_channels': 4, 'channels': 4},
-        'auxiliary_head': {'in_channels': 8, 'channels': 4},
-    },
-    'unet_r18': {
-        'backbone': {'base_channels': 8, 'stem_channels': 8},
-        'decode_head': {'in_channels': [8, 8, 16, 32, 64], 'channels': 4},
-    },
-    'unet_r18_point-rend': {
-        'backbone': {'base_channels': 8, 'stem_channels': 8},
-        'decode_head': {'in_channels': [8, 16, 32, 64], 'channels': 4},
-        'point_head': {'in_channels': [8, 8], 'channels': 8},
-    },
-    'unet_vgg16': {
-        'backbone': {'depth': 11, 'base_channels': 8},
-        'decode_head': {'in_channels': [8, 16, 32, 64, 64], 'channels': 4},
-    },
-    'pspnet_r50-d8': PSPNET | {'decode_head': {'in_channels': 64, 'channels': 16}},
-    'pspnet_r50-d8_point-rend': PSPNET
-    | {
-        'decode_head': {'in_channels': 64, 'channels': 16},
-        'point_head': {'in_channels': [8, 8], 'channels': 8},
-    },
-    'pspnet-unet_r50-d8': PSPNET | {'decode_head': {'in_channels': [8, 8, 16, 64], 'channels': 4}},
-    'pspnet-unet_r50-d8_point-rend': PSPNET
-    | {
-        'decode_head': {'in_channels': [8, 16, 64], 'channels': 4},
-        'point_head': {'in_channels': [8, 8], 'channels': 8},
-    },
-    # Nothing but configs: no part of these is ours.
-    'cascade-rcnn_r18-c128_fpn': R18_FPN
-    | {
-        'rpn_head': {'in_channels': 16, 'feat_channels': 16},
-        'roi_head': {
-            'bbox_roi_extractor': {'out_channels': 16},
-            'bbox_head': {'0': CASCADE_HEAD, '1': CASCADE_HEAD, '2': CASCADE_HEAD},
-        },
-    },
-    'fcos_r18-c128_fpn': R18_FPN | {'bbox_head': GROUPS_HEAD},
-    'atss_r18-c128_fpn': R18_FPN | {'bbox_head': GROUPS_HEAD},
-    'deeplabv3plus_r50-d8': PSPNET
-    | {'decode_head': {'in_channels': 64, 'channels': 16, 'c1_in_channels': 8, 'c1_channels': 8}},
-    'segformer_mit-b0': {
-        'backbone': {'embed_dims': 8, 'num_layers': [1] * 4, 'num_heads': [1, 2, 2, 2]},
-        'decode_head': {'in_channels': [8, 16, 16, 16], 'channels': 16},
-    },
-    'fpn_r50': {
-        'backbone': {'depth': 18, 'base_channels': 8, 'stem_channels': 8},
-        'neck': {'in_channels': [8, 16, 32, 64], 'out_channels': 8},
-        'decode_head': {'in_channels': [8] * 4, 'channels': 8},
-    },
-}
-PIXEL_NAMES = ('unet', 'pspnet', 'deeplabv3plus', 'segformer', 'fpn')
-PIXELS = tuple(name for name in NARROW if name.startswith(PIXEL_NAMES))
 # Where nothing is found, these have nothing to push but the score of background.
 EMPTY_LOSSES = {
     'faster-rcnn_r50_fpn': ('loss_rpn_cls', 'loss_cls'),
@@ -150,14 +32,7 @@ bands_4_and_13 = pytest.mark.parametrize('bands', [4, 13])
 
 
 def build(name, bands, seed=0):
-    config = Config.fromfile(BASES / f'{name}.py')
-    config.merge_from_dict({'model': copy.deepcopy(NARROW[name])})
-    config.model.backbone.in_channels = bands
-    config.model.data_preprocessor.update(mean=[100.0] * bands, std=[50.0] * bands)
-    if name not in PIXELS:
-        # Networks that know nothing still have to predict something.
-        test_cfg = config.model.test_cfg.get('rcnn', config.model.test_cfg)
-        test_cfg.update(score_thr=0.0, conf_thr=0.0, max_per_img=20)
+    config = narrow_config(name, bands)
     torch.manual_seed(seed)
     with DefaultScope.overwrite_default_scope('mmseg' if name in PIXELS else 'mmdet'):
         model = MODELS.build(config.model)
