@@ -22,10 +22,10 @@ Format = Literal['gpkg', 'geojson', 'parquet', 'fgb']
 WRITING = ('polygons', 'min_area', 'simplify', 'regularise', 'formats', 'quicklook', 'stac')
 """Options that concern only how results are written, and not what is computed."""
 
-_WHAT = 'what is predicted'
-_KEPT = 'what is kept'
-_WRITTEN = 'what is written'
-_HOW = 'how it is computed'
+_WHAT = 'input'
+_KEPT = 'result'
+_WRITTEN = 'files'
+_HOW = 'computation'
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class PredictOptions:
         ('gpkg',), 'of polygons and objects, one or several', group=_WRITTEN, flag='--format'
     )
     quicklook: bool = option(
-        True, 'write a picture of the scene with the result, NAME.png', group=_WRITTEN
+        True, 'write a quick look of the scene with the result, NAME_quicklook.png', group=_WRITTEN
     )
     stac: bool = option(False, 'describe the files as a STAC item, NAME.stac.json', group=_WRITTEN)
     force: bool = option(False, 'accept scenes of an unsuitable GSD or data type', group=_WHAT)
