@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -150,8 +150,12 @@ class FolderRun:
 
 
 def predict_small(
-    ensemble: Ensemble, jobs: Sequence[Job], folder: Path, pool: ThreadPoolExecutor
-) -> list[Prediction | GeoMMError]:
+    ensemble: Ensemble,
+    jobs: Sequence[Job],
+    folder: Path,
+    readers: ThreadPoolExecutor,
+    writers: ThreadPoolExecutor,
+) -> list[Future[Prediction]]:
     """Predicts scenes of one tile each in one forward pass.
 
     There is nothing to resume after an interruption, so no journal is kept.
@@ -160,25 +164,31 @@ def predict_small(
         ensemble: The models.
         jobs: What is predicted; their tiles are of one size.
         folder: Where to.
-        pool: Reads the tiles.
+        readers: Reads the tiles.
+        writers: Writes the results, while the caller goes on with other scenes.
 
     Returns:
-        The result of each, or why there is none.
+        The result of each.
     """
-    reading = [pool.submit(_loaded, ensemble, job) for job in jobs]
+    reading = [readers.submit(_loaded, ensemble, job) for job in jobs]
     loaded = [future.exception() or future.result() for future in reading]
     inputs = [item[0] for item in loaded if not isinstance(item, BaseException) and item[0]]
     predicted = iter(ensemble.predict(inputs) if inputs else ())
-    found: list[Prediction | GeoMMError] = []
+    found: list[Future[Prediction]] = []
     for job, item in zip(jobs, loaded, strict=True):
-        try:
-            if isinstance(item, BaseException):
-                raise item
+        if isinstance(item, BaseException):
+            found.append(failed(item))
+        else:
             tiles = [(job.plan[0], next(predicted), item[1])] if item[0] else []
-            found.append(_write_small(ensemble, job, folder, tiles))
-        except GeoMMError as error:
-            found.append(error)
+            found.append(writers.submit(_write_small, ensemble, job, folder, tiles))
     return found
+
+
+def failed(error: BaseException) -> Future[Prediction]:
+    """The result of a scene that has none."""
+    future: Future[Prediction] = Future()
+    future.set_exception(error)
+    return future
 
 
 def _loaded(ensemble: Ensemble, job: Job) -> tuple[list[dict], np.ndarray]:
@@ -203,6 +213,7 @@ def _write_small(ensemble: Ensemble, job: Job, folder: Path, tiles: list) -> Pre
         return prediction.moved(folder)
     finally:
         journal.close()
+        handles.close_all()  # nothing more is read of it by this thread
 
 
 def _runner(ensemble: Ensemble, job: Job, progress, journal: Journal | None = None) -> RowRunner:

@@ -3,7 +3,7 @@
 import glob
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from os import PathLike
@@ -25,7 +25,7 @@ from geo_mm.inference.options import PredictOptions
 from geo_mm.inference.prediction import Job, Prediction, check_replaced
 from geo_mm.inference.predictor import Predictor, scene_closed
 from geo_mm.inference.runner import default_readers
-from geo_mm.inference.scene_run import is_unfinished, predict_small
+from geo_mm.inference.scene_run import failed, is_unfinished, predict_small
 from geo_mm.paths import file_name, reported, same_file_name
 
 
@@ -82,14 +82,15 @@ def predict_scenes(
     outcomes: dict[int, Outcome] = {}
     jobs: dict[int, Job] = {}
 
-    def settle(number: int, found: Prediction | GeoMMError) -> None:
+    def settle(number: int, found: Future[Prediction]) -> None:
         light = None
-        if isinstance(found, GeoMMError):
-            outcome = Outcome(requests[number], error=found)
+        try:
+            outcome = Outcome(requests[number], prediction=found.result())
+        except GeoMMError as error:
+            outcome = Outcome(requests[number], error=error)
         else:
-            outcome = Outcome(requests[number], prediction=found)
             # Of many scenes only the names of the files are kept.
-            light = replace(found, objects=None, detections=None)
+            light = replace(found.result(), objects=None, detections=None)
         if report:
             report(outcome)
         outcomes[number] = replace(outcome, prediction=light)
@@ -98,13 +99,25 @@ def predict_scenes(
         try:
             jobs[number] = current().each(lambda: _checked(predictor, request, folder))  # noqa: B023
         except GeoMMError as error:
-            settle(number, error)
-    run = _Run(predictor, folder, restart, progress)
-    with ThreadPoolExecutor(predictor.options.readers or default_readers()) as pool:
+            settle(number, failed(error))
+    threads = predictor.options.readers or default_readers()
+    with (
+        scene_closed(),
+        ThreadPoolExecutor(threads) as readers,
+        ThreadPoolExecutor(threads) as writers,
+    ):
+        run = _Run(predictor, folder, restart, progress, readers, writers)
+        written: list[tuple[int, Future[Prediction]]] = []
         for batch in run.batches(jobs):
-            found = run.predict([jobs.pop(number) for number in batch], pool)
-            for number, result in zip(batch, found, strict=True):
-                settle(number, result)
+            found = run.predict([jobs.pop(number) for number in batch])
+            # Small scenes are written while the next ones are predicted.
+            while written:
+                settle(*written.pop(0))
+            written = list(zip(batch, found, strict=True))
+            while written and written[0][1].done():
+                settle(*written.pop(0))
+        while written:
+            settle(*written.pop(0))
     return [outcomes[number] for number in range(len(requests))]
 
 
@@ -116,6 +129,8 @@ class _Run:
     folder: Path
     restart: bool
     progress: Callable[[SceneToPredict, int, int], None] | None
+    readers: ThreadPoolExecutor
+    writers: ThreadPoolExecutor
 
     def batches(self, jobs: Mapping[int, Job]) -> list[list[int]]:
         """Numbers of jobs: successive ones whose only tiles are of one size, or one."""
@@ -136,13 +151,12 @@ class _Run:
                 found.append([number])
         return found
 
-    def predict(
-        self, batch: Sequence[Job], pool: ThreadPoolExecutor
-    ) -> list[Prediction | GeoMMError]:
+    def predict(self, batch: Sequence[Job]) -> list[Future[Prediction]]:
         if len(batch) > 1:
             try:
-                with scene_closed():
-                    found = predict_small(self.predictor.ensemble, batch, self.folder, pool)
+                found = predict_small(
+                    self.predictor.ensemble, batch, self.folder, self.readers, self.writers
+                )
             except torch.OutOfMemoryError:
                 pass  # one by one they may fit
             else:
@@ -152,12 +166,15 @@ class _Run:
                 return found
         return [self._alone(job) for job in batch]
 
-    def _alone(self, job: Job) -> Prediction | GeoMMError:
+    def _alone(self, job: Job) -> Future[Prediction]:
         progress = partial(self.progress, job.request) if self.progress else None
         try:
-            return self.predictor.predict_job(job, self.folder, self.restart, progress)
+            found = self.predictor.predict_job(job, self.folder, self.restart, progress)
         except GeoMMError as error:
-            return error
+            return failed(error)
+        future: Future[Prediction] = Future()
+        future.set_result(found)
+        return future
 
 
 def check_outcomes(outcomes: Sequence[Outcome]) -> None:

@@ -25,7 +25,7 @@ SUFFIXES = ('_quicklook.png', '_quicklook.pgw', '_quicklook.png.aux.xml')
 name: QGIS would paint ``town.png`` by the style of ``town.tif``, ``town.qml``."""
 
 _MAX_SIZE = 1600  # pixels along the longer side
-_ENLARGED_TO = 768  # small scenes, so that one can see them
+_ENLARGED_TO = 512  # small scenes, so that one can see them
 _OPACITY = 0.35
 _RIM = (20, 20, 20)
 _AOI_COLOUR = (255, 255, 255)

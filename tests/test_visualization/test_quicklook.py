@@ -39,15 +39,15 @@ def test_overlay_shows_all_classes_where_none_is_background():
 @pytest.mark.parametrize(
     ('width', 'height', 'shown'),
     [
-        (1, 1, (768, 768)),
-        (50, 40, (640, 800)),  # 16 times
-        (700, 600, (1200, 1400)),
+        (1, 1, (512, 512)),
+        (50, 40, (440, 550)),  # 11 times
+        (700, 600, (600, 700)),
         (800, 900, (900, 800)),
         (3300, 30, (15, 1600)),
         (40, 2000, (1600, 32)),
     ],
 )
-def test_picture_is_768_to_1600_pixels_long_above_its_legend(tmp_path, width, height, shown):
+def test_picture_is_512_to_1600_pixels_long_above_its_legend(tmp_path, width, height, shown):
     scene = Scene.open(write_raster(tmp_path / 's.tif', noise((3, height, width))))
     assert quicklook_shape(scene) == shown
     picture = draw_pixels_quicklook(scene, np.ones(shown, 'uint8'), SPEC.classes).image
@@ -57,14 +57,14 @@ def test_picture_is_768_to_1600_pixels_long_above_its_legend(tmp_path, width, he
 
 def test_a_small_scene_is_enlarged_by_whole_pixels_and_lies_where_it_is(tmp_path):
     scene = Scene.open(write_raster(tmp_path / 's.tif', np.full((3, 40, 50), 90, 'uint8')))
-    labels = np.zeros((640, 800), 'uint8')
-    labels[160:320, 320:480] = 2
+    labels = np.zeros((440, 550), 'uint8')
+    labels[110:220, 220:330] = 2
     look = draw_pixels_quicklook(scene, labels, SPEC.classes)
-    picture = np.array(look.image)[:640, :800]
+    picture = np.array(look.image)[:440, :550]
     rows, cols = np.nonzero((picture != picture[0, 0]).any(axis=2))
-    assert (rows.min(), rows.max(), cols.min(), cols.max()) == (160, 319, 320, 479)
+    assert (rows.min(), rows.max(), cols.min(), cols.max()) == (110, 219, 220, 329)
     assert look.grid.bounds == scene.grid.bounds
-    assert look.grid.transform.a == scene.grid.transform.a / 16
+    assert look.grid.transform.a == scene.grid.transform.a / 11
 
 
 def legend_of(monkeypatch, draw, *arguments, **options):
@@ -80,8 +80,8 @@ def legend_of(monkeypatch, draw, *arguments, **options):
 
 def test_the_legend_has_the_classes_that_occur_and_their_shares(tmp_path, monkeypatch):
     scene = Scene.open(write_raster(tmp_path / 's.tif', noise((3, 40, 50))))
-    labels = np.zeros((640, 800), 'uint8')
-    labels[:64], labels[64:96] = 2, 255
+    labels = np.zeros((440, 550), 'uint8')
+    labels[:44], labels[44:66] = 2, 255
     arguments = monkeypatch, draw_pixels_quicklook, scene, labels, SPEC.classes
     assert legend_of(*arguments) == ['background  85.0 %', 'roof  10.0 %', 'no data  5.0 %']
     shares = {'background': 0.9995, 'road': 0.0005}
@@ -129,14 +129,14 @@ def test_that_of_a_large_picture_lies_on_it_as_gis_programs_draw_it(tmp_path):
 
 
 def test_objects_of_a_picture_lie_on_it(tmp_path):
-    """Their y is minus the row. The picture shows it 7 times as large."""
+    """Their y is minus the row. The picture shows it 5 times as large."""
     scene = Scene.open(
         write_raster(tmp_path / 's.tif', np.zeros((3, 100, 120), 'uint8'), None, None)
     )
     objects = gpd.GeoDataFrame({'class_id': [1]}, geometry=[shapely.box(40, -60, 90, -30)])
-    picture = np.array(draw_objects_quicklook(scene, objects, SPEC.classes).image)[:700, :840]
+    picture = np.array(draw_objects_quicklook(scene, objects, SPEC.classes).image)[:500, :600]
     rows, cols = np.nonzero((picture == SPEC.classes.colours[1]).all(axis=2))
-    assert abs(rows.min() - 210) <= 1 and abs(rows.max() - 420) <= 1 and abs(cols.min() - 280) <= 1
+    assert abs(rows.min() - 150) <= 1 and abs(rows.max() - 300) <= 1 and abs(cols.min() - 200) <= 1
 
 
 def test_outlines_lie_on_the_objects(tmp_path):
@@ -151,13 +151,13 @@ def test_outlines_lie_on_the_objects(tmp_path):
         crs=UTM_17N,
     )
     spec = spec_of('objects', ('a', 'b', 'c'))
-    picture = np.array(draw_objects_quicklook(scene, objects, spec.classes).image)[:700, :840]
+    picture = np.array(draw_objects_quicklook(scene, objects, spec.classes).image)[:500, :600]
     drawn = (picture == spec.classes.colours[2]).all(axis=2)
     rows, cols = np.nonzero(drawn)
-    assert (abs(rows.min() - 210), abs(rows.max() - 420)) <= (1, 1)
-    assert (abs(cols.min() - 280), abs(cols.max() - 630)) <= (1, 1)
-    assert drawn[315, 418:422].any()  # the hole's edge
-    assert not drawn[315, 424:486].any()
-    assert drawn[315, 488:492].any()
+    assert (abs(rows.min() - 150), abs(rows.max() - 300)) <= (1, 1)
+    assert (abs(cols.min() - 200), abs(cols.max() - 450)) <= (1, 1)
+    assert drawn[225, 298:302].any()  # the hole's edge
+    assert not drawn[225, 304:346].any()
+    assert drawn[225, 348:352].any()
     inner = (picture == spec.classes.colours[1]).all(axis=2)
-    assert inner.any() and not inner[:220].any()
+    assert inner.any() and not inner[:157].any()
