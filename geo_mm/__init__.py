@@ -38,11 +38,13 @@ if TYPE_CHECKING:  # `as` tells type checkers that a name is public
     from geo_mm.learn import FasterRCNN as FasterRCNN
     from geo_mm.learn import MaskRCNN as MaskRCNN
     from geo_mm.learn import PSPNet as PSPNet
+    from geo_mm.learn import ReportOptions as ReportOptions
     from geo_mm.learn import RetinaNet as RetinaNet
     from geo_mm.learn import ShowOptions as ShowOptions
     from geo_mm.learn import UNet as UNet
     from geo_mm.learn import YOLOv3 as YOLOv3
     from geo_mm.learn import prepare_data as prepare_data
+    from geo_mm.learn import report as report
     from geo_mm.learn import show_results as show_results
     from geo_mm.raster import Grid as Grid
     from geo_mm.raster import Scene as Scene
@@ -99,12 +101,14 @@ __getattr__, __dir__, __all__ = lazy_names(
             'FasterRCNN',
             'MaskRCNN',
             'PSPNet',
+            'ReportOptions',
             'RetinaNet',
             'SSD',
             'ShowOptions',
             'UNet',
             'YOLOv3',
             'prepare_data',
+            'report',
             'show_results',
         ),
         'raster': ('Grid', 'Scene'),

@@ -22,6 +22,7 @@ COMMANDS = {
     'lr-find': ('training', 'find a learning rate for a config, by a short mock training'),
     'test': ('training', 'score a checkpoint on the test split of its config'),
     'show': ('training', 'draw chips with ground truth, prediction and errors'),
+    'report': ('training', 'write a page on a trained model: scores, errors, training, data'),
     'predict': ('predict', 'predict scenes of any size'),
     'evaluate': ('evaluate', 'compare results with ground truth, on the map'),
     'describe': ('describe', 'say what a result or a model is, and whether an image suits it'),

@@ -1,4 +1,4 @@
-"""From data to a config, a model and its scores: ``new train lr-find test show``."""
+"""From data to a config, a model and its scores: ``new train lr-find test show report``."""
 
 import argparse
 from pathlib import Path
@@ -7,7 +7,7 @@ from geo_mm import env
 from geo_mm.cli.arguments import add_config, add_launcher, add_overrides, add_trust, overrides
 from geo_mm.cli.predict import split_paths
 from geo_mm.errors import NOTHING_TRAINED, ConfigError, interrupts
-from geo_mm.learn.options import ShowOptions
+from geo_mm.learn.options import ReportOptions, ShowOptions
 from geo_mm.new_config.plan import NewOptions
 from geo_mm.new_config.recipes import RECIPES
 from geo_mm.options import add_options, given
@@ -292,3 +292,47 @@ def show(args: argparse.Namespace) -> None:
     with reported(path), atomic_write(path) as partial:
         sheet.save(partial, format='PNG')
     print(f'{len(sheet.info["shares"])} chips of {options.split}: {path}')
+
+
+def report_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.usage = '%(prog)s [CONFIG] CHECKPOINT|WORK_DIR [options]'
+    add = parser.add_argument
+    add(
+        'paths',
+        nargs='+',
+        metavar='PATH',
+        help='the checkpoint, or the work dir of a training, whose best one is taken; a config '
+        'before it',
+    )
+    add(
+        '-o',
+        '--out',
+        type=Path,
+        help='the page (default: report_SPLIT.html beside the checkpoint)',
+    )
+    add_options(parser, ReportOptions)
+    add_trust(parser)
+
+
+def report(args: argparse.Namespace) -> None:
+    """Write a page on a trained model, and its numbers as JSON beside it.
+
+        geo-mm report work_dirs/roofs -o roofs.html
+        geo-mm report configs/mine/roofs.py work_dirs/roofs/best.pth --split val
+
+    It has scores of each class, the confusion matrix, curves over the thresholds of
+    confidence, sizes of objects found and missed, chips with each kind of error, the
+    curves of the training, the config and what the model was made with. The chips are
+    those of the test split of the config in the checkpoint, or of any split of a config
+    that is given, which is also needed for the map of the splits.
+    """
+    env.require()
+    from geo_mm.engine.run import best_checkpoint
+    from geo_mm.learn.model_report import report
+
+    *config, last = args.paths
+    checkpoint = best_checkpoint(last) if Path(last).is_dir() else last
+    named, checkpoint = _config_and_checkpoint('report', [*config, str(checkpoint)])
+    options = ReportOptions(**given(args, ReportOptions))
+    path = report(checkpoint, named, options, args.out, trust_checkpoint=args.trust_checkpoint)
+    print(f'{path}\n{path.with_suffix(".json")}')

@@ -1,7 +1,7 @@
 """Map scores of chips, for ``val_evaluator`` and ``test_evaluator`` of configs."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -127,18 +127,10 @@ class MapMetric(BaseMetric):
 
     def compute_metrics(self, results: Sequence[ScoredChip]) -> dict[str, float]:
         """Scores over the scenes that the chips of all ranks belong to."""
-        scenes: dict[tuple, dict[tuple, ScoredChip]] = defaultdict(dict)
-        for chip in results:
-            scenes[chip.scene][chip.window] = chip  # a chip that was repeated counts once
-        chips = [list(parts.values()) for parts in scenes.values()]
         classes = tuple(self.dataset_meta['classes'])
         if results[0].valid is None:
-            return _pixel_scores(chips, classes)
-        boxes = self.boxes
-        if boxes is None:
-            boxes = not any('outlines' in chip.pred for chip in results)
-        thresholds = np.append(self.iou, COCO_IOUS)
-        matches = [self._matched(parts, thresholds, boxes) for parts in chips]
+            return _pixel_scores(confusion_of(results, classes))
+        matches = self.matches(results, np.append(self.iou, COCO_IOUS))
         scores = score_objects(matches, classes, min_score=self.min_score)
         overall = scores.to_dict()['overall']
         keys = ('precision', 'recall', 'f1', 'mean_iou', 'ap', 'ap_50_95')
@@ -147,9 +139,30 @@ class MapMetric(BaseMetric):
             found |= {f'{name}/ap': each['ap'], f'{name}/f1': each['f1']}
         return _numbers(found)
 
-    def _matched(
-        self, chips: Sequence[ScoredChip], thresholds: np.ndarray, boxes: bool
-    ) -> SceneMatches:
+    def matches(
+        self,
+        results: Sequence[ScoredChip],
+        thresholds: np.ndarray,
+        change: Callable[[Detections], Detections] = lambda objects: objects,
+    ) -> list[SceneMatches]:
+        """How the objects of each scene are matched, one to one.
+
+        Args:
+            results: Chips, as :meth:`process` keeps them.
+            thresholds: (T,) IoUs, the chosen one first.
+            change: Applied to the predicted and the true objects of a scene before.
+        """
+        boxes = self.boxes
+        if boxes is None:
+            boxes = not any('outlines' in chip.pred for chip in results)
+        matched = []
+        for chips in by_scene(results):
+            sides = _with_crowds(*map(change, self._sides(chips, boxes)))
+            matched += match_scene(*sides, thresholds, [SizeRange()])
+        return matched
+
+    def _sides(self, chips: Sequence[ScoredChip], boxes: bool) -> list[Detections]:
+        """What is predicted in a scene, and what is there, on the map."""
         _, crs, transform, size = chips[0].scene
         windows, cores = _windows_and_cores([chip.window for chip in chips], size)
         parts = [Detections.from_arrays(chip.pred) for chip in chips]
@@ -172,7 +185,15 @@ class MapMetric(BaseMetric):
                 'area_m2': areas_of(on_map.shapes, crs),
             }
             sides.append(replace(on_map, data=data))
-        return match_scene(*_with_crowds(*sides), thresholds, [SizeRange()])[0]
+        return sides
+
+
+def by_scene(results: Sequence[ScoredChip]) -> list[list[ScoredChip]]:
+    """The chips of each scene; one that was repeated counts once."""
+    scenes: dict[tuple, dict[tuple, ScoredChip]] = defaultdict(dict)
+    for chip in results:
+        scenes[chip.scene][chip.window] = chip
+    return [list(chips.values()) for chips in scenes.values()]
 
 
 def _check_keys(sample: Mapping) -> None:
@@ -273,12 +294,11 @@ def _has_data(points: np.ndarray, chips: Sequence[ScoredChip]) -> np.ndarray:
     return found
 
 
-def _pixel_scores(
-    scenes: Sequence[Sequence[ScoredChip]], classes: tuple[str, ...]
-) -> dict[str, float]:
+def confusion_of(results: Sequence[ScoredChip], classes: tuple[str, ...]) -> Confusion:
+    """How often pixels of each class were given each class, every pixel once."""
     count = len(classes)
     matrix = np.zeros((count, count), np.int64)
-    for chips in scenes:
+    for chips in by_scene(results):
         _, cores = _windows_and_cores([chip.window for chip in chips], chips[0].scene[3])
         for chip, (left, top, right, bottom) in zip(chips, cores.astype(int), strict=True):
             col, row = chip.window[:2]
@@ -287,7 +307,11 @@ def _pixel_scores(
             counted = (truth != IGNORE) & (pred < count)
             flat = truth[counted].astype(np.int64) * count + pred[counted]
             matrix += np.bincount(flat, minlength=count**2).reshape(count, count)
-    scores = Confusion(classes, matrix).scores
+    return Confusion(classes, matrix)
+
+
+def _pixel_scores(confusion: Confusion) -> dict[str, float]:
+    scores = confusion.scores
     overall = vars(scores.overall)
     found = {key: overall[key] for key in ('accuracy', 'kappa', 'mean_iou', 'mean_f1')}
     for name, each in scores.classes.items():

@@ -5,7 +5,7 @@ The page needs nothing from outside.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rasterio.crs import CRS
@@ -97,7 +97,7 @@ def page(
         tables, maps = pixel_tables(result), _pixel_maps(result)
     parts = [f'<h1>{html_page.text(title)}</h1>']
     parts += [f'<p>{html_page.text(line)}</p>' for line in settings_lines(result)]
-    parts += [_table(table, result.class_set) for table in tables]
+    parts += [table_html(table, result.class_set) for table in tables]
     parts += maps
     return html_page.page(title, parts, 'Evaluated')
 
@@ -150,21 +150,29 @@ def _sources(scene) -> str:
     return f'Prediction {scene.sources[0]}, ground truth {scene.sources[1]}.'
 
 
-def _table(table: Table, classes: ClassSet) -> str:
+def table_html(table: Table, classes: ClassSet) -> str:
+    """A table for a page, with the colours of the classes; a confusion matrix is shaded."""
     rows = []
     square = table.title.startswith('Confusion')
     for number, (name, *values) in enumerate(table.rows):
         last = table.total and number == len(table.rows) - 1
         coloured = table.columns[0] == 'class' and name in classes and not last
         swatch = html_page.swatch(classes.colours[classes.index(name)]) if coloured else ''
+        shades = [
+            _shade(values, place) if square and not last else '' for place in range(len(values))
+        ]
         cells = ''.join(
-            f'<td{_diagonal(square and not last and place == number)}>{html_page.text(value)}</td>'
-            for place, value in enumerate(values)
+            f'<td{shade}>{html_page.text(value)}</td>'
+            for shade, value in zip(shades, values, strict=True)
         )
         header = f'<th scope="row">{swatch}{html_page.text(name)}</th>'
         rows.append(f'<tr{" class=total" if last else ""}>{header}{cells}</tr>')
     return html_page.table(table.title, table.columns, rows)
 
 
-def _diagonal(is_it: bool) -> str:
-    return ' class="diagonal"' if is_it else ''
+def _shade(row: Sequence[str], place: int) -> str:
+    """The deeper, the larger the share of the row, whose last cell is its sum."""
+    cells = [int(cell.replace(',', '')) for cell in row]
+    share = cells[place] / max(cells[-1], 1) if place < len(cells) - 1 else 0
+    # Not so deep that the number would be hard to read.
+    return f' style="background:rgb(0 114 178/{share * 45:.0f}%)"' if share else ''

@@ -12,7 +12,7 @@ from rich.table import Table as RichTable
 from geo_mm.evaluation.matching import SizeRange
 from geo_mm.evaluation.objects import ObjectEvaluation
 from geo_mm.evaluation.pixels import PixelEvaluation
-from geo_mm.evaluation.scores import Confusion
+from geo_mm.evaluation.scores import Confusion, ObjectScores
 
 UNDEFINED = '-'
 
@@ -36,20 +36,10 @@ class Table:
 
 def object_tables(result: ObjectEvaluation) -> list[Table]:
     """Per class, per size class and per scene: counts, then rates."""
-    scores = result.scores.to_dict()
-    iou = f'IoU {result.settings.iou:g}'
-    rows = dict(scores['classes'])
-    several = len(rows) != 1
-    if several:
-        rows['all'] = scores['overall']
-    counts = dict(_COUNTS)
-    if all(scene.crs is not None for scene in result.scenes):
-        counts |= _areas(rows.values())
-    rates = _rates(result)
-    tables = [
-        _plain(f'Objects by class, {iou}', 'class', rows, counts, total=several),
-        _plain(f'Rates by class, {iou}', 'class', rows, rates, total=several),
-    ]
+    iou, coco = f'IoU {result.settings.iou:g}', result.settings.coco
+    on_earth = all(scene.crs is not None for scene in result.scenes)
+    tables = object_class_tables(result.scores, iou, coco=coco, areas=on_earth)
+    rates = _rates(coco)
     if result.sizes:
         sizes = {_size(size): each.to_dict()['overall'] for size, each in result.sizes}
         tables.append(_plain(f'Objects by size on the ground, {iou}', 'size', sizes, _COUNTS))
@@ -59,6 +49,42 @@ def object_tables(result: ObjectEvaluation) -> list[Table]:
         tables.append(_plain(f'Objects by scene, {iou}', 'scene', scenes, _COUNTS))
         tables.append(_plain(f'Rates by scene, {iou}', 'scene', scenes, rates))
     return tables
+
+
+def object_class_tables(
+    scores: ObjectScores, iou: str, *, coco: bool = False, areas: bool = False
+) -> list[Table]:
+    """Counts of objects, then rates, per class.
+
+    Args:
+        scores: The scores.
+        iou: From which overlap an object is found, for the titles.
+        coco: Whether average precisions over COCO's IoUs are shown.
+        areas: Whether areas are.
+    """
+    data = scores.to_dict()
+    rows = dict(data['classes'])
+    several = len(rows) != 1
+    if several:
+        rows['all'] = data['overall']
+    counts = {**_COUNTS, **(_areas(rows.values()) if areas else {})}
+    return [
+        _plain(f'Objects by class, {iou}', 'class', rows, counts, total=several),
+        _plain(f'Rates by class, {iou}', 'class', rows, _rates(coco), total=several),
+    ]
+
+
+def pixel_class_table(classes: Mapping[str, Mapping]) -> Table:
+    """Rates per class, from :meth:`Confusion.to_dict`."""
+    rates = {
+        'IoU': ('iou', _share),
+        'F1': ('f1', _share),
+        'precision': ('precision', _share),
+        'recall': ('recall', _share),
+        'AP': ('ap', _share),
+        **_areas(classes.values()),
+    }
+    return _plain('Pixels by class', 'class', classes, rates)
 
 
 def pixel_tables(result: PixelEvaluation) -> list[Table]:
@@ -74,21 +100,14 @@ def pixel_tables(result: PixelEvaluation) -> list[Table]:
     scenes = {scene['name']: scene['overall'] for scene in data['scenes']}
     if len(scenes) > 1:
         scenes['all scenes'] = data['overall']
-    rates = {
-        'IoU': ('iou', _share),
-        'F1': ('f1', _share),
-        'precision': ('precision', _share),
-        'recall': ('recall', _share),
-        **_areas(data['classes'].values()),
-    }
     return [
         _plain('Pixels by scene', 'scene', scenes, overall, total=len(scenes) > 1),
-        _plain('Pixels by class', 'class', data['classes'], rates),
-        _confusion(result.confusion),
+        pixel_class_table(data['classes']),
+        confusion_table(result.confusion),
     ]
 
 
-def _rates(result: ObjectEvaluation) -> dict:
+def _rates(coco: bool) -> dict:
     columns = {
         'precision': ('precision', _share),
         'recall': ('recall', _share),
@@ -96,7 +115,7 @@ def _rates(result: ObjectEvaluation) -> dict:
         'mean IoU': ('mean_iou', _share),
         'AP': ('ap', _share),
     }
-    if result.settings.coco:
+    if coco:
         columns |= {'AP 50:95': ('ap_50_95', _share), 'AR 50:95': ('ar_50_95', _share)}
     return columns | {'best F1': ('best_f1', _share), 'at confidence': ('best_score', _share)}
 
@@ -119,7 +138,8 @@ def _plain(
     return Table(title, (first, *used), cells, total)
 
 
-def _confusion(confusion: Confusion) -> Table:
+def confusion_table(confusion: Confusion) -> Table:
+    """How often each true class was given each class."""
     rows = tuple(
         (name, *map(_count, row), _count(row.sum()))
         for name, row in zip(confusion.classes, confusion.matrix, strict=True)

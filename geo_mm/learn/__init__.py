@@ -7,6 +7,7 @@ from geo_mm import lazy_names
 if TYPE_CHECKING:  # `as` tells type checkers that a name is public
     from geo_mm.learn.data import TrainingData as TrainingData
     from geo_mm.learn.data import prepare_data as prepare_data
+    from geo_mm.learn.model_report import report as report
     from geo_mm.learn.models import SSD as SSD
     from geo_mm.learn.models import FasterRCNN as FasterRCNN
     from geo_mm.learn.models import Learner as Learner
@@ -15,6 +16,7 @@ if TYPE_CHECKING:  # `as` tells type checkers that a name is public
     from geo_mm.learn.models import RetinaNet as RetinaNet
     from geo_mm.learn.models import UNet as UNet
     from geo_mm.learn.models import YOLOv3 as YOLOv3
+    from geo_mm.learn.options import ReportOptions as ReportOptions
     from geo_mm.learn.options import ShowOptions as ShowOptions
     from geo_mm.learn.results import show_results as show_results
 
@@ -33,7 +35,8 @@ __getattr__, __dir__, __all__ = lazy_names(
             'UNet',
             'YOLOv3',
         ),
-        'options': ('ShowOptions',),
+        'options': ('ReportOptions', 'ShowOptions'),
+        'model_report': ('report',),
         'results': ('show_results',),
     },
 )

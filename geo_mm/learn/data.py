@@ -162,13 +162,4 @@ class TrainingData:
 
     def _repr_html_(self) -> str:
         rows = {'classes': ', '.join(self.classes), **self.reasons}
-        return html_table(f'Training data, {self.kind}', {k: v for k, v in rows.items() if v})
-
-
-def html_table(title: str, rows: dict[str, str]) -> str:
-    """Names and values as a table, for notebooks."""
-    lines = [
-        f'<tr><th scope="row">{html_page.text(name)}</th><td>{html_page.text(value)}</td></tr>'
-        for name, value in rows.items()
-    ]
-    return html_page.table(title, ('', ''), lines)
+        return html_page.pairs(f'Training data, {self.kind}', {k: v for k, v in rows.items() if v})

@@ -1,12 +1,11 @@
 """Models as the analyst handles them: one class per algorithm, on a config that can be seen."""
 
+import contextlib
 import copy
 import itertools
-import json
 import math
 import os
 import shutil
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,15 +14,18 @@ from PIL import Image
 
 from geo_mm import engine
 from geo_mm.engine.config_data import build_loader
+from geo_mm.engine.run import best_checkpoint
 from geo_mm.errors import ConfigError
+from geo_mm.formats import html_page
 from geo_mm.inference import Prediction, Predictor
-from geo_mm.learn.data import TrainingData, html_table
-from geo_mm.learn.options import ShowOptions
+from geo_mm.learn.data import TrainingData
+from geo_mm.learn.model_report import report
+from geo_mm.learn.options import ReportOptions, ShowOptions
 from geo_mm.learn.results import show_results
 from geo_mm.models.checkpoints import existing_checkpoint
 from geo_mm.new_config.recipes import Size
 from geo_mm.paths import make_folder, reported
-from geo_mm.visualization.training_plots import draw_lr_curve, draw_training
+from geo_mm.visualization.training_plots import draw_lr_curve, draw_training, training_records
 
 
 class Learner:
@@ -144,7 +146,8 @@ class Learner:
         try:
             engine.train(config, engine.TrainOptions(work_dir=run, amp=amp))
         finally:
-            self.checkpoint = _newest(run) or self.checkpoint
+            with contextlib.suppress(ConfigError):  # stopped before the first one
+                self.checkpoint = best_checkpoint(run)
         return self
 
     def freeze(self) -> 'Learner':
@@ -161,7 +164,7 @@ class Learner:
         """Draws loss, learning rate and validation scores of all calls of :meth:`fit`."""
         if not self._runs:
             raise ConfigError('no losses', 'a model after fit()')
-        return draw_training([_scalars(run) for run in self._runs])
+        return draw_training([training_records(run) for run in self._runs])
 
     def show_results(self, **options: Any) -> Image.Image:
         """Draws chips with ground truth, prediction and errors, the worst first.
@@ -193,6 +196,19 @@ class Learner:
             **options: Fields of :class:`geo_mm.PredictOptions`.
         """
         return Predictor(self._trained(), **options).predict(scene, folder)
+
+    def report(self, path: str | os.PathLike | None = None, **options: Any) -> Path:
+        """Writes a page on the model: scores, curves, errors, training, data; JSON beside it.
+
+        Args:
+            path: ``.html`` file; None takes ``report_SPLIT.html`` beside the checkpoint.
+            **options: Fields of :class:`geo_mm.ReportOptions`.
+
+        Raises:
+            OutputError: If it cannot be written.
+        """
+        chosen = ReportOptions(**options)
+        return report(self._trained(), self.config, chosen, path, runs=self._runs)
 
     def save(self, path: str | os.PathLike) -> Path:
         """Writes the trained model, with config and input specification inside.
@@ -269,7 +285,7 @@ class Learner:
         if self.config is not None:
             classes = self.config.train_dataloader.dataset.metainfo.classes
             rows |= {'classes': ', '.join(classes), 'config': str(self.config.filename)}
-        return html_table(type(self).__name__, rows)
+        return html_page.pairs(type(self).__name__, rows)
 
 
 class FasterRCNN(Learner):
@@ -321,18 +337,3 @@ def _add_hook(config: Config, **hook: Any) -> None:
 def _iterations_per_epoch(config: Config) -> float:
     sampler: Any = build_loader(config).sampler
     return len(sampler) / config.train_dataloader.batch_size
-
-
-def _newest(run: Path) -> Path | None:
-    """The best checkpoint of a run, else the last one."""
-    found = sorted(run.glob('best_*.pth'), key=os.path.getmtime)
-    last = run / 'last_checkpoint'
-    if not found and last.is_file():
-        found = [Path(last.read_text(encoding='utf-8').strip())]
-    return found[-1] if found else None
-
-
-def _scalars(run: Path) -> Sequence[Mapping[str, float]]:
-    """What a run has logged, in order."""
-    files = sorted(run.glob('*/vis_data/scalars.json'))
-    return [json.loads(line) for file in files for line in file.read_text().splitlines()]

@@ -21,3 +21,13 @@ class ShowOptions:
     def __post_init__(self) -> None:
         if self.number < 1:
             raise ConfigError(f'{self.number} chips to show', 'at least 1')
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """What a report is about; fields are options of ``geo-mm report``."""
+
+    split: Literal['train', 'val', 'test'] = option('test', 'split of the config')
+    confidence: float = option(0.3, 'confidence from which objects are counted')
+    iou: float = option(0.5, 'IoU from which a predicted object is a true one')
+    examples: int = option(2, 'chips for each kind of error')

@@ -13,6 +13,7 @@ from mmengine.config import Config
 from PIL import Image
 from rich.progress import track
 
+from geo_mm.classes import ClassSet
 from geo_mm.engine import config_for
 from geo_mm.engine.config_data import build_loader
 from geo_mm.engine.embedded_config import built_from_embedded
@@ -32,12 +33,32 @@ from geo_mm.visualization.chips import (
 
 
 @dataclass(frozen=True)
-class _Shown:
+class ComparedChip:
     """A chip with its errors; the picture is that of the model's input."""
 
     picture: np.ndarray
     sample: Any
     errors: ChipErrors
+
+    def panels(self, classes: ClassSet, confidence: float) -> list[Image.Image]:
+        """Image, ground truth, prediction and errors, each with its title.
+
+        Args:
+            classes: Names and colours.
+            confidence: From which predicted objects are drawn.
+        """
+        name = str(self.sample.metainfo.get('scene_id', 'image'))
+        truth = draw_labels(self.picture, self.sample, classes)
+        found = draw_labels(self.picture, self.sample, classes, predicted=True, least=confidence)
+        return [
+            titled(image, title)
+            for title, image in (
+                (name, Image.fromarray(self.picture)),
+                ('ground truth', truth),
+                ('prediction', found),
+                (f'errors: {self.errors.text}', self.errors.image),
+            )
+        ]
 
 
 def show_results(
@@ -65,44 +86,80 @@ def show_results(
         ConfigError: If the checkpoint does not fit the config, or there is no such split.
     """
     options = options or ShowOptions()
-    trusted = trust_checkpoint or config is not None
-    if options.split != 'test' and not trusted:
-        raise ConfigError(
-            f'{options.split} of the config in {os.fspath(checkpoint)}, which is a checkpoint',
-            'its test split, or a config of your own',
-            f'geo-mm show CONFIG CHECKPOINT --split {options.split}',
-        )
-    used = config_for(checkpoint, config, trust=trust_checkpoint, testing=True)
-    model = TrainedModel(
-        checkpoint,
-        None if config is None else used,
-        device,
-        trust_checkpoint=trust_checkpoint,
+    tested = TestedSplit.open(
+        checkpoint, config, options.split, device=device, trust_checkpoint=trust_checkpoint
     )
-    _use_test_pipeline(used, options.split)
-    with contextlib.nullcontext() if trusted else built_from_embedded(checkpoint):
-        loader = build_loader(used, options.split)
-    shown = _chosen(model, loader, options)
-    classes = model.spec.classes
-    pictures = [
-        titled(image, title)
-        for chip in shown
-        for title, image in (
-            (str(chip.sample.metainfo.get('scene_id', 'image')), Image.fromarray(chip.picture)),
-            ('ground truth', draw_labels(chip.picture, chip.sample, classes)),
-            (
-                'prediction',
-                draw_labels(
-                    chip.picture, chip.sample, classes, predicted=True, least=options.confidence
-                ),
-            ),
-            (f'errors: {chip.errors.text}', chip.errors.image),
-        )
-    ]
+    shown = _chosen(tested, options)
+    classes = tested.model.spec.classes
+    pictures = [picture for chip in shown for picture in chip.panels(classes, options.confidence)]
     legend = OBJECT_LEGEND if 'pred_instances' in shown[0].sample else PIXEL_LEGEND
     sheet = with_legend(contact_sheet(pictures, 4), classes, legend)
     sheet.info['shares'] = [chip.errors.share for chip in shown]
     return sheet
+
+
+@dataclass(frozen=True)
+class TestedSplit:
+    """A trained model, and the chips of a split, read as those of test are.
+
+    Attributes:
+        model: The model.
+        config: Names the chips.
+        loader: Has them.
+    """
+
+    __test__ = False  # no test class of pytest's
+
+    model: TrainedModel
+    config: Config
+    loader: Any
+
+    @classmethod
+    def open(
+        cls,
+        checkpoint: str | os.PathLike,
+        config: str | os.PathLike | Config | None,
+        split: str,
+        *,
+        device: str | None = None,
+        trust_checkpoint: bool = False,
+    ) -> 'TestedSplit':
+        """Arguments as of :func:`show_results`."""
+        trusted = trust_checkpoint or config is not None
+        if split != 'test' and not trusted:
+            raise ConfigError(
+                f'{split} of the config in {os.fspath(checkpoint)}, which is a checkpoint',
+                'its test split, or a config of your own',
+                f'name the config before the checkpoint: CONFIG CHECKPOINT --split {split}',
+            )
+        used = config_for(checkpoint, config, trust=trust_checkpoint, testing=True)
+        model = TrainedModel(
+            checkpoint,
+            None if config is None else used,
+            device,
+            trust_checkpoint=trust_checkpoint,
+        )
+        _use_test_pipeline(used, split)
+        with contextlib.nullcontext() if trusted else built_from_embedded(checkpoint):
+            loader = build_loader(used, split)
+        return cls(model, used, loader)
+
+    @property
+    def numbers(self) -> list[int]:
+        """Of the chips, in the order of the sampler."""
+        # Samplers of training never end; one pass over as many chips is enough.
+        return list(itertools.islice(iter(self.loader.sampler), len(self.loader.sampler)))
+
+    def compared(self, numbers: Sequence[int], compare: ErrorDrawing) -> Iterator[ComparedChip]:
+        """Predicts chips, one by one, and compares them with the ground truth."""
+        with explained_chip_errors():
+            for number in track(numbers, description='chips', transient=True):
+                item = self.loader.dataset[number]
+                sample = self.model.predict([item])[0].cpu()
+                inputs = item['inputs'].numpy()
+                valid = valid_pixels(sample, inputs.shape[1:])
+                picture = to_rgb(inputs, valid, self.model.spec.bands)
+                yield ComparedChip(picture, sample, compare(picture, sample))
 
 
 def _use_test_pipeline(config: Config, split: str) -> None:
@@ -126,28 +183,15 @@ def _plain(dataset: Mapping, pipeline: Sequence[Mapping]) -> dict:
     return {**dataset, 'pipeline': pipeline}
 
 
-def _chosen(model: TrainedModel, loader: Any, options: ShowOptions) -> list[_Shown]:
+def _chosen(tested: TestedSplit, options: ShowOptions) -> list[ComparedChip]:
     """The chips to show, those with the largest share of errors first."""
-    # Samplers of training never end; one pass over as many chips is enough.
-    numbers = list(itertools.islice(iter(loader.sampler), len(loader.sampler)))
+    numbers = tested.numbers
     if options.order == 'random':
         rng = np.random.default_rng(options.seed)
         numbers = rng.permutation(numbers)[: options.number].tolist()
     # Only those to show are kept in memory.
     return heapq.nlargest(
         options.number,
-        _compared(model, loader.dataset, numbers, ErrorDrawing(options.confidence, options.iou)),
+        tested.compared(numbers, ErrorDrawing(options.confidence, options.iou)),
         key=lambda chip: (chip.errors.share, chip.errors.count),
     )
-
-
-def _compared(
-    model: TrainedModel, dataset: Any, numbers: list[int], compare: ErrorDrawing
-) -> Iterator[_Shown]:
-    with explained_chip_errors():
-        for number in track(numbers, description='chips', transient=True):
-            item = dataset[number]
-            sample = model.predict([item])[0].cpu()
-            inputs = item['inputs'].numpy()
-            picture = to_rgb(inputs, valid_pixels(sample, inputs.shape[1:]), model.spec.bands)
-            yield _Shown(picture, sample, compare(picture, sample))

@@ -1,6 +1,7 @@
 """The audit of splits as a map, a layer and numbers."""
 
 import json
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, PathPatch
 from matplotlib.path import Path as Outline
 
-from geo_mm.catalog.audit import Audit
+from geo_mm.catalog.audit import Audit, AuditedScene
 from geo_mm.catalog.ground import Plane, sites
 from geo_mm.classes import Colour
 from geo_mm.formats import write_layer
@@ -48,6 +49,35 @@ def write_audit(audit: Audit, folder: str | PathLike) -> Path:
     with reported(folder), atomic_write(folder / 'audit.png') as partial:
         figure.savefig(partial, dpi=110)
     return folder
+
+
+def split_map(splits: Mapping[str, Sequence[AuditedScene]]) -> Figure:
+    """Where the scenes of each split are, in longitude and latitude."""
+    figure = Figure(figsize=(8, 5), layout='constrained')
+    FigureCanvasAgg(figure)
+    axis = figure.subplots()
+    for number, (split, scenes) in enumerate(splits.items()):
+        colour = _rgb(_COLOURS[number % len(_COLOURS)])
+        parts = [
+            part
+            for scene in scenes
+            if scene.ground.outline is not None
+            for part in shapely.get_parts(scene.ground.outline)
+        ]
+        for place, part in enumerate(parts):
+            x, y = np.asarray(part.exterior.coords)[:, :2].T
+            label = None if place else split
+            axis.fill(x, y, facecolor=(*colour, 0.35), edgecolor=colour, label=label)
+    low, high = axis.get_ylim()
+    axis.set_aspect(1 / max(np.cos(np.radians((low + high) / 2)), 0.05), adjustable='datalim')
+    axis.ticklabel_format(useOffset=False)
+    axis.tick_params(labelsize=8)
+    axis.locator_params(nbins=4)
+    axis.set_xlabel('longitude')
+    axis.set_ylabel('latitude')
+    if len(splits) > 1:
+        axis.legend(frameon=False)
+    return figure
 
 
 def _frame(audit: Audit) -> gpd.GeoDataFrame:

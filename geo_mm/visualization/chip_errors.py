@@ -1,6 +1,7 @@
 """Errors of a prediction on a chip, as a picture and in numbers."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from mmengine.structures import BaseDataElement
@@ -8,7 +9,7 @@ from PIL import Image, ImageDraw
 
 from geo_mm.classes import IGNORE, Colour
 from geo_mm.detections import Detections
-from geo_mm.evaluation.matching import SizeRange, match_scene
+from geo_mm.evaluation.matching import SceneMatches, SizeRange, match_scene, overlapping_pairs
 from geo_mm.visualization.chips import boxes_of, class_map
 from geo_mm.visualization.map_frame import Entry
 
@@ -25,6 +26,16 @@ OBJECT_LEGEND = (
 )
 PIXEL_LEGEND = (Entry('wrong class', WRONG),)
 
+OBJECT_ERRORS = {
+    'missed': 'true objects that no prediction meets',
+    'background': 'predictions where there is no object',
+    'wrong class': 'predictions of an object of another class',
+    'inexact': 'predictions of an object whose boxes agree too little',
+    'duplicate': 'predictions of an object that another one has met',
+}
+"""Kinds of errors of objects, and what they are (after Bolya et al., "TIDE", 2020)."""
+_NEAR = 0.1  # IoU from which a prediction is one of an object, though inexact
+
 _DIMMED = 0.5  # brightness of the picture below errors
 
 
@@ -38,12 +49,15 @@ class ChipErrors:
             and false negatives among all objects.
         count: Wrong pixels, or objects.
         text: In words.
+        kinds: How many of each kind of error: false positives by what they are,
+            and ``'missed'``; or ``'A as B'`` of pixels of class number A taken for B.
     """
 
     image: Image.Image
     share: float
     count: int
     text: str
+    kinds: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -90,7 +104,32 @@ class ErrorDrawing:
         right = int((counted & hit).sum())
         extra, lacking = int((counted & ~hit).sum()), int(missed.sum())
         share = (extra + lacking) / max(right + extra + lacking, 1)
-        return ChipErrors(image, share, extra + lacking, f'{right} TP, {extra} FP, {lacking} FN')
+        text = f'{right} TP, {extra} FP, {lacking} FN'
+        kinds = self._kinds(match, counted & ~hit, lacking)
+        return ChipErrors(image, share, extra + lacking, text, kinds)
+
+    def _kinds(self, match: SceneMatches, extra: np.ndarray, missed: int) -> dict[str, int]:
+        """False positives by what they are, and false negatives."""
+        pred, truth = (
+            replace(each, class_ids=np.zeros_like(each.class_ids))
+            for each in (match.pred, match.truth)
+        )
+        pairs = overlapping_pairs(pred, truth, _NEAR)
+        nearest = np.zeros(len(pred))
+        np.maximum.at(nearest, pairs.pred, pairs.iou)
+        other = np.zeros(len(pred), bool)
+        differs = match.pred.class_ids[pairs.pred] != match.truth.class_ids[pairs.truth]
+        other[pairs.pred[differs & (pairs.iou >= self.iou)]] = True
+        twice = extra & match.duplicate
+        wrong = extra & ~twice & other
+        rest = extra & ~twice & ~wrong
+        return {
+            'missed': missed,
+            'background': int((rest & (nearest < _NEAR)).sum()),
+            'wrong class': int(wrong.sum()),
+            'inexact': int((rest & (nearest >= _NEAR)).sum()),
+            'duplicate': int(twice.sum()),
+        }
 
 
 def _of_pixels(picture: np.ndarray, sample: BaseDataElement) -> ChipErrors:
@@ -100,7 +139,9 @@ def _of_pixels(picture: np.ndarray, sample: BaseDataElement) -> ChipErrors:
     picture[wrong] = WRONG
     count = int(wrong.sum())
     share = count / max(int(labelled.sum()), 1)
-    return ChipErrors(Image.fromarray(picture), share, count, f'{share:.1%} wrong')
+    pairs, numbers = np.unique(np.stack([truth[wrong], pred[wrong]]), axis=1, return_counts=True)
+    kinds = {f'{a} as {b}': int(n) for (a, b), n in zip(pairs.T, numbers, strict=True)}
+    return ChipErrors(Image.fromarray(picture), share, count, f'{share:.1%} wrong', kinds)
 
 
 def _detections(objects: BaseDataElement, ignored: BaseDataElement | None = None) -> Detections:

@@ -1,6 +1,5 @@
 """Pages about data: what the doctor found, with maps, and the statistics that it rests on."""
 
-import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 from PIL import Image, ImageDraw
 
+from geo_mm.catalog.audit import AuditedScene
 from geo_mm.data_checks.diagnosis import Diagnosis
 from geo_mm.data_checks.examined import DataSet, ExaminedScene
 from geo_mm.data_checks.findings import Finding, Places, sentence
@@ -24,6 +24,7 @@ from geo_mm.formats import html_page
 from geo_mm.paths import make_folder, write_text
 from geo_mm.raster import Window
 from geo_mm.raster.rgb import to_rgb
+from geo_mm.visualization.audit_map import split_map
 
 _STYLE = """
 .findings { list-style: none; padding: 0; }
@@ -37,7 +38,6 @@ _STYLE = """
 .note .severity { background: #5a6a77; }
 .where { color: #54616c; } .finding p, .finding h2 { overflow-wrap: anywhere; }
 .finding figure { max-width: 44rem; }
-.plot { overflow-x: auto; } .plot img { max-width: max(100%, 34rem); }
 """
 _SIDE = 900  # pixels of a map
 _PICTURES = 24  # of a page
@@ -90,7 +90,8 @@ def write_statistics_page(found: DataStatistics, path: str | os.PathLike) -> Pat
     columns = ('band', 'mean', 'std', 'min', '2 %', '98 %', 'max')
     values = zip(bands.mean, bands.std, bands.min, bands.p2, bands.p98, bands.max, strict=True)
     rows = [
-        _row(name, [f'{v:.5g}' for v in own]) for name, own in zip(bands.names, values, strict=True)
+        html_page.row(name, [f'{v:.5g}' for v in own])
+        for name, own in zip(bands.names, values, strict=True)
     ]
     title = f'Statistics of {source}'
     parts = [
@@ -101,21 +102,18 @@ def write_statistics_page(found: DataStatistics, path: str | os.PathLike) -> Pat
         splits = [split.name for split in found.data.splits]
         counts = {split: counts_of(found.scenes, split) for split in splits}
         names = dict.fromkeys(name for own in counts.values() for name in own)
-        rows = [_row(n, [f'{counts[split].get(n, 0):,}' for split in splits]) for n in names]
+        rows = [
+            html_page.row(n, [f'{counts[split].get(n, 0):,}' for split in splits]) for n in names
+        ]
         parts.append(html_page.table('Labels of each class', ('class', *splits), rows))
     for unit in ('pixels', 'metres'):
         if len(sides := found.sizes(unit)):
             percent = (1, 5, 25, 50, 75, 95, 99)
-            row = _row(unit, [f'{v:.4g}' for v in np.percentile(sides, percent)])
+            row = html_page.row(unit, [f'{v:.4g}' for v in np.percentile(sides, percent)])
             heads = ('side of objects', *(f'{p} %' for p in percent))
             parts.append(html_page.table(f'Sizes of objects in {unit}', heads, [row]))
     parts += data_parts(found.scenes, found.data)
     return write_text(_file(path, 'statistics.html'), html_page.page(title, parts, 'Made', _STYLE))
-
-
-def _row(name: str, cells: Sequence[str]) -> str:
-    values = ''.join(f'<td>{html_page.text(cell)}</td>' for cell in cells)
-    return f'<tr><th scope="row">{html_page.text(name)}</th>{values}</tr>'
 
 
 def _file(path: str | os.PathLike, name: str) -> Path:
@@ -240,27 +238,26 @@ def data_parts(scenes: Sequence[SceneSummary], data: DataSet) -> list[str]:
         caption = 'Values of the bands in a sample of valid pixels'
         if data.mean is not None and len(data.mean) == len(of_bands[0].bands):
             caption += '; dotted: the mean that the config subtracts'
-        parts.append(_plot('Bands', caption, _bands_figure(of_bands, data)))
+        parts.append(html_page.plot('Bands', f'{caption}.', _bands_figure(of_bands, data)))
     counts = {split.name: counts_of(scenes, split.name) for split in data.splits}
     if any(sum(own.values()) for own in counts.values()):
         objects = any(len(scene.numbers) for scene in scenes)
         unit = 'Objects' if objects else 'Sampled pixels'
-        parts.append(_plot('Classes', f'{unit} of each class, by split', _classes_figure(counts)))
+        parts.append(
+            html_page.plot('Classes', f'{unit} of each class, by split.', _classes_figure(counts))
+        )
     if any(len(scene.pixels) for scene in scenes):
-        caption = 'Square root of the area of each object’s box, in pixels as trained and in metres'
-        parts.append(_plot('Sizes of objects', caption, _sizes_figure(scenes, data)))
+        caption = (
+            'Square root of the area of each object’s box, in pixels as trained and in metres.'
+        )
+        parts.append(html_page.plot('Sizes of objects', caption, _sizes_figure(scenes, data)))
     if any(scene.audited.ground.outline is not None for scene in scenes):
-        caption = 'Where the scenes are: outlines of valid pixels'
-        parts.append(_plot('Map of scenes', caption, _map_figure(scenes)))
+        caption = 'Where the scenes are: outlines of valid pixels.'
+        places: dict[str, list[AuditedScene]] = {}
+        for scene in scenes:
+            places.setdefault(scene.split, []).append(scene.audited)
+        parts.append(html_page.plot('Map of scenes', caption, split_map(places)))
     return parts
-
-
-def _plot(title: str, caption: str, figure: Figure) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format='png', dpi=110)
-    picture = Image.open(buffer).convert('P', palette=Image.Palette.ADAPTIVE)
-    head = f'<h2>{title}</h2><div class="plot" role="region" tabindex="0" aria-label="{title}">'
-    return f'{head}{html_page.figure(picture, f"{caption}.")}</div>'
 
 
 def _figure(panels: int, height: float = 2.6) -> tuple[Figure, list[Axes]]:
@@ -335,34 +332,3 @@ def _sizes_figure(scenes: Sequence[SceneSummary], data: DataSet) -> Figure:
     )
     axes[0].legend(frameon=False, fontsize=8)
     return figure
-
-
-def _map_figure(scenes: Sequence[SceneSummary]) -> Figure:
-    figure = Figure(figsize=(8, 5), layout='constrained')
-    FigureCanvasAgg(figure)
-    axis = figure.subplots()
-    splits = list(dict.fromkeys(scene.split for scene in scenes))
-    named: set[str] = set()
-    for scene in scenes:
-        if scene.audited.ground.outline is None:
-            continue
-        colour = _COLOURS[splits.index(scene.split) % 6]
-        for part in shapely.get_parts(scene.audited.ground.outline):
-            x, y = np.asarray(part.exterior.coords)[:, :2].T
-            label = None if scene.split in named else scene.split
-            named.add(scene.split)
-            axis.fill(x, y, facecolor=(*_rgb(colour), 0.35), edgecolor=colour, label=label)
-    low, high = axis.get_ylim()
-    axis.set_aspect(1 / max(np.cos(np.radians((low + high) / 2)), 0.05), adjustable='datalim')
-    axis.ticklabel_format(useOffset=False)
-    axis.tick_params(labelsize=8)
-    axis.locator_params(nbins=4)
-    axis.set_xlabel('longitude')
-    axis.set_ylabel('latitude')
-    if len(splits) > 1:
-        axis.legend(frameon=False)
-    return figure
-
-
-def _rgb(colour: str) -> tuple[float, ...]:
-    return tuple(int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))

@@ -1,8 +1,11 @@
 """Plots of training."""
 
 import io
+import json
+import re
 from collections.abc import Mapping, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,43 +47,76 @@ def draw_lr_curve(curve: 'LrCurve', path: str | PathLike) -> None:
         figure.savefig(partial, dpi=110, format='png')
 
 
-def draw_training(runs: Sequence[Sequence[Mapping[str, float]]]) -> Image.Image:
-    """Draws loss, learning rate and validation scores over the iterations.
+Records = Sequence[Mapping[str, float]]
+"""What a run has logged, in order: records of training have ``loss``, ``lr`` and
+``iter``, those of validation other numbers and ``step``."""
+
+
+def training_records(run: str | PathLike) -> Records:
+    """What a training has logged in its work dir; nothing if it has not."""
+    files = sorted(Path(run).glob('*/vis_data/scalars.json'))
+    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+
+
+def draw_training(runs: Sequence[Records]) -> Image.Image:
+    """Draws :func:`training_figure`."""
+    file = io.BytesIO()
+    training_figure(runs).savefig(file, dpi=110, format='png')
+    return Image.open(file)
+
+
+def training_figure(runs: Sequence[Records]) -> Figure:
+    """Loss, learning rate and validation scores over the iterations.
+
+    Scores of classes are a panel of their own, where they are logged: CocoMetric
+    does it, and geo_mm.MapMetric.
 
     Args:
-        runs: What each run logged, in order: records of training have ``loss``, ``lr``
-            and ``iter``, those of validation other numbers and ``step``. A run
-            begins where the one before ended.
+        runs: What each run logged. A run begins where the one before ended.
     """
-    figure = Figure(figsize=(9, 6), layout='constrained')
-    FigureCanvasAgg(figure)
-    top, middle, bottom = figure.subplots(3, 1, sharex=True)
     begin = 0
+    lines: dict[str, list[tuple[np.ndarray, list[float]]]] = {'loss': [], 'lr': []}
     scores: dict[str, list[tuple[float, float]]] = {}
     for records in runs:
         trained = [record for record in records if 'loss' in record]
         steps = begin + np.array([record['iter'] for record in trained])
-        top.plot(steps, [record['loss'] for record in trained], '.-', color='#0072b2')
-        middle.plot(steps, [record['lr'] for record in trained], '.-', color='#009e73')
+        for key, drawn in lines.items():
+            drawn.append((steps, [record[key] for record in trained]))
         for record in records:
-            for name in _shown_scores(record):
-                scores.setdefault(name, []).append((begin + record['step'], record[name]))
+            for name, value in record.items():
+                if 'loss' not in record and name != 'step':
+                    scores.setdefault(name, []).append((begin + record['step'], value))
         begin = int(steps[-1]) if len(steps) else begin
-    for name, points in scores.items():
-        bottom.plot(*zip(*points, strict=True), marker='o', label=name)
-    if scores:
-        bottom.legend(frameon=False)
-    top.set_ylabel('loss')
-    middle.set_ylabel('learning rate')
-    bottom.set_ylabel('validation')
-    bottom.set_xlabel('iteration')
-    file = io.BytesIO()
-    figure.savefig(file, dpi=110, format='png')
-    return Image.open(file)
+    shown = {name: scores[name] for name in _SCORES if name in scores}
+    classes = {found[1]: scores[name] for name in scores if (found := _OF_CLASS.match(name))}
+    figure = Figure(figsize=(9, 8 if classes else 6), layout='constrained')
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(4 if classes else 3, 1, sharex=True)
+    for axes, (key, colour) in zip(panels, (('loss', '#0072b2'), ('lr', '#009e73')), strict=False):
+        for steps, values in lines[key]:
+            axes.plot(steps, values, '.-', color=colour)
+    for axes, curves in zip(panels[2:], (shown, classes), strict=False):
+        for name, points in curves.items():
+            axes.plot(*zip(*points, strict=True), marker='o', label=name)
+        if curves:
+            axes.legend(frameon=False, fontsize=8, ncols=1 + len(curves) // 6)
+    labels = ('loss', 'learning rate', 'validation', 'score of each class')
+    for axes, label in zip(panels, labels, strict=False):
+        axes.set_ylabel(label)
+    panels[-1].set_xlabel('iteration')
+    return figure
 
 
-_SCORES = ('mIoU', 'mFscore', 'coco/bbox_mAP', 'coco/bbox_mAP_50', 'coco/segm_mAP_50')
-
-
-def _shown_scores(record: Mapping[str, float]) -> list[str]:
-    return [name for name in _SCORES if name in record and 'loss' not in record]
+_SCORES = (
+    'mIoU',
+    'mFscore',
+    'coco/bbox_mAP',
+    'coco/bbox_mAP_50',
+    'coco/segm_mAP_50',
+    'map/f1',
+    'map/ap',
+    'map/mean_iou',
+)
+_OF_CLASS = re.compile(
+    r'(?:coco/(?=.+_precision$)|map/(?=.+/(?:ap|iou)$))(.+?)(?:_precision|/\w+)$'
+)

@@ -18,8 +18,10 @@ from geo_mm.engine.launch import build_model, load_config
 from geo_mm.inference import PredictOptions, TrainedModel
 from geo_mm.inference.ensemble import Ensemble
 from geo_mm.inputspec import InputSpec
+from tests.data.chips import dataset_cfg
 
 META_KEYS = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'pad_shape', 'scale_factor', 'flip')
+PLACE_KEYS = ('scene_id', 'scene_size', 'window', 'crs', 'transform')
 IMPORTS = dict(imports=['tests.data.models'], allow_failed_imports=False)
 
 
@@ -191,3 +193,42 @@ def paint(shape: tuple[int, int], boxes: Sequence[Sequence[int]]) -> np.ndarray:
     for number, (left, top, right, bottom) in enumerate(boxes, 1):
         image[top:bottom, left:right] = number
     return image
+
+
+def map_pipeline(task: str, **objects) -> list[dict]:
+    """Steps that read chips with labels and their place."""
+    keys = (*META_KEYS, *PLACE_KEYS)
+    if task == 'seg':
+        steps = dict(type='geo_mm.LoadChipClasses'), dict(type='PackSegInputs', meta_keys=keys)
+    else:
+        load = dict(type='geo_mm.LoadChipObjects', **objects)
+        steps = load, dict(type='PackDetInputs', meta_keys=(*keys, 'instances'))
+    return [dict(type='geo_mm.LoadChip'), *steps]
+
+
+def write_test_config(files, folder, task, scenes, classes, *, chip, launcher='none', **options):
+    """A config that tests a model on chips with MapMetric."""
+    model, checkpoint = Config.fromfile(files[0]), files[1]
+    stride = options.pop('stride', chip)
+    given = dict(data_root=str(folder), chip_size=chip, stride=stride, test_mode=True)
+    given |= dict(pipeline=map_pipeline(task, with_outlines=True), **options.pop('dataset', {}))
+    config = Config(
+        dict(
+            default_scope='mmseg' if task == 'seg' else 'mmdet',
+            custom_imports=model.custom_imports,
+            model=model.model,
+            load_from=str(checkpoint),
+            work_dir=str(folder / 'work'),
+            launcher=launcher,
+            test_cfg=dict(),
+            test_dataloader=dict(
+                batch_size=2,
+                num_workers=0,
+                sampler=dict(type='geo_mm.GridChipSampler'),
+                dataset=dataset_cfg(task, scenes, classes, **given),
+            ),
+            test_evaluator=dict(type='geo_mm.MapMetric', **options),
+        )
+    )
+    config.dump(folder / 'run.py')
+    return folder / 'run.py'

@@ -5,6 +5,7 @@ import pytest
 from sklearn import metrics
 
 from geo_mm.evaluation import Confusion, evaluate_pixels
+from geo_mm.evaluation.thresholds import ProbabilityCounts
 from tests.data.rasters import write_raster
 
 RNG = np.random.default_rng(3)
@@ -49,3 +50,23 @@ def test_means(confusion):
     assert overall['mean_f1'] == pytest.approx(metrics.f1_score(TRUTH, PRED, average='macro'))
     assert overall['mean_iou'] == pytest.approx(metrics.jaccard_score(TRUTH, PRED, average='macro'))
     assert overall['mean_recall'] == pytest.approx(metrics.balanced_accuracy_score(TRUTH, PRED))
+
+
+def test_curves_of_probabilities():
+    truth = RNG.integers(0, 3, (60, 50)).astype(np.uint8)
+    logits = RNG.normal(size=(3, 60, 50)) + 1.5 * (truth == np.arange(3)[:, None, None])
+    # In steps of the bins, in which the counts are exact.
+    shares = np.floor(np.exp(logits) / np.exp(logits).sum(axis=0) * 1024) / 1024
+    labelled = RNG.random(truth.shape) < 0.9
+    counts = ProbabilityCounts(3)
+    for half in (slice(0, 20), slice(20, 60)):
+        counts.add(shares[:, half], np.where(labelled, truth, 255)[half])
+    for label in range(3):
+        given = truth[labelled] == label, shares[label][labelled]
+        curve = counts.curve(label)
+        precision, recall, thresholds = metrics.precision_recall_curve(*given)
+        np.testing.assert_allclose(curve.precision[::-1], precision[:-1], atol=1e-12)
+        np.testing.assert_allclose(curve.recall[::-1], recall[:-1], atol=1e-12)
+        np.testing.assert_allclose(curve.thresholds[::-1], thresholds, atol=1e-12)
+        expected = metrics.average_precision_score(*given)
+        assert curve.average_precision == pytest.approx(expected, abs=1e-12)

@@ -18,59 +18,27 @@ from geo_mm.evaluation import ObjectSettings, evaluate_objects, evaluate_pixels
 from geo_mm.evaluation.metric import MapMetric, _windows_and_cores
 from geo_mm.inference import Predictor
 from geo_mm.registry import METRICS
-from tests.data.chips import build_dataset, dataset_cfg, fresh_mmengine
+from tests.data.chips import build_dataset, fresh_mmengine
 from tests.data.labels import box, write_labels
-from tests.data.models import object_files, paint, pixel_files, spec_of
+from tests.data.models import (
+    PLACE_KEYS,
+    map_pipeline,
+    object_files,
+    paint,
+    pixel_files,
+    spec_of,
+    write_test_config,
+)
 from tests.data.rasters import noise, write_raster
 from tests.test_evaluation.run_metric import scores_of
 
 ROOT = Path(__file__).parents[2]
 HOUSES = [box(5, 5, 40, 50), box(70, 20, 100, 80), box(50, 60, 66, 88)]
-KEYS = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'pad_shape', 'scale_factor', 'flip')
-PLACE = ('scene_id', 'scene_size', 'window', 'crs', 'transform')
-KEYS += PLACE
-
-
-def pipeline(task, **objects):
-    if task == 'seg':
-        steps = dict(type='geo_mm.LoadChipClasses'), dict(type='PackSegInputs', meta_keys=KEYS)
-    else:
-        load = dict(type='geo_mm.LoadChipObjects', **objects)
-        steps = load, dict(type='PackDetInputs', meta_keys=(*KEYS, 'instances'))
-    return [dict(type='geo_mm.LoadChip'), *steps]
-
-
-def write_run(files, folder, task, scenes, classes, *, chip, launcher='none', **options):
-    """A config that tests a model on chips with MapMetric."""
-    model, checkpoint = Config.fromfile(files[0]), files[1]
-    stride = options.pop('stride', chip)
-    given = dict(data_root=str(folder), chip_size=chip, stride=stride, test_mode=True)
-    given |= dict(pipeline=pipeline(task, with_outlines=True), **options.pop('dataset', {}))
-    config = Config(
-        dict(
-            default_scope='mmseg' if task == 'seg' else 'mmdet',
-            custom_imports=model.custom_imports,
-            model=model.model,
-            load_from=str(checkpoint),
-            work_dir=str(folder / 'work'),
-            launcher=launcher,
-            test_cfg=dict(),
-            test_dataloader=dict(
-                batch_size=2,
-                num_workers=0,
-                sampler=dict(type='geo_mm.GridChipSampler'),
-                dataset=dataset_cfg(task, scenes, classes, **given),
-            ),
-            test_evaluator=dict(type='geo_mm.MapMetric', **options),
-        )
-    )
-    config.dump(folder / 'run.py')
-    return folder / 'run.py'
 
 
 def run(*args, **kwargs) -> dict[str, float]:
     with fresh_mmengine():
-        return scores_of(write_run(*args, **kwargs))
+        return scores_of(write_test_config(*args, **kwargs))
 
 
 @pytest.fixture(scope='module')
@@ -160,7 +128,7 @@ def test_two_processes_give_the_numbers_of_one(pixel_model, town):
     folder, scenes = town
     given, options = (pixel_model, folder, 'seg', scenes, ['high']), dict(chip=32, stride=20)
     alone = run(*given, **options)
-    config = write_run(*given, **options, launcher='pytorch')
+    config = write_test_config(*given, **options, launcher='pytorch')
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
@@ -212,7 +180,7 @@ def sample_of(folder, **load):
         'det',
         dict(image='a.tif', labels='a.gpkg'),
         data_root=str(folder),
-        pipeline=pipeline('det', **load),
+        pipeline=map_pipeline('det', **load),
     )
     sample = dataset[0]['data_samples'].to_dict()
     none = dict(bboxes=torch.empty(0, 4), scores=torch.empty(0), labels=torch.empty(0).long())
@@ -240,5 +208,5 @@ def test_base_configs_pack_what_the_metric_needs():
     for name in ('geo_det', 'geo_ins', 'geo_seg'):
         config = Config.fromfile(ROOT / f'configs/_base_/datasets/{name}.py')
         *_, load, pack = config.test_dataloader.dataset.pipeline
-        assert {*PLACE} <= {*pack.meta_keys}
+        assert {*PLACE_KEYS} <= {*pack.meta_keys}
         assert name == 'geo_seg' or load.with_outlines

@@ -10,8 +10,8 @@ from PIL import Image
 import geo_mm
 from geo_mm.cli import main
 from geo_mm.errors import CatalogError, ConfigError
+from geo_mm.formats import html_page
 from geo_mm.learn import Learner
-from geo_mm.learn.data import html_table
 from tests.data.chips import fresh_mmengine
 from tests.data.labels import box, write_labels
 from tests.data.rasters import noise, write_raster
@@ -64,8 +64,9 @@ def go_through(model: Learner, town: Path) -> None:
     model.fit(iters=2, lr=curve)
     assert model.checkpoint.is_file()
     model.fit(iters=1, lr=1e-4)
-    assert model.plot_losses().size == (990, 660)
+    assert model.plot_losses().width == 990
     assert isinstance(model.show_results(number=2), Image.Image)
+    assert model.report('page.html', examples=1).with_suffix('.json').is_file()
     assert model.metrics()
     saved = model.save('saved/mine')
     again = type(model).from_model(saved)
@@ -172,4 +173,4 @@ def test_mistakes_are_named(town, data):
 
 
 def test_notebook_tables_escape_what_they_show():
-    assert '&lt;b&gt;' in html_table('data', {'classes': '<b>'})
+    assert '&lt;b&gt;' in html_page.pairs('data', {'classes': '<b>'})

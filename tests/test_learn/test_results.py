@@ -58,7 +58,7 @@ def test_the_command_takes_the_checkpoint_alone(trained, tmp_path, capsys):
 
 
 def test_a_split_that_the_checkpoint_does_not_give_is_an_error(trained):
-    with pytest.raises(ConfigError, match=r'geo-mm show CONFIG CHECKPOINT --split val'):
+    with pytest.raises(ConfigError, match=r'CONFIG CHECKPOINT --split val'):
         show_results(trained[1], options=ShowOptions(split='val'))
 
 
