@@ -28,6 +28,7 @@ FORMATS: dict[str, Format] = {
     'safetensors': Format(
         'weights:write_safetensors', 'weights without pickle, and what is known of the model'
     ),
+    'card': Format('card:write_card', 'a folder to publish: safetensors, a page, a STAC item'),
 }
 
 
@@ -50,6 +51,9 @@ class ModelExportOptions:
         "side of the tiles that it will be given in pixels, for which a detector's limits on "
         "objects are raised (default: twice the training chips', at least 512)",
         metavar='PIXELS',
+    )
+    license: str | None = option(
+        None, "SPDX identifier of the model's licence, for --to card", metavar='SPDX'
     )
 
     def __post_init__(self) -> None:

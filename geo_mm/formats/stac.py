@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -135,6 +135,49 @@ def write_stac_item(
     item = stac_item(files, provenance, grid, name, home=home)
     found = item.to_dict(include_self_link=False, transform_hrefs=False)
     return write_text(Path(folder) / f'{name}.stac.json', json.dumps(found, indent=2) + '\n')
+
+
+def stac_model_item(
+    files: Mapping[Path, str | None], made: Provenance, name: str, licence: str | None = None
+) -> 'pystac.Item':
+    """Describe a model as a STAC item of the mlm extension: what it needs, gives, and its files.
+
+    It has no place: where the scenes were that it was trained on is not known to us.
+
+    Args:
+        files: The files, all in one folder, complete; for those with weights what
+            the mlm extension calls their kind, such as ``'torch.save'``.
+        made: Of the model; its ``started`` becomes the item's time.
+        name: Identifier of the item.
+        licence: SPDX identifier, if one is given.
+
+    Raises:
+        OutputError: If pystac is not installed.
+    """
+    item = _pystac().Item(
+        id=name,
+        geometry=None,
+        bbox=None,
+        datetime=made.time,
+        stac_extensions=[EXTENSIONS[number] for number in (0, 2, 3, 4)],
+        properties={
+            'title': f'{name}, a model for {_task(made)}'.replace('-', ' '),
+            'bands': [{'name': band} for band in made.spec.bands],
+            'processing:software': dict(made.versions),
+            **({} if made.spec.gsd is None else {'gsd': round(made.spec.gsd, 4)}),
+            **({} if licence is None else {'license': licence}),
+            **_model(made),
+        },
+    )
+    for path, kind in files.items():
+        asset = _asset(path, name, made.spec)
+        if kind is not None:
+            asset.title, asset.roles = 'Model weights', ['mlm:model', 'mlm:weights']
+            asset.media_type = 'application/octet-stream'
+            asset.extra_fields['mlm:artifact_type'] = kind
+            asset.extra_fields['bands'] = [{'name': band} for band in made.spec.bands]
+        item.add_asset('model' if kind is not None else path.name, asset)
+    return item
 
 
 def _pystac():
