@@ -2,12 +2,13 @@
 # make test   set up .venv if needed, then run the tests
 # make fuzz   read damaged files with every reader
 # make lint   check style, formatting and types
+# make qgis   pack the plug-in for QGIS into geo_mm_qgis.zip
 # make clean  remove caches and results (not .venv)
 #
 # PYTHON=/path/to/python3.11 chooses the Python that .venv is made with.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow fuzz lint format venv clean FORCE
+.PHONY: help demo test test-slow fuzz lint format venv qgis clean FORCE
 
 PY := .venv/bin/python
 READY := .venv/.ready
@@ -45,6 +46,9 @@ lint: $(READY)
 
 format: $(READY)
 	@$(PY) -m ruff check --fix . && $(PY) -m ruff format .
+
+qgis:
+	python3 tools/qgis/pack.py
 
 clean:
 	rm -rf work_dirs build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
