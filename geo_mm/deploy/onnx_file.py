@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from geo_mm.deploy.onnx_graphs import Graph, graph_of
+from geo_mm.deploy.onnx_detectors import DetectorGraph
+from geo_mm.deploy.onnx_graphs import Graph, PixelGraph
 from geo_mm.deploy.options import ModelExportOptions
 from geo_mm.errors import SetupError
 from geo_mm.inference.model import TrainedModel
@@ -65,7 +66,8 @@ def _onnx(model: TrainedModel, options: ModelExportOptions) -> Any:
             'onnx is not installed', 'onnx, to write ONNX files', "pip install 'geo_mm[onnx]'"
         ) from error
 
-    proto = onnx.load_from_string(_recorded(graph_of(model), model))
+    graph = PixelGraph(model) if model.spec.of_pixels else DetectorGraph(model)
+    proto = onnx.load_from_string(_recorded(graph, model))
     side = tile_side(options.tile, model.spec.chip_size)
     texts = {'geo_mm': _facts(model), **_of_deepness(model, side)}
     proto.producer_name, proto.doc_string = 'geo_mm', model.about()['architecture']
@@ -78,8 +80,9 @@ def _recorded(graph: Graph, model: TrainedModel) -> bytes:
     """What the exporter that follows the operations of one forward pass makes."""
     multiple = model.divisor
     side = -(-_TRACED // multiple) * multiple
+    number = 2 if 0 in graph.dynamic['image'] else 1
     # Not square, so that no side is taken for the other.
-    image = torch.zeros(2, len(model.spec.bands), side, side + multiple)
+    image = torch.zeros(number, len(model.spec.bands), side, side + multiple)
     file = io.BytesIO()
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter('ignore')  # of what is constant, which tests hold against torch

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from mmseg.models.utils import Upsample
@@ -16,15 +16,6 @@ from geo_mm.models.segmentors import PointRendSegmentor
 _LARGEST = torch.finfo(torch.float32).max
 
 
-def graph_of(model: TrainedModel) -> 'Graph':
-    """The network of a model with what comes before and after it.
-
-    Raises:
-        ConfigError: If it has parts that cannot be exported.
-    """
-    return PixelGraph(model)
-
-
 class Graph(nn.Module):
     """Digital numbers in, normalised and with invalid pixels filled as the preprocessor does.
 
@@ -35,7 +26,7 @@ class Graph(nn.Module):
         outputs: Names of what it gives.
     """
 
-    outputs: ClassVar[tuple[str, ...]]
+    outputs: tuple[str, ...]
     network: Any
     mean: Tensor
     std: Tensor

@@ -172,13 +172,16 @@ def narrow_files(
 
 def _give_weights(network: nn.Module, bands: int) -> None:
     """Random weights with which features neither fade nor explode, layer after layer."""
-    for module in network.modules():
+    for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight)
+            if any(word in name for word in ('_reg', 'reg_', 'convs_pred')):
+                module.weight.data *= 0.03  # exponents of the sides of boxes
             if module.bias is not None:
                 nn.init.normal_(module.bias, std=0.1)
         elif isinstance(module, nn.BatchNorm2d):
             module.momentum = None  # the mean over all batches
     images = torch.randn(4, bands, 64, 96)
     with torch.no_grad():
-        network.train().forward(images)
+        network.train()
+        (network.extract_feat if hasattr(network, 'roi_head') else network)(images)

@@ -6,18 +6,20 @@ import pytest
 from geo_mm.deploy import export_model
 from geo_mm.inference import TrainedModel
 from geo_mm.raster import Scene, Window
-from tests.data.narrow import PIXELS, narrow_files
+from tests.data.narrow import NARROW, PIXELS, narrow_files
 
 onnxruntime = pytest.importorskip('onnxruntime')
 
-SIZES = (64, 64), (96, 128)
+SIDE = 64
+SIZES = (SIDE, SIDE), (SIDE, 128)
 
 
 def exported(folder, name, **changes):
     """The model in PyTorch, and a session of its ONNX file."""
     _, checkpoint = narrow_files(folder, name, **changes)
-    (path,) = export_model(checkpoint, folder / 'out')
-    return TrainedModel(checkpoint, device='cpu'), onnxruntime.InferenceSession(str(path))
+    (path,) = export_model(checkpoint, folder / 'out', tile=SIDE)
+    model = TrainedModel(checkpoint, device='cpu', tile=SIDE)
+    return model, onnxruntime.InferenceSession(str(path))
 
 
 def images(size, count=2, bands=4):
@@ -45,3 +47,26 @@ def test_probabilities_are_those_of_torch(tmp_path, name):
             near = np.abs(ours - expected) <= 1e-4
             # Which of two pixels PointRend refines may hang on the last digit.
             assert near.all() or ('point-rend' in name and near.mean() > 0.9999)
+
+
+@pytest.mark.parametrize('name', [name for name in NARROW if name not in PIXELS])
+def test_objects_are_those_of_torch(tmp_path, name):
+    model, session = exported(tmp_path, name)
+    fixed = session.get_inputs()[0].shape[0] == 1
+    assert fixed == ('point-rend' in name)
+    for size in SIZES:
+        batch = images(size, count=1 if fixed else 2)
+        found = session.run(None, {'image': batch})[0]
+        assert found.shape == (len(batch), 4 + len(model.spec.classes), 20)
+        for ours, sample in zip(found, with_torch(model, batch), strict=True):
+            expected = sample.pred_instances
+            assert len(expected) > 5
+            middles, sides, scores = ours[:2].T, ours[2:4].T, ours[4:].max(0)
+            assert (scores > 0).sum() == len(expected)
+            boxes = np.concatenate([middles - sides / 2, middles + sides / 2], axis=1)
+            rows = np.column_stack([boxes, scores, ours[4:].argmax(0)])
+            for box, score, label in zip(
+                expected.bboxes.numpy(), expected.scores, expected.labels, strict=True
+            ):
+                nearest = np.abs(rows - [*box, score, label]).max(axis=1).min()
+                assert nearest <= 1e-4
