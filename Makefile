@@ -2,13 +2,14 @@
 # make test   set up .venv if needed, then run the tests
 # make fuzz   read damaged files with every reader
 # make lint   check style, formatting and types
+# make docs   build the documentation as a site, work_dirs/site/index.html
 # make qgis   pack the plug-in for QGIS into geo_mm_qgis.zip
 # make clean  remove caches and results (not .venv)
 #
 # PYTHON=/path/to/python3.11 chooses the Python that .venv is made with.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow fuzz lint format venv qgis clean FORCE
+.PHONY: help demo test test-slow fuzz lint docs format venv qgis clean FORCE
 
 PY := .venv/bin/python
 READY := .venv/.ready
@@ -43,6 +44,9 @@ fuzz: $(READY)
 
 lint: $(READY)
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
+
+docs: $(READY)
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build -q
 
 format: $(READY)
 	@$(PY) -m ruff check --fix . && $(PY) -m ruff format .

@@ -156,7 +156,7 @@ def stage_rates(count: int, first: float) -> list[float]:
         count: Number of stages.
         first: Multiplier of the earliest stage, above 0.
 
-    Example:
+    Examples:
         >>> stage_rates(2, 0.01)
         [0.01, 0.1]
     """

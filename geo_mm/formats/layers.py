@@ -76,7 +76,7 @@ class LayerWriter:
     The same features give the same bytes, whatever batches they came in; for a
     GeoPackage, which holds times, if ``time`` is given.
 
-    Example:
+    Examples:
         >>> with LayerWriter('trees.gpkg', 'EPSG:32617') as writer:
         ...     for batch in batches:
         ...         writer.append(batch)

@@ -22,7 +22,7 @@ class GeoInferencer:
 
     Whole scenes are predicted, tile by tile, and results are georeferenced.
 
-    Example:
+    Examples:
         >>> inferencer = GeoInferencer(model='roofs.py', weights='iter_2000.pth')
         >>> inferencer('city.tif', batch_size=8, out_dir='out')['predictions'][0].counts
 

@@ -35,7 +35,7 @@ class Predictor:
     (:func:`geo_mm.inference.executors.join`), they share the work of each
     scene that goes to a folder; all must make the same calls.
 
-    Example:
+    Examples:
         >>> predictor = Predictor('work_dirs/town/iter_300.pth', overlap=0.5)
         >>> predictor.predict('town_3.tif', 'map').counts
 

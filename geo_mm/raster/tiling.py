@@ -27,7 +27,7 @@ class Tile:
 def tile_starts(length: int, tile: int, overlap: int) -> list[int]:
     """Starts of the fewest tiles that cover ``length``, evenly spread.
 
-    Example:
+    Examples:
         For length 10, tile 4 and overlap 1 the starts are 0, 3 and 6: the
         tiles 0-4, 3-7 and 6-10 share one pixel each. Length 11 takes four
         tiles, at 0, 2, 4 and 7.

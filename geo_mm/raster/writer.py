@@ -159,7 +159,7 @@ class RasterWriter:
     and a table of class names, colours, pixel counts and areas: GDAL's in the
     ``.aux.xml`` file beside it, and Esri's in ``<name>.tif.vat.dbf``.
 
-    Example:
+    Examples:
         >>> classes = RasterMetadata(class_names={0: 'other', 1: 'road'})
         >>> with RasterWriter('out.tif', scene.grid, 1, 'uint8', 255, classes) as writer:
         ...     for tile in tile_plan(scene.width, scene.height, 512, 64):

@@ -91,7 +91,7 @@ class StripPolygonizer:
     that the outline of a background that spans the whole scene is as long as
     those of all that is in it: leave it out with ``skip`` if it is not wanted.
 
-    Example:
+    Examples:
         >>> polygonizer = StripPolygonizer(width=3)
         >>> len(polygonizer.add(np.array([[1, 1, 2], [1, 1, 2]])))
         0

@@ -54,7 +54,7 @@ def main() -> None:
         make_venv()
         remove_half_installed()
         pip('build tools and torch', 'install', '-r', 'requirements/build.txt', TORCH)
-        geo_mm = ('--no-build-isolation', '-c', CONSTRAINTS, '-e', '.[tests,lint]', TORCH)
+        geo_mm = ('--no-build-isolation', '-c', CONSTRAINTS, '-e', '.[tests,lint,docs]', TORCH)
         pip('libraries and geo_mm', 'install', *geo_mm)
         install_mmcv()
         repair_opencv()
