@@ -29,6 +29,7 @@ FORMATS: dict[str, Format] = {
         'weights:write_safetensors', 'weights without pickle, and what is known of the model'
     ),
     'card': Format('card:write_card', 'a folder to publish: safetensors, a page, a STAC item'),
+    'dlpk': Format('arcgis_export:write_dlpk', 'package for ArcGIS Pro; untested in ArcGIS Pro'),
 }
 
 
