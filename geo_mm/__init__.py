@@ -49,6 +49,8 @@ if TYPE_CHECKING:  # `as` tells type checkers that a name is public
     from geo_mm.raster import Grid as Grid
     from geo_mm.raster import Scene as Scene
     from geo_mm.synthetic import make_town as make_town
+    from geo_mm.viewer import ViewOptions as ViewOptions
+    from geo_mm.viewer import view as view
 
 __version__ = '0.1.0'
 
@@ -113,5 +115,6 @@ __getattr__, __dir__, __all__ = lazy_names(
         ),
         'raster': ('Grid', 'Scene'),
         'synthetic': ('make_town',),
+        'viewer': ('ViewOptions', 'view'),
     },
 )

@@ -41,6 +41,7 @@ MAY_IMPORT = {
     'deploy': _THIRD,
     'visualization': {'data_checks', *_THIRD},
     'learn': {'learn', 'new_config', *_THIRD},
+    'viewer': {'viewer', 'evaluation', *_FIRST},
 }
 
 

@@ -99,7 +99,9 @@ def test_the_metadata_names_version_licence_and_pythons(metadata, wheel):
     assert metadata['Version'] == geo_mm.__version__
     assert metadata['License-Expression'] == 'Apache-2.0'
     assert metadata['Requires-Python'] == '>=3.10'
-    (name,) = (name for name in wheel.namelist() if name.endswith('LICENSE'))
+    own, leaflet = 'dist-info/licenses/LICENSE', 'geo_mm/viewer/static/leaflet/LICENSE'
+    assert leaflet in wheel.namelist()
+    (name,) = (name for name in wheel.namelist() if name.endswith(own))
     assert wheel.read(name).startswith((ROOT / 'LICENSE').read_bytes())
 
 

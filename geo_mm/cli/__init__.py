@@ -27,6 +27,7 @@ COMMANDS = {
     'evaluate': ('evaluate', 'compare results with ground truth, on the map'),
     'describe': ('describe', 'say what a result or a model is, and whether an image suits it'),
     'export': ('export', 'write a trained model in the formats of other programs'),
+    'view': ('view', 'show a scene with its result and ground truth in the browser'),
     'catalog': ('scenes', 'make a table, and a map, of the scenes that one has'),
     'split': ('scenes', 'divide scenes among train, val and test without shared ground'),
     'doctor': ('scenes', 'say what is wrong with data, before training'),

@@ -25,23 +25,45 @@ def display_bands(names: Sequence[str]) -> tuple[int, int, int]:
     return (0, 1, 2) if len(names) >= 3 else (0, 0, 0)
 
 
-def to_rgb(data: np.ndarray, valid: np.ndarray, names: Sequence[str]) -> np.ndarray:
+Limits = Sequence[tuple[int, float, float]]
+"""Of red, green and blue: the band, and the values that are 0 and 255."""
+
+
+def display_limits(data: np.ndarray, valid: np.ndarray, names: Sequence[str]) -> Limits:
+    """The bands to show, and their 2nd and 98th percentile over valid pixels.
+
+    Args:
+        data: ``(bands, h, w)`` of any type.
+        valid: ``(h, w)`` bool.
+        names: Name of each band.
+    """
+    limits = []
+    for band in display_bands(names):
+        values = data[band][valid].astype(np.float32)
+        low, high = np.percentile(values, (2, 98)).astype(np.float32) if len(values) else (0, 1)
+        limits.append((band, float(low), float(high)))
+    return limits
+
+
+def to_rgb(
+    data: np.ndarray, valid: np.ndarray, names: Sequence[str], limits: Limits | None = None
+) -> np.ndarray:
     """Stretches three bands between their 2nd and 98th percentile.
 
     Args:
         data: ``(bands, h, w)`` of any type.
         valid: ``(h, w)`` bool; the percentiles are of valid pixels.
         names: Name of each band.
+        limits: The bands and values instead, such as those of the whole scene.
 
     Returns:
         ``(h, w, 3)`` uint8; invalid pixels are magenta.
     """
     picture = np.empty((*valid.shape, 3), np.uint8)
-    for channel, band in enumerate(display_bands(names)):  # one at a time takes less memory
+    limits = limits or display_limits(data, valid, names)
+    for channel, (band, low, high) in enumerate(limits):  # one at a time takes less memory
         values = data[band].astype(np.float32)
-        if valid.any():
-            low, high = np.percentile(values[valid], (2, 98)).astype(np.float32)
-            values = (values - low) / max(high - low, np.float32(1e-6))
+        values = (values - np.float32(low)) / max(np.float32(high - low), np.float32(1e-6))
         picture[..., channel] = values.clip(0, 1) * 255
     picture[~valid] = INVALID_COLOUR
     return picture

@@ -319,12 +319,16 @@ class Scene:
             for own, position in enumerate(file.bands)
         )
 
-    def read(self, window: Window | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def read(
+        self, window: Window | None = None, out_shape: tuple[int, int] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Read pixels and their validity.
 
         Args:
             window: In pixels of this scene; it may hang over the edge or be
                 outside. The whole scene by default.
+            out_shape: (rows, cols) of a coarse picture of the window, made from
+                overviews or from thinned-out pixels. Full resolution by default.
 
         Returns:
             ``(bands, height, width)`` in :attr:`dtype`, and ``(height, width)``
@@ -334,7 +338,12 @@ class Scene:
         Raises:
             SceneError: If a file cannot be read there.
         """
-        return self._read(window or self.grid.window)
+        window = window or self.grid.window
+        if out_shape is None:
+            return self._read(window)
+        rows, cols = out_shape
+        coarse = replace(self, _placed=tuple(self._coarse(window, out_shape)))
+        return coarse._read(Window(0, 0, cols, rows), quick=True)
 
     def read_valid(
         self, window: Window | None = None, out_shape: tuple[int, int] | None = None
@@ -353,12 +362,17 @@ class Scene:
         if out_shape is None:
             return _valid_everywhere(self._placed, window, quick=False)
         rows, cols = out_shape
+        placed = self._coarse(window, out_shape)
+        return _valid_everywhere(placed, Window(0, 0, cols, rows), quick=True)
+
+    def _coarse(self, window: Window, shape: tuple[int, int]) -> list[PlacedFile]:
+        """The files in a grid of (rows, cols) over a window."""
+        rows, cols = shape
         corner = window.col_off, window.row_off
-        placed = [
+        return [
             file.moved(*corner).zoom(window.width / cols, window.height / rows)
             for file in self._placed
         ]
-        return _valid_everywhere(placed, Window(0, 0, cols, rows), quick=True)
 
     def seen_from(self, corner: tuple[float, float], zoom: float) -> 'Scene':
         """The scene in other pixels, the first of which begins at a place between pixels.
