@@ -15,6 +15,7 @@ from geo_mm.raster import Scene, handles
 from geo_mm.raster.stack import Files
 
 CHECKPOINTS = ('.pth', '.safetensors')
+PROGRAM = '.pt2'
 ARCGIS = ('.emd', '.dlpk')
 _OF_EXPORTS = {*METADATA, 'stats.txt'} - {'esri_model_definition.emd'}
 
@@ -69,8 +70,8 @@ def describe(path: str | os.PathLike, image: Files | None = None) -> Description
     and weights only as such.
 
     Args:
-        path: A model (``.pth``, or of ArcGIS: ``.emd``, ``.dlpk``), or what a
-            prediction wrote: a raster, layer, picture or record.
+        path: A model (``.pth``, ``.safetensors``, ``.pt2``, or of ArcGIS: ``.emd``, ``.dlpk``),
+            or what a prediction wrote: a raster, layer, picture or record.
         image: Files of a scene, to compare with what the model needs.
 
     Raises:
@@ -90,6 +91,8 @@ def describe(path: str | os.PathLike, image: Files | None = None) -> Description
         found = _arcgis_model(path)
     elif suffix in CHECKPOINTS:
         found = _checkpoint(path)
+    elif suffix == PROGRAM:
+        found = _program(path)
     elif image is not None:
         raise ConfigError(f'{path} with an image', 'a model file to compare the image with')
     else:
@@ -119,6 +122,15 @@ def _checkpoint(path: Path) -> ModelDescription:
         *([f'validation: {metrics}'] if metrics else []),
     ]
     return ModelDescription(str(path), tuple(about), needs(spec), spec)
+
+
+def _program(path: Path) -> ModelDescription:
+    from geo_mm.deploy.exported_program import read_pt2_facts  # imports torch
+
+    facts = read_pt2_facts(path)
+    spec = InputSpec.from_dict(facts['input_spec'])
+    about = (f'program of torch.export, for images of {facts.get("sizes")}', *_gives(spec))
+    return ModelDescription(str(path), about, needs(spec), spec)
 
 
 def _gives(spec: InputSpec) -> Iterator[str]:

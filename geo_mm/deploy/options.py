@@ -28,6 +28,7 @@ FORMATS: dict[str, Format] = {
     'safetensors': Format(
         'weights:write_safetensors', 'weights without pickle, and what is known of the model'
     ),
+    'pt2': Format('exported_program:write_pt2', 'torch.export, for semantic segmentation'),
     'card': Format('card:write_card', 'a folder to publish: safetensors, a page, a STAC item'),
     'dlpk': Format('arcgis_export:write_dlpk', 'package for ArcGIS Pro; untested in ArcGIS Pro'),
 }

@@ -190,7 +190,7 @@ def test_objects_are_those_of_the_model_in_each_chip(tmp_path, networks, name, s
     package, model = networks(name)
     pixels = scene(4, 70, 100)
     valid = (pixels != 0).any(0)
-    how = dict(tile_size=side, padding=padding, batch_size=1, threshold=0.3)
+    how = dict(tile_size=side, padding=padding, batch_size=1, threshold=0.7)
     host = Host(package, tmp_path, **how)
     kind = 'InstanceDetection' if name.startswith('mask') else 'ObjectDetection'
     assert (host.emd['ModelType'], host.emd['ImageHeight']) == (kind, 128)
@@ -202,7 +202,7 @@ def test_objects_are_those_of_the_model_in_each_chip(tmp_path, networks, name, s
             left, top, right, bottom = instances.bboxes[each].tolist()
             middle = np.array([left + right, top + bottom]) / 2
             score = float(instances.scores[each])
-            if score < 0.3 or (middle < padding).any() or (middle >= side - padding).any():
+            if score < 0.7 or (middle < padding).any() or (middle >= side - padding).any():
                 continue
             outline = shapely.box(left, top, right, bottom)
             if 'masks' in instances:
