@@ -251,7 +251,8 @@ def run(
     oracle = Oracle(np.bincount(truth.ravel()), masks=masks, jitter=jitter)
     plan = tile_plan(scene.width, scene.height, tile, overlap)
     request, options = SceneToPredict(scene), oracle.task.options
-    job = Job(request, Area(scene, scene), plan, oracle.spec, options)
+    # Nothing is written, so no record of the model is needed.
+    job = Job(request, Area(scene, scene), plan, oracle.spec, options, fingerprint=None)
     found = predict_in_memory(oracle, job).objects
     outlines = outlines_of(truth)
     if not masks:

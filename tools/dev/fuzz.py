@@ -287,7 +287,7 @@ def provenance():
 
 
 def read_result(path: Path) -> object:
-    from geo_mm.formats.description import describe
+    from geo_mm.deploy import describe
 
     # The first title is the path.
     return [lines for _, lines in describe(path).sections()]
