@@ -19,6 +19,7 @@ from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
 from mmengine.registry import PARAM_SCHEDULERS as MMENGINE_PARAM_SCHEDULERS
 from mmengine.registry import TASK_UTILS as MMENGINE_TASK_UTILS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
+from mmengine.registry import VISBACKENDS as MMENGINE_VISBACKENDS
 from mmengine.registry import VISUALIZERS as MMENGINE_VISUALIZERS
 from mmengine.registry import WEIGHT_INITIALIZERS as MMENGINE_WEIGHT_INITIALIZERS
 from mmengine.registry import Registry
@@ -75,6 +76,12 @@ VISUALIZERS = Registry(
     parent=MMENGINE_VISUALIZERS,
     scope='geo_mm',
     locations=['geo_mm.visualization'],
+)
+VISBACKENDS = Registry(
+    'visualization backend',
+    parent=MMENGINE_VISBACKENDS,
+    scope='geo_mm',
+    locations=['geo_mm.visualization.training_page'],
 )
 METRICS = Registry(
     'metric', parent=MMENGINE_METRICS, scope='geo_mm', locations=['geo_mm.evaluation.metric']

@@ -16,7 +16,7 @@ from geo_mm.catalog import read_catalog
 from geo_mm.catalog.audit import AuditedScene
 from geo_mm.classes import ClassSet
 from geo_mm.engine.config_data import audited_scenes, described_datasets
-from geo_mm.errors import GeoMMError
+from geo_mm.errors import GeoMMError, counted
 from geo_mm.evaluation.matching import COCO_IOUS, SceneMatches
 from geo_mm.evaluation.metric import MapMetric, confusion_of
 from geo_mm.evaluation.scores import ObjectScores, score_objects
@@ -152,9 +152,9 @@ class _Pass:
         curves = {name: object_curve(matches, label) for label, name in enumerate(names)}
         compared = 'outlines' if self._has_outlines() else 'boxes'
         notes = [
-            f'{self.chips:,} chips, put back where they were cut from. A prediction is a true '
-            f'positive if it and a true object of its class have an IoU of their {compared} of at '
-            f'least {self.options.iou:g}; counted are predictions with a confidence of at least '
+            f'{counted(self.chips, "chip")}, put back where they were cut from. A prediction is a '
+            f'true positive if it and a true object of its class have an IoU of their {compared} '
+            f'of at least {self.options.iou:g}; counted are predictions with a confidence of at least '
             f'{least:g}. AP is over all confidences.',
             'In the confusion matrix a prediction may meet an object of any class; the background '
             'is where there is no object, or no prediction.',
@@ -180,8 +180,9 @@ class _Pass:
         curves = {name: self.probabilities.curve(label) for label, name in enumerate(names)}
         return {
             'notes': [
-                f'{self.chips:,} chips, put back where they were cut from: each pixel counts '
-                'once. AP, and the curves, take one class against all others, by its probability.'
+                f'{counted(self.chips, "chip")}, put back where they were cut from: each pixel '
+                'counts once. AP, and the curves, take one class against all others, by its '
+                'probability.'
             ],
             'facts': {
                 'mean IoU': overall.mean_iou,

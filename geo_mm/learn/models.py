@@ -100,7 +100,8 @@ class Learner:
     ) -> 'Learner':
         """Trains; called again, it goes on from :attr:`checkpoint` with a new schedule.
 
-        Ctrl-C saves a checkpoint and ends it.
+        ``training.html`` in the work dir of the run, ``fit_1`` in :attr:`work_dir` for the
+        first, shows how it goes on. Ctrl-C saves a checkpoint and ends it.
 
         Args:
             epochs: How often as many chips as cover the training ground are seen.
@@ -136,6 +137,11 @@ class Learner:
         if early_stopping:
             monitor = config.default_hooks.checkpoint.save_best
             _add_hook(config, type='geo_mm.EarlyStoppingHook', monitor=monitor)
+        visualizer = config.visualizer
+        visualizer.vis_backends = [
+            *visualizer.vis_backends,
+            dict(type='geo_mm.TrainingPageBackend'),
+        ]
         # Those of earlier sessions stay.
         run = next(
             path

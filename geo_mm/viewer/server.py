@@ -11,6 +11,7 @@ from importlib import resources
 
 from geo_mm.errors import GeoMMError
 from geo_mm.formats import html_page
+from geo_mm.raster.handles import bounded_cache
 from geo_mm.viewer.layers import ClassTiles, Filter, ImageTiles, ObjectShapes, ShownScene
 from geo_mm.viewer.options import ViewOptions
 
@@ -119,6 +120,10 @@ class _Server(http.server.ThreadingHTTPServer):
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = 'HTTP/1.1'  # a browser keeps its connections, whose threads keep files open
     server: _Server
+
+    def handle(self) -> None:
+        with bounded_cache():
+            super().handle()
 
     def do_GET(self) -> None:
         # Pages of other sites must not read scenes through a name that leads here.

@@ -12,6 +12,7 @@ from PIL import Image
 
 from geo_mm.catalog.audit import AuditedScene
 from geo_mm.classes import ClassSet
+from geo_mm.errors import counted
 from geo_mm.evaluation.report import table_html
 from geo_mm.evaluation.scores import Confusion, ObjectScores
 from geo_mm.evaluation.tables import confusion_table, object_class_tables, pixel_class_table
@@ -174,7 +175,7 @@ class ModelReport:
         best = [
             f'{name} {found[0]:.3f} at {found[1]:.2f}'
             for name, curve in self.curves.items()
-            if (found := curve.best)
+            if (found := curve.best) and found[0]
         ]
         caption = 'Precision against recall, and F1 over the threshold of confidence.'
         caption += f' Largest F1: {"; ".join(best[:_MOST_CURVES])}.' if best else ''
@@ -184,9 +185,9 @@ class ModelReport:
 
     def _examples_part(self) -> list[str]:
         parts = ['<h2>Errors</h2>'] if self.examples else []
-        unit = 'pixels' if self.scores is None else 'objects'
+        unit = 'pixel' if self.scores is None else 'object'
         for each in self.examples:
-            title = f'{each.kind}: {each.count:,} {unit}'
+            title = f'{each.kind}: {counted(each.count, unit)}'
             caption = f'{each.meaning}. The chips with the most.'
             drawn = html_page.figure(each.image, caption[0].upper() + caption[1:], photo=True)
             parts += [f'<h3>{html_page.text(title)}</h3>', html_page.scrolled(title, drawn)]
@@ -245,8 +246,14 @@ def _curves_figure(curves: Mapping[str, ThresholdCurve], confidence: float | Non
             'linestyle': _LINES[number // len(_COLOURS) % len(_LINES)],
         }
         curve = curve.thinned()
-        left.step(curve.recall, curve.precision, where='pre', **style)
-        right.plot(curve.thresholds, curve.f1, label=name, **style)
+        if not len(curve.thresholds):
+            continue
+        # Both lines begin and end at the border, where nothing changes any more.
+        first, last = curve.precision[0], curve.f1[-1]
+        recall, precision = np.append(0, curve.recall), np.append(first, curve.precision)
+        left.step(recall, precision, where='pre', **style)
+        thresholds, f1 = np.append(curve.thresholds, 0), np.append(curve.f1, last)
+        right.plot(thresholds, f1, label=name, **style)
     if confidence is not None:
         right.axvline(confidence, color='#777777', linestyle=':', linewidth=1)
     for axes, across, up in (

@@ -138,6 +138,8 @@ def test_epochs_count_passes_over_the_ground(data):
     sampler = geo_mm.engine.config_data.build_loader(model.config).sampler
     expected = -(-len(sampler) // 2)
     assert max(line['iter'] for line in lines if 'loss' in line) == expected
+    page = (model.checkpoint.parent / 'training.html').read_text()
+    assert f'{expected:,} of {expected:,}' in page and 'ended' in page
     # Scores stand at the iteration of their validation.
     assert max(line['step'] for line in lines if 'mIoU' in line) == expected
 

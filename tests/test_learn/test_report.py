@@ -78,7 +78,7 @@ def test_objects_are_told_by_kind_of_error(detector, tmp_path):
     read = Page(page.read_text())
     assert all(source.startswith('data:') for source in read.sources)
     assert len(read.sources) == 6 and not read.without_text  # curves, sizes, four kinds
-    assert 'wrong class: 1 objects' in read.headings
+    assert 'wrong class: 1 object' in read.headings
 
 
 def test_pixels_are_those_of_the_chips_that_are_shown(trained):

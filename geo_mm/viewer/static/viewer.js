@@ -20,6 +20,15 @@ function trouble(message) {
   $('trouble').hidden = !message;
 }
 
+const waiting = new Set(); // layers of which something is being read
+let saying;
+
+function busy(name, is) {
+  waiting[is ? 'add' : 'delete'](name);
+  clearTimeout(saying); // what takes no time need not be said
+  saying = setTimeout(() => { $('busy').textContent = waiting.size ? 'reading ...' : ''; }, 400);
+}
+
 async function ask(path) {
   const answer = await fetch(path);
   if (!answer.ok) throw new Error(await answer.text());
@@ -39,6 +48,8 @@ function rasterLayer(name, pane) {
     pane, bounds, minZoom: -30, maxZoom: 8, maxNativeZoom: 0, minNativeZoom: info.coarsest,
     noWrap: true,
   });
+  tiles.on('loading', () => busy(name, true));
+  tiles.on('load', () => busy(name, false));
   tiles.on('tileerror', () => trouble(`${name}: a tile cannot be read`));
   return {
     pane,
@@ -73,6 +84,7 @@ function objectLayer(name, pane) {
       const view = map.getBounds();
       const box = [view.getWest(), -view.getNorth(), view.getEast(), -view.getSouth()];
       const pixel = 2 ** -map.getZoom();
+      busy(name, true);
       try {
         const found = await ask(`objects/${name}?box=${box}&pixel=${pixel}&${query()}`);
         if (own !== latest) return;
@@ -82,6 +94,8 @@ function objectLayer(name, pane) {
         trouble('');
       } catch (error) {
         trouble(error.message);
+      } finally {
+        if (own === latest) busy(name, false);
       }
     },
   };
