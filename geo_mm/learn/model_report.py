@@ -154,8 +154,8 @@ class _Pass:
         notes = [
             f'{counted(self.chips, "chip")}, put back where they were cut from. A prediction is a '
             f'true positive if it and a true object of its class have an IoU of their {compared} '
-            f'of at least {self.options.iou:g}; counted are predictions with a confidence of at least '
-            f'{least:g}. AP is over all confidences.',
+            f'of at least {self.options.iou:g}; counted are predictions with a confidence of at '
+            f'least {least:g}. AP is over all confidences.',
             'In the confusion matrix a prediction may meet an object of any class; the background '
             'is where there is no object, or no prediction.',
         ]

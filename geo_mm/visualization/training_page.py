@@ -43,7 +43,7 @@ class TrainingPageBackend(BaseVisBackend):
         self.interval = interval
         self._records: list[dict[str, float]] = []
         self._iterations: int | None = None
-        self._title = 'training'
+        self._title = '/'.join(self.path.parent.parts[-2:])
         self._next = 0.0
 
     @property
@@ -61,7 +61,6 @@ class TrainingPageBackend(BaseVisBackend):
     def add_config(self, config: Config, **kwargs: Any) -> None:
         train = config.get('train_cfg') or {}
         self._iterations = train.get('max_iters')
-        self._title = Path(config.get('work_dir') or 'training').name
 
     def add_scalar(self, name: str, value: Any, step: int = 0, **kwargs: Any) -> None:
         self.add_scalars({name: value}, step)
