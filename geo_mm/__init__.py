@@ -37,6 +37,8 @@ if TYPE_CHECKING:  # `as` tells type checkers that a name is public
     from geo_mm.learn import SSD as SSD
     from geo_mm.learn import FasterRCNN as FasterRCNN
     from geo_mm.learn import MaskRCNN as MaskRCNN
+    from geo_mm.learn import MMDetection as MMDetection
+    from geo_mm.learn import MMSegmentation as MMSegmentation
     from geo_mm.learn import PSPNet as PSPNet
     from geo_mm.learn import ReportOptions as ReportOptions
     from geo_mm.learn import RetinaNet as RetinaNet
@@ -101,6 +103,8 @@ __getattr__, __dir__, __all__ = lazy_names(
         'inputspec': ('InputSpec',),
         'learn': (
             'FasterRCNN',
+            'MMDetection',
+            'MMSegmentation',
             'MaskRCNN',
             'PSPNet',
             'ReportOptions',

@@ -16,6 +16,7 @@ from geo_mm.detections import Detections
 from geo_mm.errors import OutputError
 from geo_mm.formats import (
     ProjectLayer,
+    html_page,
     write_layer,
     write_layer_file,
     write_project,
@@ -334,6 +335,17 @@ class Prediction:
     def picture(self) -> np.ndarray:
         """The quick look as an RGB array ``(height, width, 3)`` uint8."""
         return np.asarray(self._drawn().image)
+
+    def _repr_html_(self) -> str:
+        """The quick look and what was found, for notebooks."""
+        unit = 'objects' if self.objects is not None else 'pixels'
+        found = {name: f'{count:,} {unit}' for name, count in self.counts.items()}
+        files = {'files': ', '.join(map(str, self.files))} if self.files else {}
+        try:
+            picture = html_page.figure(self._drawn().image, f'{self.job.name}, predicted')
+        except OutputError:  # pixels that went to files alone
+            picture = ''
+        return picture + html_page.pairs(self.job.name, {**found, **files})
 
     def _drawn(self) -> Quicklook:
         area, classes = self.job.area, self.spec.classes

@@ -12,6 +12,8 @@ if TYPE_CHECKING:  # `as` tells type checkers that a name is public
     from geo_mm.learn.models import FasterRCNN as FasterRCNN
     from geo_mm.learn.models import Learner as Learner
     from geo_mm.learn.models import MaskRCNN as MaskRCNN
+    from geo_mm.learn.models import MMDetection as MMDetection
+    from geo_mm.learn.models import MMSegmentation as MMSegmentation
     from geo_mm.learn.models import PSPNet as PSPNet
     from geo_mm.learn.models import RetinaNet as RetinaNet
     from geo_mm.learn.models import UNet as UNet
@@ -28,6 +30,8 @@ __getattr__, __dir__, __all__ = lazy_names(
         'models': (
             'FasterRCNN',
             'Learner',
+            'MMDetection',
+            'MMSegmentation',
             'MaskRCNN',
             'PSPNet',
             'RetinaNet',

@@ -1,7 +1,7 @@
 """Data to train with: looked at, split and drawn."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +31,7 @@ def prepare_data(
     labels: str | os.PathLike | None = None,
     *,
     work_dir: str | os.PathLike | None = None,
+    transforms: Sequence[Mapping[str, Any]] = (),
     **options: Any,
 ) -> 'TrainingData':
     """Names the data that models are trained with.
@@ -48,6 +49,8 @@ def prepare_data(
             the name of the image.
         work_dir: Folder for configs and checkpoints; None takes a folder in
             ``work_dirs`` that is called as the data.
+        transforms: Further steps of the pipeline of training, as in configs, such as
+            ``dict(type='geo_mm.RandomBrightness')``; they come before the last.
         **options: Fields of :class:`geo_mm.new_config.plan.NewOptions`, such as
             ``aoi``, ``class_column``, ``chip_size`` and ``batch_size``.
 
@@ -68,7 +71,7 @@ def prepare_data(
         given = {'catalog': first}
     stem = Path(first).stem if not any(sign in first for sign in '*?[') else 'images'
     folder = Path('work_dirs', stem) if work_dir is None else Path(work_dir)
-    return TrainingData(NewOptions(**given, **options), folder)
+    return TrainingData(NewOptions(**given, **options), folder, tuple(transforms))
 
 
 @dataclass(frozen=True)
@@ -78,10 +81,12 @@ class TrainingData:
     Attributes:
         options: Where they are, and what is not to be found out.
         work_dir: Folder for the configs written for them.
+        transforms: Further steps of the pipeline of training.
     """
 
     options: NewOptions
     work_dir: Path
+    transforms: tuple[Mapping[str, Any], ...] = ()
     _written: dict[Path, tuple[NewOptions, ConfigPlan]] = field(
         default_factory=dict, repr=False, compare=False
     )
@@ -110,13 +115,22 @@ class TrainingData:
             weights=None if weights is None else os.fspath(weights),
         )
         if self._written.get(path, (None,))[0] == options:  # looked at already
-            return load_config(path)
+            return self._read(path)
         with Console().status('') as status:
             plan = new_config(
                 algorithm, options, path, lambda what: status.update(f'looking at {what}')
             )
         self._written[path] = options, plan
-        return load_config(path)
+        return self._read(path)
+
+    def _read(self, path: Path) -> Config:
+        """The config of a file, with the further steps of training."""
+        config = load_config(path)
+        if self.transforms:
+            dataset = config.train_dataloader.dataset
+            *steps, pack = dataset.pipeline
+            dataset.pipeline = [*steps, *map(dict, self.transforms), pack]
+        return config
 
     @cached_property
     def kind(self) -> str:

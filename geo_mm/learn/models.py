@@ -6,6 +6,7 @@ import itertools
 import math
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,6 +23,7 @@ from geo_mm.learn.data import TrainingData
 from geo_mm.learn.model_report import report
 from geo_mm.learn.options import ReportOptions, ShowOptions
 from geo_mm.learn.results import show_results
+from geo_mm.learn.start_weights import fit_weights
 from geo_mm.models.checkpoints import existing_checkpoint
 from geo_mm.new_config.recipes import Size
 from geo_mm.paths import make_folder, reported
@@ -245,23 +247,39 @@ class Learner:
 
         Args:
             path: The checkpoint.
-            data: Data to go on with, of the same classes. None takes the config in the
-                checkpoint, and the data that it names must be there: for testing, and
-                for training if it is trusted.
+            data: Data to go on with. If their classes are others, the layers that
+                depend on them start at random; if their bands are, the first
+                convolution is adapted; both is said. None takes the config in the
+                checkpoint, and the data that it names must be there: for testing,
+                and for training if it is trusted.
             trust_checkpoint: Let the config in the checkpoint import and call anything.
             **options: As for the class, with data.
 
         Raises:
-            ConfigError: If it is no checkpoint of geo_mm, or of other classes.
+            ConfigError: If it is no checkpoint of geo_mm, or of another model.
         """
         if data is not None:
-            return cls(data, weights=path, **options)
+            learner = cls(data, weights=path, **options)
+            learner._fit_weights(path)
+            return learner
         existing_checkpoint(os.fspath(path))
         learner = cls.__new__(cls)
         config = engine.config_for(path, trust=True) if trust_checkpoint else None
         learner._start(config, Path('work_dirs', Path(path).stem))
         learner.checkpoint = Path(path)
         return learner
+
+    def _fit_weights(self, path: str | os.PathLike) -> None:
+        """Starts from the weights of a model, also of one of other classes or bands."""
+        config = self.config
+        if config is None or not config.get('load_from'):
+            return  # of a backbone
+        found = fit_weights(path, config, self.work_dir / 'start.pth')
+        config.load_from = str(found.path.absolute())
+        if found.dropped:
+            config.default_hooks.start_weights.drop = list(found.dropped)
+        for note in found.notes:
+            print(note)
 
     def _started(self) -> Config:
         """The config, with what has been learnt so far to start from."""
@@ -275,6 +293,7 @@ class Learner:
         config = copy.deepcopy(self.config)
         if self.checkpoint is not None:
             config.load_from = str(self.checkpoint)
+            config.default_hooks.start_weights.pop('drop', None)
         if self._frozen:
             _add_hook(config, type='geo_mm.TransferHook')
         return config
@@ -334,6 +353,78 @@ class PSPNet(Learner):
     """PSPNet: classes of pixels."""
 
     algorithm = 'pspnet'
+
+
+class _OfConfig(Learner):
+    """A model out of any config, on the data, samplers and schedule that are chosen for them.
+
+    Args:
+        data: What to learn from.
+        config: Its ``model`` is taken, with as many classes and bands as the data
+            have, and its ``optim_wrapper``, if it has one.
+        size: For what is chosen: ``'small'`` or ``'full'``.
+
+    Raises:
+        ConfigError: If the config cannot be read, or has no model.
+        CatalogError: If data are missing.
+    """
+
+    def __init__(
+        self,
+        data: TrainingData,
+        config: str | os.PathLike | Config,
+        *,
+        size: Size | None = None,
+    ) -> None:
+        given = engine.load_config(config)
+        if 'model' not in given:
+            raise ConfigError(f'{given.filename or "the config"} has no model', 'a config with one')
+        written = data.config(self._like(given.model), size=size)
+        preprocessor = {
+            **given.model.get('data_preprocessor', {}),
+            **written.model.data_preprocessor,
+        }
+        written.model = {**given.model.to_dict(), 'data_preprocessor': preprocessor}
+        count = len(written.train_dataloader.dataset.metainfo.classes)
+        _set_classes(written.model, count)
+        if 'in_channels' in written.model.backbone:
+            written.model.backbone.in_channels = len(written.model.data_preprocessor.mean)
+        if 'optim_wrapper' in given:
+            written.optim_wrapper = given.optim_wrapper
+        name = Path(given.filename).stem if given.filename else type(self).__name__
+        self._start(written, data.work_dir / name)
+
+    def _like(self, model: Mapping[str, Any]) -> str:
+        """The algorithm whose data, samplers and schedule suit a model."""
+        raise NotImplementedError
+
+
+class MMDetection(_OfConfig):
+    """Any model of MMDetection, from a config; see the arguments of the base class."""
+
+    def _like(self, model: Mapping[str, Any]) -> str:
+        masks = 'mask_head' in str(model) or 'mask_branch' in str(model)
+        return 'mask-rcnn' if masks else 'faster-rcnn'
+
+
+class MMSegmentation(_OfConfig):
+    """Any model of MMSegmentation, from a config; see the arguments of the base class."""
+
+    def _like(self, model: Mapping[str, Any]) -> str:
+        return 'unet'
+
+
+def _set_classes(part: Any, count: int) -> None:
+    """Gives all parts of a model their number of classes; proposals have none."""
+    if isinstance(part, Mapping):
+        for key, value in part.items():
+            if key == 'num_classes':
+                part[key] = count  # type: ignore[index]
+            elif key != 'rpn_head':
+                _set_classes(value, count)
+    elif isinstance(part, list | tuple):
+        for value in part:
+            _set_classes(value, count)
 
 
 def _add_hook(config: Config, **hook: Any) -> None:

@@ -1,5 +1,8 @@
 """A scene: one georeferenced image, from one file or several."""
 
+import base64
+import html
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -8,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from affine import Affine
+from PIL import Image
 from rasterio.crs import CRS
 
 from geo_mm.errors import SceneError
@@ -15,8 +19,11 @@ from geo_mm.raster import handles
 from geo_mm.raster.arrays import ArraySource
 from geo_mm.raster.grid import Grid, Window
 from geo_mm.raster.resample import PlacedFile, common_grid, placed_files, read_part, read_part_valid
+from geo_mm.raster.rgb import to_rgb
 from geo_mm.raster.sources import NoData, Recorded, Source, as_stored
 from geo_mm.raster.stack import Files, Part, band_names, find_bands, other_names, parts_of
+
+_THUMBNAIL = 400  # pixels of the picture in notebooks
 
 
 @dataclass(frozen=True)
@@ -435,6 +442,15 @@ class Scene:
             f'Scene({self.name!r}, {self.width} x {self.height}, {self.dtype} '
             f'{", ".join(self.band_names)}, {crs if len(crs) < 40 else "custom CRS"})'
         )
+
+    def _repr_html_(self) -> str:
+        """A small picture over the text, for notebooks."""
+        data, valid, _ = self.read_overview(_THUMBNAIL)
+        file = io.BytesIO()
+        Image.fromarray(to_rgb(data, valid, self.band_names)).save(file, 'PNG')
+        picture = base64.b64encode(file.getvalue()).decode('ascii')
+        text = html.escape(repr(self))
+        return f'<img alt="{text}" src="data:image/png;base64,{picture}"><p>{text}</p>'
 
 
 def _valid_everywhere(placed: Sequence[PlacedFile], window: Window, quick: bool) -> np.ndarray:

@@ -271,6 +271,8 @@ def test_array_in_and_arrays_out(tmp_path, pixel_model, image):
     assert np.isnan(result.confidence[:10]).all()
     assert result.confidence[10:].min() > 1 / 3
     assert result.counts['bright'] == (expected == 1).sum()
+    shown = result._repr_html_()  # in notebooks
+    assert 'data:image/png' in shown and f'{result.counts["bright"]:,} pixels' in shown
 
 
 def test_objects_of_an_array(object_model):

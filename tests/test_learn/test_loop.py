@@ -5,14 +5,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
+import torch
 from PIL import Image
 
 import geo_mm
 from geo_mm.cli import main
+from geo_mm.engine.config_data import build_dataset
+from geo_mm.engine.launch import build_model
 from geo_mm.errors import CatalogError, ConfigError
 from geo_mm.formats import html_page
 from geo_mm.learn import Learner
-from tests.data.chips import fresh_mmengine
+from geo_mm.models.checkpoints import read_checkpoint
+from tests.data.chips import CONFIGS, fresh_mmengine
 from tests.data.labels import box, write_labels
 from tests.data.rasters import noise, write_raster
 
@@ -158,6 +163,60 @@ def test_a_model_of_a_file_cannot_train_without_data(data):
         stranger.fit(iters=1)
     again = geo_mm.UNet.from_model(saved, data)
     assert again.config.load_from == str(saved.absolute())
+
+
+def test_a_model_learns_other_classes_of_other_bands(data, town, tmp_path, capsys):
+    """The head starts at random, the first convolution is adapted, and both is said."""
+    saved = unet(data).fit(iters=1, lr=1e-3).save('mine.pth')
+    with rasterio.open(town / 'town.tif') as image:
+        pixels = image.read()[[2, 0, 1, 3, 3]]
+    names = ['B3', 'B1', 'B2', 'swir', 'B4']
+    write_raster('other.tif', pixels, descriptions=names)
+    shapes = [box(x, y, x + 20, y + 24) for x in range(20, 350, 45) for y in range(20, 350, 45)]
+    kinds = ['house', 'shed', 'barn']
+    write_labels('other.gpkg', shapes, [kinds[i % 3] for i in range(len(shapes))])
+    other = geo_mm.prepare_data('other.tif', 'other.gpkg', work_dir='work', **SMALL)
+    capsys.readouterr()
+    model = geo_mm.UNet.from_model(saved, other)
+    said = capsys.readouterr().out
+    assert 'other classes' in said and 'decode_head.conv_seg' in said
+    assert 'swir from the mean' in said
+    before, start = (
+        read_checkpoint(path)['state_dict'] for path in (saved, model.config.load_from)
+    )
+    (stem,) = (key for key in before if before[key].shape != start[key].shape)
+    assert torch.equal(start[stem][:, [1, 2, 0, 4]], before[stem])
+    assert torch.allclose(start[stem][:, 3], before[stem].mean(dim=1) / 4)
+    for split in ('train', 'val', 'test'):
+        model.config[f'{split}_dataloader'].update(num_workers=0, persistent_workers=False)
+    model.fit(iters=1, lr=1e-3)  # the hook checks that all else is loaded
+    assert model.fit(iters=1, lr=1e-3).checkpoint.is_file()
+
+
+@pytest.mark.parametrize(
+    ('name', 'config'),
+    [
+        ('MMDetection', 'fcos/fcos_r18-c128_fpn_adamw-2k_town-256x256.py'),
+        ('MMSegmentation', 'deeplabv3plus/deeplabv3plus_r18-d8-c32_adamw-2k_town-256x256.py'),
+    ],
+)
+def test_any_other_model_takes_the_classes_and_bands_of_the_data(name, config, data):
+    model = getattr(geo_mm, name)(data, CONFIGS / config)
+    built = build_model(model.config)
+    head = built.bbox_head if name == 'MMDetection' else built.decode_head
+    assert head.num_classes == len(model.config.train_dataloader.dataset.metainfo.classes)
+    assert len(model.config.model.data_preprocessor.mean) == 4
+    assert model.work_dir.name == Path(config).stem
+    assert build_dataset(model.config)[0]['inputs'].shape[0] == 4
+
+
+def test_steps_of_ones_own_come_before_packing(town):
+    own = dict(type='RandomFlip', prob=1.0, direction='horizontal')
+    more = geo_mm.prepare_data(
+        town / 'town.tif', town / 'houses.gpkg', work_dir='own', transforms=[own], **SMALL
+    )
+    *_, last, pack = geo_mm.UNet(more).config.train_dataloader.dataset.pipeline
+    assert last == own and pack['type'] == 'PackSegInputs'
 
 
 def test_mistakes_are_named(town, data):

@@ -685,3 +685,10 @@ def test_a_geotransform_that_places_nothing(tmp_path, values):
     path = write_raster(tmp_path / 's.tif', noise((1, 8, 8)), transform=Affine(*values))
     with pytest.raises(SceneError, match='a geotransform of'):
         Scene.open(path)
+
+
+def test_notebooks_show_a_picture(tmp_path):
+    scene = Scene.open(write_raster(tmp_path / '<b>.tif', noise((4, 900, 600), 'uint16')))
+    shown = scene._repr_html_()
+    assert 'data:image/png;base64,' in shown
+    assert '&lt;b&gt;' in shown and '<b>' not in shown
