@@ -75,7 +75,7 @@ VISUALIZERS = Registry(
     'visualizer',
     parent=MMENGINE_VISUALIZERS,
     scope='geo_mm',
-    locations=['geo_mm.visualization'],
+    locations=['geo_mm.visualization.chips'],
 )
 VISBACKENDS = Registry(
     'visualization backend',

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 USAGE = '[CONFIG] CHECKPOINT [CHECKPOINT ...] SCENE [SCENE ...] -o OUT [options]'
 CONFIGS = ('.py', '.json', '.yml', '.yaml')
-MODELS = ('.pth', '.safetensors')
+MODELS = ('.pth', '.safetensors', '.onnx')
 
 
 def predict_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,9 +31,9 @@ def predict_arguments(parser: argparse.ArgumentParser) -> None:
         'paths',
         nargs='+',
         metavar='PATH',
-        help='the .pth file that training wrote, or several; then scene files, patterns, '
-        'STAC items or catalog tables; a config before them only to replace the one in the '
-        'checkpoint',
+        help='the file that training wrote, or its export to ONNX, or several; then scene files, '
+        'patterns, STAC items or catalog tables; a config before them only to replace the one in '
+        'the checkpoint',
     )
     add('-o', '--out', required=True, help='folder for the results')
     add(
@@ -101,8 +101,8 @@ def predict(args: argparse.Namespace) -> None:
     if bool(scenes) == bool(args.image):
         wrong = 'scenes as well as --image' if scenes else 'no scene to predict'
         raise SceneError(wrong, 'files after the checkpoint, or --image ROLE=FILE of one scene')
-    env.require()
-    from geo_mm.engine import config_for
+    if not all(path.endswith('.onnx') for path in checkpoints):
+        env.require()
     from geo_mm.inference import Predictor
     from geo_mm.inference.executors import join
     from geo_mm.inference.scenes import SceneToPredict, find_scenes
@@ -120,6 +120,8 @@ def predict(args: argparse.Namespace) -> None:
     ]
     config = None
     if config_path is not None or args.cfg_options:
+        from geo_mm.engine import config_for
+
         config = config_for(
             checkpoints[0], config_path, overrides(args.cfg_options), trust=args.trust_checkpoint
         )

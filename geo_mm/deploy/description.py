@@ -16,6 +16,7 @@ from geo_mm.raster.stack import Files
 
 CHECKPOINTS = ('.pth', '.safetensors')
 PROGRAM = '.pt2'
+ONNX = '.onnx'
 ARCGIS = ('.emd', '.dlpk')
 _OF_EXPORTS = {*METADATA, 'stats.txt'} - {'esri_model_definition.emd'}
 
@@ -93,6 +94,8 @@ def describe(path: str | os.PathLike, image: Files | None = None) -> Description
         found = _checkpoint(path)
     elif suffix == PROGRAM:
         found = _program(path)
+    elif suffix == ONNX:
+        found = _onnx(path)
     elif image is not None:
         raise ConfigError(f'{path} with an image', 'a model file to compare the image with')
     else:
@@ -131,6 +134,19 @@ def _program(path: Path) -> ModelDescription:
     spec = InputSpec.from_dict(facts['input_spec'])
     about = (f'program of torch.export, for images of {facts.get("sizes")}', *_gives(spec))
     return ModelDescription(str(path), about, needs(spec), spec)
+
+
+def _onnx(path: Path) -> ModelDescription:
+    from geo_mm.inference.onnx_network import read_facts
+
+    facts = read_facts(path)
+    spec, about = InputSpec.from_dict(facts['input_spec']), facts['about']
+    lines = [
+        f'ONNX file of geo_mm {spec.version}, for geo-mm predict with onnxruntime',
+        f'{about["architecture"]}, {about["parameters"]:,} parameters',
+        *_gives(spec),
+    ]
+    return ModelDescription(str(path), tuple(lines), needs(spec), spec)
 
 
 def _gives(spec: InputSpec) -> Iterator[str]:

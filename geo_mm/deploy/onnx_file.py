@@ -7,6 +7,7 @@ https://github.com/PUTvision/qgis-plugin-deepness, ``processing/models/model_bas
 import io
 import json
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,16 @@ import torch
 from geo_mm.deploy.onnx_detectors import DetectorGraph
 from geo_mm.deploy.onnx_graphs import Graph, PixelGraph
 from geo_mm.deploy.options import ModelExportOptions
-from geo_mm.errors import SetupError
+from geo_mm.errors import ConfigError, SetupError
 from geo_mm.inference.model import TrainedModel
+from geo_mm.inference.onnx_network import FACTS
 from geo_mm.inference.options import tile_side
 from geo_mm.paths import atomic_write, reported
 
 OPSET = 17
 """onnxruntime reads it from 1.12 on; the file format that comes with it is version 8."""
 
+_PACKING = ('PackDetInputs', 'PackSegInputs')
 _TRACED = 128
 """Least side in pixels of the image that the graph is recorded with."""
 
@@ -67,13 +70,26 @@ def _onnx(model: TrainedModel, options: ModelExportOptions) -> Any:
         ) from error
 
     graph = PixelGraph(model) if model.spec.of_pixels else DetectorGraph(model)
+    _check_pipeline(model)
     proto = onnx.load_from_string(_recorded(graph, model))
     side = tile_side(options.tile, model.spec.chip_size)
-    texts = {'geo_mm': _facts(model), **_of_deepness(model, side)}
+    texts = {FACTS: _facts(model), **_of_deepness(model, side)}
     proto.producer_name, proto.doc_string = 'geo_mm', model.about()['architecture']
     onnx.helper.set_model_props(proto, {key: json.dumps(value) for key, value in texts.items()})
     onnx.checker.check_model(proto, full_check=True)
     return proto
+
+
+def _check_pipeline(model: TrainedModel) -> None:
+    """Raises ConfigError if pixels are changed before they get to the network."""
+    steps = model.pipeline.transforms[1:]
+    others = [type(step).__name__ for step in steps if type(step).__name__ not in _PACKING]
+    if others:
+        raise ConfigError(
+            f'{model.checkpoint}: the test pipeline has {", ".join(others)}',
+            'nothing between reading a chip and packing it, which an ONNX file could not do',
+            'leave them out of the pipeline of test_dataloader, and train and test without',
+        )
 
 
 def _recorded(graph: Graph, model: TrainedModel) -> bytes:
@@ -101,7 +117,18 @@ def _recorded(graph: Graph, model: TrainedModel) -> bytes:
 
 def _facts(model: TrainedModel) -> dict:
     """What :class:`geo_mm.inference.onnx_network.OnnxNetwork` needs to know."""
-    return {'input_spec': model.spec.to_dict(), 'about': model.about(), 'divisor': model.divisor}
+    spec = model.spec
+    facts = {'about': model.about(), 'divisor': model.divisor, 'config': model.config_name}
+    if spec.of_pixels:
+        # What the engine asks for, of the largest tile in which it could be measured.
+        radius = model.receptive_radius(tile_side(None, spec.chip_size) // 2)
+        spec = replace(spec, receptive_radius=radius)
+        facts['threshold'] = model.threshold
+    else:
+        facts['limit'] = model.limit
+        cfg = model.config.model.get('test_cfg') or {}
+        facts['mask_threshold'] = (cfg.get('rcnn') or cfg).get('mask_thr_binary', 0.5)
+    return {'input_spec': spec.to_dict(), **facts}
 
 
 def _of_deepness(model: TrainedModel, side: int) -> dict:

@@ -210,7 +210,7 @@ class ChipVisualizationHook(Hook):
     """Hands the first chips of every validation and test to the visualizer.
 
     What is drawn is what the model was given, with all its bands, so that no
-    file is read again. Use it with :class:`geo_mm.visualization.GeoLocalVisualizer`.
+    file is read again. Use it with :class:`geo_mm.visualization.chips.GeoLocalVisualizer`.
 
     Args:
         num_chips: So many of each validation or test.

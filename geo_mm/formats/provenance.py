@@ -118,6 +118,7 @@ _READING = (RasterioError, DataLayerError, DataSourceError, FieldError)
 
 _DISTRIBUTIONS = (
     'torch',
+    'onnxruntime',
     'onedl-mmengine',
     'onedl-mmcv',
     'onedl-mmdetection',

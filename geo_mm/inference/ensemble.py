@@ -1,21 +1,25 @@
 """Models that predict together, each in one or several views of a tile."""
 
+import os
 from collections.abc import Sequence
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from mmengine.config import Config
 
 from geo_mm.catalog import LabelledScene
 from geo_mm.errors import ConfigError, SpecError
-from geo_mm.inference.model import TrainedModel
+from geo_mm.inference.network import Network
 from geo_mm.inference.options import PredictOptions
 from geo_mm.inference.tasks import Task, task_of
 from geo_mm.inputspec import InputSpec
 from geo_mm.labels import SceneLabels
 from geo_mm.raster import Scene, Tile
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+ONNX = '.onnx'
 
 VIEWS: dict[str, tuple[tuple[bool, int], ...]] = {
     'none': ((False, 0),),
@@ -25,8 +29,6 @@ VIEWS: dict[str, tuple[tuple[bool, int], ...]] = {
 """Test-time augmentation: whether a tile is mirrored left to right, and then
 how many quarter turns it is given. ``'flip'`` is as seen, mirrored along
 either axis and along both."""
-
-_SHAPES = ('img_shape', 'ori_shape', 'pad_shape')
 
 
 class Ensemble:
@@ -43,7 +45,7 @@ class Ensemble:
         ConfigError: If an option is not for models of this task.
     """
 
-    def __init__(self, members: Sequence[TrainedModel], options: PredictOptions) -> None:
+    def __init__(self, members: Sequence[Network], options: PredictOptions) -> None:
         check_alike(members)
         self.members = tuple(members)
         self.views = VIEWS[options.tta]
@@ -53,7 +55,7 @@ class Ensemble:
     def of_files(
         cls,
         checkpoints: str | PathLike | Sequence[str | PathLike],
-        config: Config | None,
+        config: 'Config | None',
         device: str | None,
         options: PredictOptions,
         trust_checkpoint: bool = False,
@@ -61,9 +63,9 @@ class Ensemble:
         """Loads the models of checkpoints.
 
         Args:
-            checkpoints: One ``.pth`` file that training wrote, or several.
+            checkpoints: One file that training or an export to ONNX wrote, or several.
             config: For one checkpoint: what replaces the config in it.
-            device: As for :class:`TrainedModel`.
+            device: As for :class:`TrainedModel`; ``options.provider`` is for ONNX files.
             options: How to predict.
             trust_checkpoint: As for :class:`TrainedModel`.
 
@@ -78,9 +80,17 @@ class Ensemble:
                 f'one config for {len(paths)} checkpoints',
                 'none: each checkpoint holds the config of its model',
             )
-        how: dict[str, Any] = dict(tile=options.tile, amp=options.amp, compiled=options.compiled)
-        how['trust_checkpoint'] = trust_checkpoint
-        return cls([TrainedModel(path, config, device, **how) for path in paths], options)
+        members: list[Network] = []
+        for path in (os.fspath(each) for each in paths):
+            if path.endswith(ONNX):
+                members.append(_onnx_network(path, config, device, options))
+            else:
+                from geo_mm.inference.model import TrainedModel  # which imports torch
+
+                how: dict[str, Any] = dict(tile=options.tile, trust_checkpoint=trust_checkpoint)
+                how |= dict(amp=options.amp, compiled=options.compiled)
+                members.append(TrainedModel(path, config, device, **how))
+        return cls(members, options)
 
     @property
     def spec(self) -> InputSpec:
@@ -112,8 +122,8 @@ class Ensemble:
         total: list[Any] = []
         for number, member in enumerate(self.members):
             for view in self.views:
-                samples = member.predict([turned(item[number], view) for item in inputs])
-                found = [self.task.read(member, sample, view) for sample in samples]
+                seen = member.predict_view([item[number] for item in inputs], view)
+                found = [self.task.read(member, each, view) for each in seen]
                 if total:
                     found = [self.task.combine(*both) for both in zip(total, found, strict=True)]
                 total = found
@@ -121,7 +131,23 @@ class Ensemble:
         return [self.task.fuse(everything, voters) for everything in total]
 
 
-def check_alike(members: Sequence[TrainedModel]) -> None:
+def _onnx_network(
+    path: str, config: 'Config | None', device: str | None, options: PredictOptions
+) -> Network:
+    from geo_mm.inference.onnx_network import OnnxNetwork
+
+    given = [name for name in ('amp', 'compiled') if getattr(options, name)]
+    given += [name for name, value in (('config', config), ('device', device)) if value is not None]
+    if given:
+        raise ConfigError(
+            f'{", ".join(given)} for {path}',
+            'a checkpoint: an ONNX file holds all that is computed',
+            'leave it out; --provider says on which device',
+        )
+    return OnnxNetwork(path, options.provider)
+
+
+def check_alike(members: Sequence[Network]) -> None:
     """Raises SpecError if the models are not of the same task, classes, bands and GSD."""
     first = members[0]
     for other in members[1:]:
@@ -139,19 +165,6 @@ def check_alike(members: Sequence[TrainedModel]) -> None:
 def _trait(spec: InputSpec, key: str) -> object:
     # Colours may differ, and are the first model's.
     return spec.classes.names if key == 'classes' else getattr(spec, key)
-
-
-def turned(item: dict, view: tuple[bool, int]) -> dict:
-    """Model input, seen as an element of :data:`VIEWS` says."""
-    mirrored, turns = view
-    image = item['inputs'].flip(-1) if mirrored else item['inputs']
-    item = {**item, 'inputs': torch.rot90(image, turns, (-2, -1))}
-    if turns % 2 and image.shape[-1] != image.shape[-2]:
-        sample = item['data_samples'].clone()
-        known = [key for key in _SHAPES if key in sample.metainfo]
-        sample.set_metainfo({key: tuple(sample.metainfo[key][:2][::-1]) for key in known})
-        item['data_samples'] = sample
-    return item
 
 
 def _shown(value: object) -> str:

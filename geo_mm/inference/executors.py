@@ -2,13 +2,10 @@
 
 import atexit
 import datetime
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-import torch
-from mmengine.dist import init_dist
-
-from geo_mm.engine.launch import join_gloo, leave_gloo
 from geo_mm.errors import ConfigError, GeoMMError
 
 _PATIENCE = datetime.timedelta(days=30)
@@ -55,6 +52,8 @@ class Ranks(Serial):
     """
 
     def __init__(self) -> None:
+        import torch
+
         self.rank = torch.distributed.get_rank()
         self.size = torch.distributed.get_world_size()
 
@@ -77,11 +76,15 @@ class Ranks(Serial):
         return result
 
     def first(self, work: Callable[[], T]) -> T:
+        import torch
+
         result: list[Any] = [self.each(work if self.rank == 0 else lambda: None)]
         torch.distributed.broadcast_object_list(result, src=0)
         return result[0]
 
     def _gathered(self, error: GeoMMError | None) -> list[GeoMMError]:
+        import torch
+
         errors: list[Any] = [None] * self.size
         torch.distributed.all_gather_object(errors, error)
         if error is not None:
@@ -91,7 +94,12 @@ class Ranks(Serial):
 
 def current() -> Serial:
     """The processes that this one has joined, or itself alone."""
-    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
+    torch = sys.modules.get('torch')  # without it none have been joined
+    if (
+        torch is None
+        or not torch.distributed.is_available()
+        or not torch.distributed.is_initialized()
+    ):
         return Serial()
     return Ranks()
 
@@ -108,6 +116,11 @@ def join(launcher: str) -> Serial:
     """
     if launcher == 'none':
         return Serial()
+    import torch
+    from mmengine.dist import init_dist
+
+    from geo_mm.engine.launch import join_gloo, leave_gloo
+
     if torch.cuda.is_available():
         init_dist(launcher, backend='gloo', timeout=_PATIENCE.total_seconds())
         atexit.register(leave_gloo)

@@ -1,17 +1,11 @@
 """What determines a result, and the record of how it came to be."""
 
 import datetime
-import hashlib
-import json
 import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import torch
-from mmengine.config import Config
-from mmengine.fileio import get_local_path
 
 import geo_mm
 from geo_mm.errors import SetupError
@@ -24,7 +18,7 @@ from geo_mm.formats.provenance import (
 )
 from geo_mm.inference.area import Area, SceneToPredict
 from geo_mm.inference.options import WRITING, PredictOptions
-from geo_mm.paths import absolute
+from geo_mm.paths import absolute, is_local
 
 if TYPE_CHECKING:
     from geo_mm.inference.ensemble import Ensemble
@@ -45,21 +39,16 @@ class Fingerprint:
     def __init__(self, ensemble: 'Ensemble', options: PredictOptions) -> None:
         models, task = ensemble.members, ensemble.task
         self._models = [(absolute(m.checkpoint), _file_sha256(m.checkpoint)) for m in models]
+        self._networks = models
         self._spec, self._config = models[0].spec, models[0].config_name
         self._versions = library_versions()
         self._about = models[0].about()
-        on_gpu = models[0].device.type == 'cuda'
-        self._threads_matter = not on_gpu
         settings = task.settings(options)
         self._options = {k: v for k, v in settings.items() if k not in _WITHOUT_EFFECT}
         self._facts = {
             'geo_mm': geo_mm.__version__,
-            'torch': torch.__version__,
-            'device': (
-                torch.cuda.get_device_name(models[0].device) if on_gpu else models[0].device.type
-            ),
             'checkpoints': [digest for _, digest in self._models],
-            'configs': [_config_sha256(model.config) for model in models],
+            'networks': [model.identity() for model in models],
             'input_spec': self._spec.to_dict(),
         }
 
@@ -85,7 +74,7 @@ class Fingerprint:
         settings = self._settings(request, area)
         return {
             **self._facts,
-            'threads': torch.get_num_threads() if self._threads_matter else None,
+            'threads': [model.threads for model in self._networks],
             'scene': area.files,
             'bands of the scene': scene.band_names,
             'pixels': [scene.width, scene.height, *tuple(scene.transform)[:6]],
@@ -152,10 +141,9 @@ def how_called() -> dict:
 
 def _file_sha256(path: str) -> str:
     """SHA-256 of a file, which may be remote."""
+    if is_local(path):
+        return file_sha256(path)
+    from mmengine.fileio import get_local_path
+
     with get_local_path(path) as local:
         return file_sha256(local)
-
-
-def _config_sha256(config: Config) -> str:
-    text = json.dumps(config.to_dict(), sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -6,6 +6,8 @@ weights before, :mod:`geo_mm.engine.embedded_config` the config inside.
 """
 
 import contextlib
+import hashlib
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -23,12 +25,16 @@ from geo_mm.engine.acceleration import fold_batch_norms, keep_freed_memory, use_
 from geo_mm.engine.embedded_config import built_from_embedded, config_of
 from geo_mm.engine.launch import build_model
 from geo_mm.errors import ConfigError, SpecError
+from geo_mm.inference.network import TileObjects, View
 from geo_mm.inference.options import tile_side
 from geo_mm.inference.tasks import task_of
+from geo_mm.inference.tasks.detection import most_objects
 from geo_mm.inputspec import InputSpec
 from geo_mm.models.checkpoints import check_weights, read_checkpoint
+from geo_mm.models.segmentors import receptive_radius
 from geo_mm.raster import Scene, Window
 
+_SHAPES = ('img_shape', 'ori_shape', 'pad_shape')
 _LABEL_STEPS = ('LoadChipObjects', 'LoadChipClasses', 'LoadAnnotations')
 
 
@@ -44,7 +50,7 @@ class _Chip(NamedTuple):
 
 
 class TrainedModel:
-    """A model with its weights, its input spec and its test pipeline.
+    """A model with its weights, its input spec and its test pipeline; a :class:`Network`.
 
     Args:
         checkpoint: ``.pth`` file that geo-mm train wrote, or the same as ``.safetensors``.
@@ -179,6 +185,43 @@ class TrainedModel:
         # No network divides its input more often than 6 times.
         return said if said and said > 1 else 64
 
+    @property
+    def threshold(self) -> float | None:
+        """Of a binary model for pixels with one output; see :class:`Network`."""
+        head = getattr(self.model, 'decode_head', None)
+        return getattr(head, 'threshold', None) if getattr(head, 'out_channels', 0) == 1 else None
+
+    @property
+    def limit(self) -> int | None:
+        """How many objects it reports of one tile at most, if it says so."""
+        return most_objects(self.config)
+
+    @property
+    def threads(self) -> int | None:
+        """That compute, on a CPU: sums in another order are not the same to the last bit."""
+        return torch.get_num_threads() if self.device.type != 'cuda' else None
+
+    def identity(self) -> dict:
+        """What determines its results beside its file."""
+        on_gpu = self.device.type == 'cuda'
+        config = json.dumps(self.config.to_dict(), sort_keys=True, default=str)
+        return {
+            'torch': torch.__version__,
+            'device': torch.cuda.get_device_name(self.device) if on_gpu else self.device.type,
+            'config': hashlib.sha256(config.encode()).hexdigest(),
+        }
+
+    def receptive_radius(self, side: int) -> int:
+        """As of :class:`Network`; measured, if that was not done after training."""
+        if self.spec.receptive_radius is None:  # an older checkpoint
+            return receptive_radius(self.model, len(self.spec.bands), side)
+        return min(self.spec.receptive_radius, side // 2)
+
+    def predict_view(self, inputs: Sequence[dict], view: View) -> list[np.ndarray | TileObjects]:
+        """As of :class:`Network`."""
+        samples = self.predict([turned(item, view) for item in inputs])
+        return [_objects(s) if 'pred_instances' in s else probabilities(s) for s in samples]
+
     @torch.inference_mode()
     def predict(self, inputs: Sequence[dict]) -> list[BaseDataElement]:
         """Predictions for a batch of model inputs, in the same order."""
@@ -193,6 +236,41 @@ class TrainedModel:
         if self.amp is None:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, self.amp)
+
+
+def turned(item: dict, view: View) -> dict:
+    """Model input, seen in a view."""
+    mirrored, turns = view
+    image = item['inputs'].flip(-1) if mirrored else item['inputs']
+    item = {**item, 'inputs': torch.rot90(image, turns, (-2, -1))}
+    if turns % 2 and image.shape[-1] != image.shape[-2]:
+        sample = item['data_samples'].clone()
+        known = [key for key in _SHAPES if key in sample.metainfo]
+        sample.set_metainfo({key: tuple(sample.metainfo[key][:2][::-1]) for key in known})
+        item['data_samples'] = sample
+    return item
+
+
+def probabilities(prediction: BaseDataElement) -> np.ndarray:
+    """Class probabilities ``(classes, h, w)`` float32 of a SegDataSample.
+
+    A model with one output channel is binary: it gives the probability of the
+    second class.
+    """
+    logits = prediction.seg_logits.data.float()
+    if len(logits) == 1:
+        # MMSegmentation has applied the sigmoid already, though not for more classes.
+        second = logits.cpu().numpy()
+        return np.concatenate([1 - second, second])
+    return logits.softmax(dim=0).cpu().numpy()
+
+
+def _objects(prediction: BaseDataElement) -> TileObjects:
+    """Those of a DetDataSample."""
+    found = prediction.pred_instances.cpu().numpy()
+    size = tuple(prediction.metainfo['img_shape'][:2])
+    masks = found.masks.astype(bool) if 'masks' in found else None
+    return TileObjects(size, found.bboxes.reshape(-1, 4), found.scores, found.labels, masks)
 
 
 def _experiment(data: Mapping) -> str:

@@ -73,6 +73,12 @@ class PredictOptions:
     compiled: bool = option(
         False, 'compile the backbone with torch.compile', group=_HOW, flag='--compile'
     )
+    provider: str | None = option(
+        None,
+        'execution provider for ONNX files, such as CUDAExecutionProvider (default: a GPU that '
+        'onnxruntime offers, else the CPU)',
+        group=_HOW,
+    )
     score: float = option(0.3, 'minimum confidence of an object, 0 to 1', group=_KEPT)
     suppress: Literal['nms', 'soft-nms', 'nmm', 'none'] = option(
         'nms', 'suppression of overlapping objects of a class, after tiles are joined', group=_KEPT

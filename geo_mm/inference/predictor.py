@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mmengine.config import Config
 from rasterio.errors import NotGeoreferencedWarning
 
 from geo_mm.errors import OutputError
@@ -22,6 +21,9 @@ from geo_mm.inference.prediction import Job, Prediction
 from geo_mm.inference.scene_run import FolderRun, predict_in_memory
 from geo_mm.inputspec import InputSpec
 from geo_mm.raster import handles, tile_plan
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 Progress = Callable[[int, int], None]
 """Called with the number of tiles done since the last call, and of all that
@@ -40,7 +42,7 @@ class Predictor:
         >>> predictor.predict('town_3.tif', 'map').counts
 
     Args:
-        checkpoint: ``.pth`` file that training wrote, or several: an ensemble.
+        checkpoint: File that training or an export to ONNX wrote, or several: an ensemble.
         config: Config that the model was trained with; None takes the one in
             the checkpoint. Not for several checkpoints.
         device: Torch device; None takes the first GPU, else the CPU.
@@ -60,7 +62,7 @@ class Predictor:
     def __init__(
         self,
         checkpoint: str | PathLike | Sequence[str | PathLike],
-        config: Config | None = None,
+        config: 'Config | None' = None,
         *,
         device: str | None = None,
         options: PredictOptions | None = None,

@@ -3,6 +3,7 @@
 import itertools
 import logging
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,12 +11,12 @@ from contextlib import closing
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import torch
 
 from geo_mm.errors import ConfigError
 from geo_mm.inference.area import Area
 from geo_mm.inference.executors import StoppedError
 from geo_mm.inference.journal import Journal
+from geo_mm.inference.network import memory_errors
 from geo_mm.inference.options import PredictOptions
 from geo_mm.labels import SceneLabels
 from geo_mm.raster import Scene, Tile
@@ -233,7 +234,7 @@ class RowRunner:
                     for strip in self._compute(first, last, counted):
                         first += 1
                         yield strip
-                except torch.OutOfMemoryError as error:
+                except memory_errors() as error:
                     # Not handled here: the error holds on to what fills the memory.
                     trouble = str(error).splitlines()[0]
                 if trouble is not None:
@@ -292,7 +293,8 @@ class RowRunner:
             self._batch_size,
             self._batch_size,
         )
-        torch.cuda.empty_cache()
+        if torch := sys.modules.get('torch'):
+            torch.cuda.empty_cache()
 
 
 def _neighbours(rows: Sequence[int]) -> list[tuple[int, int]]:

@@ -9,11 +9,8 @@ from functools import partial
 from os import PathLike
 from pathlib import Path
 
-import torch
-
 from geo_mm.catalog import read_catalog
 from geo_mm.catalog.tables import SUFFIXES as TABLES
-from geo_mm.datasets.chips import chip_datasets
 from geo_mm.errors import GeoMMError, SceneError
 from geo_mm.evaluation import ObjectEvaluation, PixelEvaluation
 from geo_mm.evaluation.scenes import CatalogScene, evaluate_catalog
@@ -21,6 +18,7 @@ from geo_mm.formats.stac_scenes import SUFFIXES as ITEMS
 from geo_mm.formats.stac_scenes import read_item_scenes
 from geo_mm.inference.area import SceneToPredict, Source
 from geo_mm.inference.executors import current
+from geo_mm.inference.network import memory_errors
 from geo_mm.inference.options import PredictOptions
 from geo_mm.inference.prediction import Job, Prediction, check_replaced
 from geo_mm.inference.predictor import Predictor, scene_closed
@@ -157,7 +155,7 @@ class _Run:
                 found = predict_small(
                     self.predictor.ensemble, batch, self.folder, self.readers, self.writers
                 )
-            except torch.OutOfMemoryError:
+            except memory_errors():
                 pass  # one by one they may fit
             else:
                 if self.progress:
@@ -283,6 +281,8 @@ def _check_names(scenes: Sequence[SceneToPredict]) -> None:
 
 def scenes_of(dataset: Sized) -> list[CatalogScene]:
     """The scenes that the chips of a dataset are cut from, each with a name of its own."""
+    from geo_mm.datasets.chips import chip_datasets  # which imports torch
+
     found = [
         (entry, chips.classes.names, chips.label_options)
         for _, chips in chip_datasets(dataset)
@@ -330,7 +330,7 @@ def score_scenes(
         entry = scene.entry
         result = predictor.predict(entry.image, Path(folder), name=scene.name, aoi=entry.aoi)
         predictions[scene.name] = result.files[0]
-    with_outlines = getattr(predictor.models[0].model, 'with_mask', False)
+    with_outlines = predictor.models[0].about()['masks']
     return evaluate_catalog(
         scenes,
         predictions,

@@ -28,7 +28,7 @@ from geo_mm.evaluation.thresholds import (
     without_classes,
 )
 from geo_mm.formats.provenance import FileRecord, library_versions
-from geo_mm.inference.tasks.segmentation import probabilities
+from geo_mm.inference.model import probabilities
 from geo_mm.learn.options import ReportOptions
 from geo_mm.learn.results import ComparedChip, TestedSplit
 from geo_mm.paths import make_folder, write_text

@@ -6,7 +6,8 @@ import torch
 
 from geo_mm.classes import ClassSet
 from geo_mm.errors import ConfigError, SpecError
-from geo_mm.inference.ensemble import VIEWS, turned
+from geo_mm.inference.ensemble import VIEWS
+from geo_mm.inference.model import turned
 from geo_mm.raster import Scene, tile_plan
 from tests.data.models import ensemble, pixel_files, spec_of, trained
 from tests.data.rasters import noise, write_raster

@@ -15,7 +15,7 @@ from mmseg.structures import SegDataSample
 from PIL import Image
 
 from geo_mm.engine import launch
-from geo_mm.visualization import GeoLocalVisualizer, contact_sheet, draw_chip
+from geo_mm.visualization.chips import GeoLocalVisualizer, contact_sheet, draw_chip
 from tests.data.chips import build_dataset, fresh_mmengine, write_scene, write_seg_config
 from tests.data.labels import box, write_labels
 from tests.data.models import spec_of

@@ -6,8 +6,13 @@ import shapely
 from affine import Affine
 
 from geo_mm.raster import Scene
-from geo_mm.visualization import draw_objects_quicklook, draw_pixels_quicklook
-from geo_mm.visualization.quicklook import SUFFIXES, overlay, quicklook_shape
+from geo_mm.visualization.quicklook import (
+    SUFFIXES,
+    draw_objects_quicklook,
+    draw_pixels_quicklook,
+    overlay,
+    quicklook_shape,
+)
 from tests.data.models import spec_of
 from tests.data.rasters import TRANSFORM, UTM_17N, noise, write_raster
 

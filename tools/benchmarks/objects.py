@@ -25,10 +25,7 @@ from pathlib import Path
 import numpy as np
 import rasterio
 import shapely
-import torch
 from affine import Affine
-from mmengine.config import Config
-from mmengine.structures import InstanceData
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -36,6 +33,7 @@ from scipy import ndimage
 
 from geo_mm.classes import ClassSet
 from geo_mm.inference.area import Area, SceneToPredict
+from geo_mm.inference.network import TileObjects
 from geo_mm.inference.options import PredictOptions
 from geo_mm.inference.prediction import Job
 from geo_mm.inference.scene_run import predict_in_memory
@@ -148,7 +146,7 @@ class Oracle:
             std=(1.0,),
             chip_size=(256, 256),
         )
-        self.config = Config({'model': {}})
+        self.limit = None
         self.task = Detection([self], PredictOptions(batch_size=1, score=0.0))
         self.sizes, self.masks, self.jitter = sizes, masks, jitter
         self.reports: list[np.ndarray] = []
@@ -157,10 +155,10 @@ class Oracle:
         pixels, valid = scene.read(tile.window)
         return {'tile': tile, 'numbers': np.where(valid, pixels[0], 0)}, valid
 
-    def predict(self, inputs: Sequence[dict]) -> list[InstanceData]:
+    def predict(self, inputs: Sequence[dict]) -> list[TileObjects]:
         return [self._report(**item) for item in inputs]
 
-    def _report(self, tile: Tile, numbers: np.ndarray) -> InstanceData:
+    def _report(self, tile: Tile, numbers: np.ndarray) -> TileObjects:
         places = dict(enumerate(ndimage.find_objects(numbers), 1))
         seen = np.array([n for n, place in places.items() if place is not None], np.int64)
         corners = [[places[n][axis] for axis in (1, 0)] for n in seen]
@@ -171,15 +169,15 @@ class Oracle:
             rng = np.random.default_rng([tile.row, tile.col])
             boxes = np.clip(boxes + rng.normal(0, self.jitter, boxes.shape), 0, len(numbers))
         visible = np.bincount(numbers.ravel(), minlength=len(self.sizes))[seen]
-        found = InstanceData(
-            bboxes=torch.from_numpy(boxes),
-            scores=torch.from_numpy(0.3 + 0.6 * visible / self.sizes[seen]),
-            labels=torch.zeros(len(seen), dtype=torch.int64),
+        found = TileObjects(
+            numbers.shape,
+            boxes,
+            0.3 + 0.6 * visible / self.sizes[seen],
+            np.zeros(len(seen), np.int64),
+            numbers == seen[:, None, None] if self.masks else None,
         )
-        if self.masks:
-            found.masks = torch.from_numpy(numbers == seen[:, None, None])
         shift = [tile.window.col_off, tile.window.row_off] * 2
-        self.reports.append(np.column_stack([boxes + shift, found.scores.numpy()]))
+        self.reports.append(np.column_stack([boxes + shift, found.scores]))
         return found
 
 

@@ -17,8 +17,6 @@ from contextlib import closing
 
 import numpy as np
 import shapely
-import torch
-from mmengine.structures import InstanceData
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -26,6 +24,7 @@ from rich.table import Table
 from geo_mm.inference import PredictOptions, TrainedModel
 from geo_mm.inference.area import SceneToPredict
 from geo_mm.inference.ensemble import Ensemble
+from geo_mm.inference.network import TileObjects
 from geo_mm.inference.runner import TileSource, predicted_rows, rows_of
 from geo_mm.inference.tasks.detection import DetectionMerger, join_strips
 from geo_mm.raster import Scene, Tile, tile_plan
@@ -45,18 +44,16 @@ class Replay:
     def load(self, scene: Scene, tile: Tile, aoi: None = None) -> tuple[Tile, np.ndarray]:
         return tile, np.ones((tile.window.height, tile.window.width), bool)
 
-    def predict(self, inputs: Sequence[Tile]) -> list[InstanceData]:
+    def predict(self, inputs: Sequence[Tile]) -> list[TileObjects]:
         return [self._report(tile) for tile in inputs]
 
-    def _report(self, tile: Tile) -> InstanceData:
+    def _report(self, tile: Tile) -> TileObjects:
         corner = [tile.window.col_off, tile.window.row_off]
         boxes = np.clip(self.boxes - corner * 2, 0, tile.window.width)
         seen = (boxes[:, 2:] - boxes[:, :2] >= 1).all(axis=1)
-        return InstanceData(
-            bboxes=torch.from_numpy(boxes[seen]),
-            scores=torch.from_numpy(self.scores[seen]),
-            labels=torch.zeros(int(seen.sum()), dtype=torch.int64),
-        )
+        labels = np.zeros(int(seen.sum()), np.int64)
+        size = tile.window.height, tile.window.width
+        return TileObjects(size, boxes[seen], self.scores[seen], labels)
 
 
 def reports(

@@ -10,26 +10,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import shapely
-import torch
-from mmdet.structures.bbox import bbox_overlaps
-from mmengine.config import Config
-from mmengine.structures import BaseDataElement, InstanceData
 
 from geo_mm.detections import Detections, join_tiles, suppress
 from geo_mm.detections.joining import EDGE
 from geo_mm.errors import ConfigError
 from geo_mm.formats.qml import write_style
+from geo_mm.inference.network import TileObjects, View
 from geo_mm.inference.options import PredictOptions
 from geo_mm.inference.prediction import Job, Prediction
 from geo_mm.inference.runner import Predicted
-from geo_mm.inference.tasks.task import Task, View
+from geo_mm.inference.tasks.task import Task
 from geo_mm.raster import Scene, Tile, Window
 from geo_mm.vectorize import mask_to_polygon
 
 if TYPE_CHECKING:
+    from mmengine.config import Config
+
     from geo_mm.inference.area import Area
-    from geo_mm.inference.model import TrainedModel
+    from geo_mm.inference.network import Network
     from geo_mm.inference.runner import Strip
 
 LEAST_OVERLAP = 2 * int(EDGE)
@@ -57,7 +55,7 @@ class Detection(Task):
     own_options = ('score', 'suppress', 'iou')
 
     @classmethod
-    def for_tiles(cls, config: Config, chip_size: tuple[int, int], tile: int) -> Config:
+    def for_tiles(cls, config: 'Config', chip_size: tuple[int, int], tile: int) -> 'Config':
         """The config, with limits on objects raised from those of a chip to those of a tile.
 
         Limits are chosen for chips, and four times the ground holds four times
@@ -81,8 +79,8 @@ class Detection(Task):
 
     @property
     def limit(self) -> int | None:
-        """As :func:`most_objects`."""
-        return most_objects(self.models[0].config)
+        """How many objects the model reports of one tile at most, if it says so."""
+        return self.models[0].limit
 
     def settings(self, options: PredictOptions) -> dict:
         return super().settings(options) | {'objects_per_tile': self.limit}
@@ -103,15 +101,14 @@ class Detection(Task):
                     'set a larger overlap',
                 )
 
-    def read(self, model: 'TrainedModel', sample: BaseDataElement, view: View) -> list:
+    def read(self, model: 'Network', found: TileObjects, view: View) -> list:
         """A list of one report."""
-        size = sample.metainfo['img_shape'][:2]
-        return [turned_back(sample.pred_instances.cpu(), size, view)]
+        return [turned_back(found, view)]
 
     def combine(self, total: list, more: list) -> list:
         return total + more
 
-    def fuse(self, total: list, count: int) -> InstanceData:
+    def fuse(self, total: list, count: int) -> TileObjects:
         return total[0] if count == 1 else fuse(total, self.options.merge)
 
     def merger(self, area: 'Area', plan: Sequence[Tile]) -> 'DetectionMerger':
@@ -147,7 +144,7 @@ class Detection(Task):
             )
 
 
-def most_objects(config: Config) -> int | None:
+def most_objects(config: 'Config') -> int | None:
     """How many objects the model reports of one tile at most, if it says so."""
     test_cfg = config.model.get('test_cfg') or {}
     return (test_cfg.get('rcnn') or test_cfg).get('max_per_img')
@@ -253,18 +250,19 @@ def join_strips(strips: Sequence['Strip'], options: PredictOptions) -> Detection
 
 
 def _reported(
-    instances: InstanceData, tile: Tile, valid: np.ndarray, scene: Scene, score: float
+    found: TileObjects, tile: Tile, valid: np.ndarray, scene: Scene, score: float
 ) -> Detections:
     """What a tile reports, as far as it has data."""
-    scores = instances.scores.double().cpu().numpy()
+    scores = found.scores.astype(np.float64)
     chosen = np.flatnonzero(scores >= score)
-    given = instances.labels.cpu().numpy()[chosen], scores[chosen]
-    if 'masks' in instances:
-        outlines = [_outline(instances.masks[index], valid, tile) for index in chosen]
+    given = found.labels[chosen], scores[chosen]
+    if found.masks is not None:
+        masks = [found.masks[index] & valid for index in chosen]
+        outlines = [mask_to_polygon(mask, tile.window) for mask in masks]
         data = {'on_data': np.ones(len(chosen), bool)}
-        found = Detections.from_outlines(outlines, *given, data=data)
+        reported = Detections.from_outlines(outlines, *given, data=data)
     else:
-        boxes = instances.bboxes.double().cpu().numpy().reshape(-1, 4)[chosen]
+        boxes = found.bboxes.astype(np.float64)[chosen]
         middle = (boxes[:, :2] + boxes[:, 2:]) / 2
         cols, rows = np.clip(middle, 0, np.array(valid.shape[::-1]) - 1).astype(int).T
         window = tile.window
@@ -272,14 +270,10 @@ def _reported(
         high = np.minimum([window.col_end, window.row_end] * 2, [scene.width, scene.height] * 2)
         boxes = np.clip(boxes + [window.col_off, window.row_off] * 2, low, high)
         # A network that has gone astray may report NaN.
-        finite = np.isfinite(boxes).all(axis=1)
+        finite = np.isfinite(boxes).all(axis=1, keepdims=True)
         data = {'on_data': valid[rows, cols]}
-        found = Detections(np.where(finite[:, None], boxes, 0), *given, data=data)
-    return found[np.asarray((found.boxes[:, :2] < found.boxes[:, 2:]).all(axis=1))]
-
-
-def _outline(mask: torch.Tensor, valid: np.ndarray, tile: Tile) -> shapely.Geometry:
-    return mask_to_polygon(mask.cpu().numpy().astype(bool) & valid, tile.window)
+        reported = Detections(np.where(finite, boxes, 0), *given, data=data)
+    return reported[np.asarray((reported.boxes[:, :2] < reported.boxes[:, 2:]).all(axis=1))]
 
 
 _NOTHING = Detections(
@@ -316,7 +310,7 @@ def _stacked(
     return replace(reported, tiles=numbers), tiles
 
 
-def fuse(reports: Sequence[InstanceData], merge: str = 'mean') -> InstanceData:
+def fuse(reports: Sequence[TileObjects], merge: str = 'mean') -> TileObjects:
     """Fuses what several models, each in one or several views, report of one tile.
 
     As in weighted boxes fusion (Solovyev et al. 2021, arXiv:1910.13302), boxes
@@ -325,86 +319,89 @@ def fuse(reports: Sequence[InstanceData], merge: str = 'mean') -> InstanceData:
     without it.
 
     Args:
-        reports: Of each model and view ``bboxes`` ``(N, 4)`` xyxy, ``scores`` ``(N,)``,
-            ``labels`` ``(N,)`` and perhaps ``masks`` ``(N, h, w)`` bool.
+        reports: Of each model and view.
         merge: ``'mean'`` or ``'max'`` of the scores.
 
     Returns:
-        The same fields, by decreasing confidence.
+        The objects, by decreasing confidence.
     """
-    everything = InstanceData.cat(list(reports))
-    voters = torch.cat([torch.full((len(part),), n) for n, part in enumerate(reports)])
-    order = everything.scores.argsort(descending=True, stable=True)
+    everything = TileObjects.cat(reports)
+    voters = np.repeat(np.arange(len(reports)), [len(part) for part in reports])
+    order = np.argsort(-everything.scores, kind='stable')
     everything, voters = everything[order], voters[order]
     groups = _groups(everything, voters)
     fused = [_one(everything[group], len(reports), merge) for group in groups]
     if not fused:
         return everything
-    found = InstanceData.cat(fused)
-    return found[found.scores.argsort(descending=True, stable=True)]
+    found = TileObjects.cat(fused)
+    return found[np.argsort(-found.scores, kind='stable')]
 
 
-def _groups(instances: InstanceData, voters: torch.Tensor) -> list[torch.Tensor]:
+def _groups(objects: TileObjects, voters: np.ndarray) -> list[np.ndarray]:
     """Indices of what is reported of each object, at most one per model and view, by confidence."""
-    same = bbox_overlaps(instances.bboxes, instances.bboxes)
-    same[instances.labels[:, None] != instances.labels] = 0
-    free = torch.ones(len(voters), dtype=torch.bool)
+    same = _overlaps(objects.bboxes)
+    same[objects.labels[:, None] != objects.labels] = 0
+    free = np.ones(len(voters), bool)
     groups = []
     for first in range(len(voters)):
         if not free[first]:
             continue
-        near = torch.where(free & (voters != voters[first]), same[first], 0)
+        near = np.where(free & (voters != voters[first]), same[first], 0)
         # Of each voter the nearest: sorted by IoU, the first of each.
-        near_first = near.argsort(descending=True, stable=True)[: int((near >= SAME).sum())]
+        near_first = np.argsort(-near, kind='stable')[: int((near >= SAME).sum())]
         chosen: dict[int, int] = {int(voters[first]): first}
         for index in near_first.tolist():
             chosen.setdefault(int(voters[index]), index)
-        group = torch.tensor(list(chosen.values()))
+        group = np.array(list(chosen.values()))
         free[group] = False
         groups.append(group)
     return groups
 
 
-def _one(group: InstanceData, voters: int, merge: str) -> InstanceData:
+def _overlaps(boxes: np.ndarray) -> np.ndarray:
+    """Intersection over union of boxes, each with each."""
+    low = np.maximum(boxes[:, None, :2], boxes[:, :2])
+    high = np.minimum(boxes[:, None, 2:], boxes[:, 2:])
+    common = (high - low).clip(min=0).prod(axis=2)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    return common / np.maximum(areas[:, None] + areas - common, 1e-6)
+
+
+def _one(group: TileObjects, voters: int, merge: str) -> TileObjects:
     """The object of a group of detections."""
-    weights = group.scores / group.scores.sum().clamp(min=torch.finfo(torch.float32).tiny)
+    weights = group.scores / max(group.scores.sum(), np.finfo(np.float32).tiny)
     score = group.scores.sum() / voters if merge == 'mean' else group.scores.max()
-    fused = InstanceData(
-        bboxes=(weights[:, None] * group.bboxes).sum(0, keepdim=True),
-        scores=score[None],
-        labels=group.labels[:1],
+    masks = None
+    if group.masks is not None:
+        masks = np.tensordot(weights, group.masks.astype(weights.dtype), 1)[None] >= 0.5
+    return TileObjects(
+        group.size,
+        (weights[:, None] * group.bboxes).sum(axis=0, keepdims=True),
+        np.asarray(score, np.float32)[None],
+        group.labels[:1],
+        masks,
     )
-    if 'masks' in group:
-        share = torch.einsum('n,nhw->hw', weights, group.masks.to(weights.dtype))
-        fused.masks = (share >= 0.5)[None]
-    return fused
 
 
-def turned_back(
-    instances: InstanceData, size: tuple[int, int], view: tuple[bool, int]
-) -> InstanceData:
+def turned_back(found: TileObjects, view: View) -> TileObjects:
     """What was found in a view of a tile, in the tile as it was.
 
     Args:
-        instances: What was found.
-        size: ``(height, width)`` of the view in pixels.
+        found: What was found.
         view: Whether the tile was mirrored left to right, and then how many
             quarter turns it was given.
     """
     mirrored, turns = view
-    height, width = size
-    left, top, right, bottom = instances.bboxes.unbind(1)
+    height, width = found.size
+    left, top, right, bottom = found.bboxes.T
     for _ in range(turns):
         left, top, right, bottom = height - bottom, left, height - top, right
         height, width = width, height
     if mirrored:
         left, right = width - right, width - left
-    back = InstanceData(
-        bboxes=torch.stack([left, top, right, bottom], dim=1),
-        scores=instances.scores,
-        labels=instances.labels,
-    )
-    if 'masks' in instances:
-        masks = torch.rot90(instances.masks, -turns, (-2, -1))
-        back.masks = masks.flip(-1) if mirrored else masks
-    return back
+    masks = None
+    if found.masks is not None:
+        masks = np.rot90(found.masks, -turns, (-2, -1))
+        masks = masks[..., ::-1] if mirrored else masks
+    boxes = np.stack([left, top, right, bottom], axis=1)
+    return replace(found, size=(height, width), bboxes=boxes, masks=masks)

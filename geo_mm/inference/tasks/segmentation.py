@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import geopandas as gpd
 import numpy as np
 import pandas as pd
-from mmengine.structures import BaseDataElement
 
 from geo_mm.classes import IGNORE
 from geo_mm.errors import ConfigError
@@ -21,14 +20,13 @@ from geo_mm.inference.options import PredictOptions
 from geo_mm.inference.polygons import LAYER, PolygonTables
 from geo_mm.inference.prediction import SHARE_STEPS, Job, Prediction, as_steps, nearest
 from geo_mm.inference.runner import Predicted
-from geo_mm.inference.tasks.task import Task, View
+from geo_mm.inference.tasks.task import Task
 from geo_mm.inference.tile_merge import StripBlender, StripRegrid
-from geo_mm.models.segmentors import receptive_radius
 from geo_mm.raster import Grid, Tile
 
 if TYPE_CHECKING:
     from geo_mm.inference.area import Area
-    from geo_mm.inference.model import TrainedModel
+    from geo_mm.inference.network import Network, View
     from geo_mm.inference.runner import Strip
 
 _OF_POLYGONS = ('min_area', 'simplify', 'regularise', 'formats')
@@ -53,7 +51,7 @@ class Segmentation(Task):
         'grid',
     )
 
-    def __init__(self, models: Sequence['TrainedModel'], options: PredictOptions) -> None:
+    def __init__(self, models: Sequence['Network'], options: PredictOptions) -> None:
         super().__init__(models, options)
         if not options.polygons and (wanted := options.changed(_OF_POLYGONS)):
             raise ConfigError(
@@ -71,13 +69,8 @@ class Segmentation(Task):
     def _radius(self, tile: int) -> int:
         """Radius of the receptive field of the models in pixels, up to a quarter of the tile."""
         # No network divides its input more often than 6 times.
-        side, bands = max(64, tile // 2 // 64 * 64), len(self.spec.bands)
-        return max(
-            receptive_radius(model.model, bands, side)
-            if model.spec.receptive_radius is None  # of an older checkpoint
-            else min(model.spec.receptive_radius, side // 2)
-            for model in self.models
-        )
+        side = max(64, tile // 2 // 64 * 64)
+        return max(model.receptive_radius(side) for model in self.models)
 
     @cached_property
     def decision(self) -> np.ndarray | None:
@@ -86,15 +79,15 @@ class Segmentation(Task):
         A binary model with one output channel means its second class above a
         threshold that need not be 0.5.
         """
-        thresholds = [_threshold(model) for model in self.models]
+        thresholds = [model.threshold for model in self.models]
         if all(value is None for value in thresholds):
             return None
         mean = float(np.mean([0.5 if value is None else value for value in thresholds]))
         return np.array([mean, 1 - mean], np.float32)
 
-    def read(self, model: 'TrainedModel', sample: BaseDataElement, view: View) -> np.ndarray:
+    def read(self, model: 'Network', found: np.ndarray, view: 'View') -> np.ndarray:
         """Class probabilities ``(classes, h, w)`` float32."""
-        found, classes = probabilities(sample), self.spec.classes
+        classes = self.spec.classes
         if len(found) != len(classes):
             raise ConfigError(
                 f'{model.checkpoint}: the model gives {len(found)} classes',
@@ -157,25 +150,6 @@ class Segmentation(Task):
                 write_style(share_style(shown + 1), folder / name)
         files = tuple(folder / name for name in [*names.values(), *layers])
         return Prediction(job, counts.by_name(), files, **more)
-
-
-def probabilities(prediction: BaseDataElement) -> np.ndarray:
-    """Class probabilities ``(classes, h, w)`` float32 of a SegDataSample.
-
-    A model with one output channel is binary: it gives the probability of the
-    second class.
-    """
-    logits = prediction.seg_logits.data.float()
-    if len(logits) == 1:
-        # MMSegmentation has applied the sigmoid already, though not for more classes.
-        second = logits.cpu().numpy()
-        return np.concatenate([1 - second, second])
-    return logits.softmax(dim=0).cpu().numpy()
-
-
-def _threshold(model: 'TrainedModel') -> float | None:
-    head = getattr(model.model, 'decode_head', None)
-    return getattr(head, 'threshold', None) if getattr(head, 'out_channels', 0) == 1 else None
 
 
 class ClassMerger:

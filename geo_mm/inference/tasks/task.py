@@ -6,21 +6,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mmengine.config import Config
-from mmengine.structures import BaseDataElement
-
 from geo_mm.errors import ConfigError
 from geo_mm.inference.options import PredictOptions
 from geo_mm.raster import Tile
 
 if TYPE_CHECKING:
+    from mmengine.config import Config
+
     from geo_mm.inference.area import Area
-    from geo_mm.inference.model import TrainedModel
+    from geo_mm.inference.network import Network, View
     from geo_mm.inference.prediction import Job, Prediction
     from geo_mm.inference.runner import Strip, TileMerger
-
-View = tuple[bool, int]
-"""Whether a tile is mirrored left to right, and how many quarter turns it is then given."""
 
 
 class Task(ABC):
@@ -41,7 +37,7 @@ class Task(ABC):
     unit: ClassVar[str]
     own_options: ClassVar[tuple[str, ...]]
 
-    def __init__(self, models: Sequence['TrainedModel'], options: PredictOptions) -> None:
+    def __init__(self, models: Sequence['Network'], options: PredictOptions) -> None:
         self.models = tuple(models)
         self.options = options
         self.spec = models[0].spec
@@ -56,7 +52,7 @@ class Task(ABC):
                 )
 
     @classmethod
-    def for_tiles(cls, config: Config, chip_size: tuple[int, int], tile: int) -> Config:
+    def for_tiles(cls, config: 'Config', chip_size: tuple[int, int], tile: int) -> 'Config':
         """The config of a model for tiles of another size than the chips of its training."""
         return config
 
@@ -74,8 +70,8 @@ class Task(ABC):
         return {k: v for k, v in asdict(options).items() if k not in foreign}
 
     @abstractmethod
-    def read(self, model: 'TrainedModel', sample: BaseDataElement, view: View) -> Any:
-        """What a model predicts for a view of a tile, turned back, on the CPU."""
+    def read(self, model: 'Network', found: Any, view: 'View') -> Any:
+        """What :meth:`Network.predict_view` gave for a view of a tile, turned back."""
 
     @abstractmethod
     def combine(self, total: Any, more: Any) -> Any:

@@ -1,12 +1,15 @@
 """What several detectors, or views of a tile, say together."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from mmdet.structures import DetDataSample
-from mmengine.structures import InstanceData
 
-from geo_mm.inference.ensemble import VIEWS, turned
+from geo_mm.inference.ensemble import VIEWS
+from geo_mm.inference.model import turned
+from geo_mm.inference.network import TileObjects
 from geo_mm.inference.tasks.detection import fuse, turned_back
 
 SIDE = 20
@@ -14,11 +17,10 @@ SIDE = 20
 
 def instances(*items, masks=None):
     """Of (left, top, right, bottom, score, label)."""
-    table = torch.tensor(items, dtype=torch.float32).reshape(-1, 6)
-    found = InstanceData(bboxes=table[:, :4], scores=table[:, 4], labels=table[:, 5].long())
+    table = np.array(items, np.float32).reshape(-1, 6)
     if masks is not None:
-        found.masks = torch.as_tensor(np.array(masks, bool).reshape(-1, SIDE, SIDE))
-    return found
+        masks = np.array(masks, bool).reshape(-1, SIDE, SIDE)
+    return TileObjects((SIDE, SIDE), table[:, :4], table[:, 4], table[:, 5].astype(np.int64), masks)
 
 
 def mask_of(left, top, right, bottom):
@@ -35,9 +37,9 @@ def test_what_is_found_in_a_view_is_turned_back(view):
     image = turned(item, view)['inputs'][0]
     rows, cols = np.nonzero(image.numpy())
     seen = (cols.min(), rows.min(), cols.max() + 1, rows.max() + 1)
-    found = instances((*seen, 0.5, 1))
-    found.masks = image[None]
-    back = turned_back(found, image.shape, view)
+    found = replace(instances((*seen, 0.5, 1)), size=tuple(image.shape), masks=image.numpy()[None])
+    back = turned_back(found, view)
+    assert back.size == tile.shape
     assert back.bboxes.tolist() == [list(box)]
     np.testing.assert_array_equal(back.masks[0], tile)
     assert (back.scores.tolist(), back.labels.tolist()) == ([0.5], [1])
@@ -110,4 +112,4 @@ def test_nothing_at_all():
 
 def test_scores_of_zero_give_no_nan():
     found = fuse([instances((0, 0, 10, 10, 0, 0)), instances((0, 0, 10, 10, 0, 0))])
-    assert found.bboxes.isfinite().all()
+    assert np.isfinite(found.bboxes).all()

@@ -12,9 +12,9 @@ from mmseg.structures import SegDataSample
 
 from geo_mm.errors import ConfigError
 from geo_mm.inference.area import Area, SceneToPredict
+from geo_mm.inference.model import probabilities
 from geo_mm.inference.prediction import Job
 from geo_mm.inference.runner import RowRunner
-from geo_mm.inference.tasks.segmentation import probabilities
 from geo_mm.raster import Scene, tile_plan
 from tests.data.models import ensemble, pixel_files, spec_of, trained
 from tests.data.provenance import provenance
