@@ -188,7 +188,7 @@ def test_masks_are_pasted_as_mmdet_does():
 )
 def test_objects_are_those_of_the_model_in_each_chip(tmp_path, networks, name, side, padding):
     package, model = networks(name)
-    pixels = scene(4, 70, 100)
+    pixels = scene(4, 48, 72)
     valid = (pixels != 0).any(0)
     how = dict(tile_size=side, padding=padding, batch_size=1, threshold=0.7)
     host = Host(package, tmp_path, **how)
@@ -216,7 +216,7 @@ def test_objects_are_those_of_the_model_in_each_chip(tmp_path, networks, name, s
             outline = shapely.transform(outline, lambda xy, to=(x, y): xy + to - padding)
             value = int(instances.labels[each]) + 1
             assert any(is_it(feature, value, score, outline) for feature in found)
-    assert len(found) == number > 3
+    assert len(found) == number > 0
 
 
 def is_it(feature, value, score, outline):

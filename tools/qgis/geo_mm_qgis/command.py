@@ -15,7 +15,7 @@ _FOREIGN = ('PYTHONHOME', 'PYTHONPATH', 'PROJ_LIB', 'PROJ_DATA', 'GDAL_DATA', 'G
 """What QGIS sets for itself, and would mislead another Python."""
 
 _CONTROL = re.compile(r'\x1b\[[0-9;?]*[A-Za-z]')
-_DONE = re.compile(r'(\d+)\s*/\s*(\d+)(?= tiles|\])')
+_DONE = re.compile(r'(?:Iter\(train\) *\[ *(\d+)/ *(\d+)\]|(\d+)/(\d+) tiles)')
 _PATIENCE = 60  # seconds that a run has to save its work when it is cancelled
 
 
@@ -78,9 +78,9 @@ def run(words, feedback, accepted=(0,)):
     )
     lines = []
     for line in _lines(process, feedback):
-        done = _DONE.findall(line)
-        if done:
-            feedback.setProgress(100 * int(done[-1][0]) / max(1, int(done[-1][1])))
+        for match in _DONE.finditer(line):
+            done, total = (int(text) for text in match.groups() if text)
+            feedback.setProgress(100 * done / max(1, total))
         if line and not _is_bar(line):
             lines.append(line)
             feedback.pushInfo(line)
