@@ -18,6 +18,7 @@ from geo_mm.errors import ConfigError
 from geo_mm.inference.model import TrainedModel
 from geo_mm.inference.options import tile_side
 from geo_mm.models.checkpoints import FACTS
+from geo_mm.models.segmentors import PointRendSegmentor
 from geo_mm.paths import atomic_write, reported
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ def write_pt2(model: TrainedModel, path: Path, options: ModelExportOptions) -> P
         The file.
 
     Raises:
-        ConfigError: If it is a detector, or has parts that torch.export cannot follow.
+        ConfigError: If it is a detector or PointRend, or has parts that torch.export cannot follow.
         OutputError: If it cannot be written.
     """
     if not model.spec.of_pixels:
@@ -51,10 +52,18 @@ def write_pt2(model: TrainedModel, path: Path, options: ModelExportOptions) -> P
             'a model for semantic segmentation',
             '--to onnx, which has an operator for it',
         )
+    if isinstance(model.model, PointRendSegmentor):
+        raise ConfigError(
+            f'{model.checkpoint}: PointRend chooses its pixels anew for each image, which '
+            'torch.export cannot follow',
+            'a model without it',
+            '--to onnx, or safetensors',
+        )
     program, sizes = _program(model, options)
     facts = {'input_spec': model.spec.to_dict(), 'about': model.about(), 'sizes': sizes}
     target = path.with_name(f'{path.name}.pt2')
-    with reported(target), atomic_write(target) as partial:
+    with reported(target), atomic_write(target) as partial, warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # of weights on several devices, which they are not
         torch.export.save(program, partial, extra_files={_BESIDE: json.dumps(facts)})
     return target
 

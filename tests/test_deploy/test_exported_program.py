@@ -35,9 +35,12 @@ def test_probabilities_are_those_of_the_model(tmp_path):
     assert 'for images of any size' in described.about[0]
 
 
-def test_detectors_are_refused(tmp_path):
-    checkpoint = narrow_files(tmp_path, 'retinanet_r50_fpn')[1]
-    with pytest.raises(ConfigError, match=r'suppression[^$]*--to onnx'):
+@pytest.mark.parametrize(
+    ('name', 'reason'), [('retinanet_r50_fpn', 'suppression'), ('unet_r18_point-rend', 'PointRend')]
+)
+def test_what_cannot_be_followed_is_refused(tmp_path, name, reason):
+    checkpoint = narrow_files(tmp_path, name)[1]
+    with pytest.raises(ConfigError, match=rf'{reason}[^$]*--to onnx'):
         export_model(checkpoint, tmp_path, formats='pt2')
 
 
