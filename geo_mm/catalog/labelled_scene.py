@@ -199,25 +199,38 @@ class Later:
 
 
 _KEPT = 200_000  # objects of scenes that are open at a time; a scene counts as 200 at least
-_opened: 'OrderedDict[Later, Labels]' = OrderedDict()
 
 
-def _found(labels: Any) -> Any:
-    """Labels, opened in this process if that was left for later."""
-    if not isinstance(labels, Later):
-        return labels
-    known = _opened.get(labels)
-    if known is not None:
-        _opened.move_to_end(labels)
+class _Opened:
+    """Labels and AOIs that this process has opened, those that were used last."""
+
+    def __init__(self) -> None:
+        self._labels: OrderedDict[Later, Labels] = OrderedDict()
+        self._weight = 0
+
+    def find(self, later: Later) -> Any:
+        """What is to be opened, opened if need be."""
+        known = self._labels.get(later)
+        if known is not None:
+            self._labels.move_to_end(later)
+            return known
+        known = self._labels[later] = later.open()
+        self._weight += _weight(known)
+        while len(self._labels) > 1 and self._weight > _KEPT:
+            self._weight -= _weight(self._labels.popitem(last=False)[1])
         return known
-    known = _opened[labels] = labels.open()
-    while len(_opened) > 1 and sum(map(_weight, _opened.values())) > _KEPT:
-        _opened.popitem(last=False)
-    return known
 
 
 def _weight(labels: Labels) -> int:
     return max(len(labels) if isinstance(labels, SceneLabels) else 0, 200)
+
+
+_opened = _Opened()
+
+
+def _found(labels: Any) -> Any:
+    """Labels, opened in this process if that was left for later."""
+    return _opened.find(labels) if isinstance(labels, Later) else labels
 
 
 def open_labelled(

@@ -15,6 +15,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from numbers import Integral
 from typing import NamedTuple
 
@@ -103,13 +104,19 @@ def band_names(parts: Sequence[Part]) -> list[str]:
     Without roles the bare name, or 'B' and the number in the scene; a name
     that occurs in several files is preceded by the file's number, ``2:red``.
     """
+    return list(_band_names(tuple((part.role, part.first.names) for part in parts)))
+
+
+@lru_cache(maxsize=256)
+def _band_names(parts: tuple[tuple[str, tuple[str, ...]], ...]) -> tuple[str, ...]:
+    """Those of parts by their roles and own names, which many scenes share."""
     names: list[str] = []
     owners: list[str] = []
-    for number, part in enumerate(parts, 1):
-        start = 0 if part.role else len(names)
-        for position, name in enumerate(_own_names(part.first), 1):
+    for number, (role, bands) in enumerate(parts, 1):
+        start = 0 if role else len(names)
+        for position, name in enumerate(_own_names(bands), 1):
             name = name or f'B{start + position}'
-            names.append(f'{part.role}:{name}' if part.role else name)
+            names.append(f'{role}:{name}' if role else name)
             owners.append(str(number))
     for pattern in ('{owner}:{name}', '{name}:{number}'):
         seen = Counter(name.lower() for name in names)
@@ -119,7 +126,7 @@ def band_names(parts: Sequence[Part]) -> list[str]:
             else name
             for number, (name, owner) in enumerate(zip(names, owners, strict=True), 1)
         ]
-    return names
+    return tuple(names)
 
 
 def other_names(bands: Iterable[tuple[int, Source, int]]) -> dict[str, int]:
@@ -202,10 +209,10 @@ def _inspected(
     )
 
 
-def _own_names(file: Source) -> list[str]:
+def _own_names(names: Sequence[str]) -> list[str]:
     """Names of a file's bands; '' for a description that several bands share."""
-    own = Counter(name.lower() for name in file.names)
-    return [name if own[name.lower()] == 1 else '' for name in file.names]
+    own = Counter(name.lower() for name in names)
+    return [name if own[name.lower()] == 1 else '' for name in names]
 
 
 def _check_alike(part: Part, file: Source) -> None:

@@ -1,3 +1,4 @@
+import gc
 import pickle
 
 import numpy as np
@@ -6,6 +7,7 @@ from affine import Affine
 
 from geo_mm.classes import ClassSet
 from geo_mm.datasets import GeoDetDataset, chip_datasets
+from geo_mm.datasets.chips import announced
 from geo_mm.errors import CatalogError, ConfigError, GeoMMError, LabelError
 from geo_mm.raster import Scene
 from tests.data.chips import build_dataset, fresh_mmengine
@@ -232,3 +234,13 @@ def test_as_many_colours_as_classes(scene):
         build_dataset(
             'seg', [scene], metainfo=dict(classes=('background', 'b'), palette=[(1, 2, 3)])
         )
+
+
+def test_the_garbage_collector_pauses_only_while_scenes_are_opened(scene):
+    seen = []
+    for item in announced([1, 2], 'opened'):
+        seen.append((item, gc.isenabled()))
+    assert seen == [(1, False), (2, False)] and gc.isenabled()
+    with pytest.raises(GeoMMError):
+        build_dataset('det', [scene, dict(scene, image='missing.tif')])
+    assert gc.isenabled()
