@@ -97,9 +97,9 @@ class LabelledScene:
         """The AOI, opened if need be."""
         return _found(self._aoi)
 
-    def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
-        """Pixels ``(bands, h, w)`` and their validity ``(h, w)`` bool."""
-        data, valid = self.scene.read(window)
+    def read(self, window: Window, dtype: np.dtype | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels ``(bands, h, w)``, of the scene's type by default, and validity ``(h, w)``."""
+        data, valid = self.scene.read(window, dtype=dtype)
         aoi = self.aoi
         if aoi is not None:
             valid = valid & aoi.covers(window)
@@ -170,9 +170,10 @@ class TurnedScene:
         zoom, own = math.sqrt(self.placed.determinant), self.scene.gsd
         return None if own is None else (own[0] * zoom, own[1] * zoom)
 
-    def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
-        """Pixels ``(bands, h, w)`` and their validity ``(h, w)`` bool."""
+    def read(self, window: Window, dtype: np.dtype | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels ``(bands, h, w)``, of the scene's type by default, and validity ``(h, w)``."""
         data, valid = read_turned(self.scene, self.placed, window)
+        data = data if dtype is None else data.astype(dtype, copy=False)
         aoi = self.original.aoi
         if aoi is not None:
             valid = valid & aoi.turned(self.placed, self.grid, window).covers(window)

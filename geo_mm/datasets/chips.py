@@ -140,6 +140,7 @@ class ChipDataset(_Base):
                 f'chip_size={chip_size}, stride={stride}', 'positive numbers of pixels'
             )
         self._ahead: dict[int, Future] = {}
+        self._places: dict[int, _Place] = {}
         self._jitter = _jitter(gsd_jitter, rotation)
         if self._jitter is not None and kwargs.get('test_mode'):
             raise ConfigError(
@@ -221,10 +222,13 @@ class ChipDataset(_Base):
         index = idx + len(self) if idx < 0 else idx
         number, window = self.chip_space.locate(index)
         labelled: LabelledScene | TurnedScene = self.labelled[number]
-        scene = labelled.scene
         if self._jitter is not None and (variant := self.chip_space.variant(index)):
             labelled = self.labelled[number].turned(window, *self._jitter[variant])
-        transform = labelled.grid.window_transform(window)
+            scene, place = labelled.scene, _Place(labelled.scene, labelled.grid)
+        else:
+            scene = labelled.scene
+            place = self._places.get(number) or _Place(scene, scene.grid)
+            self._places[number] = place
         ahead = {'pixels': self._ahead.pop(idx)} if idx in self._ahead else {}
         return {
             **ahead,
@@ -234,9 +238,9 @@ class ChipDataset(_Base):
             'scene_id': scene.name,
             'scene_size': (scene.width, scene.height),
             'crs': self._crs[number],
-            'transform': tuple(transform)[:6],
+            'transform': place.transform(window),
             'img_path': scene.sources[0],
-            'img_id': _place_id(scene, labelled.grid, window),
+            'img_id': place.number(window),
             'sample_idx': index,
         }
 
@@ -371,11 +375,29 @@ def _jitter(gsd_jitter: Sequence[float] | None, rotation: float) -> np.ndarray |
     return np.column_stack([factors, rng.uniform(-rotation, rotation, _VARIANTS)])
 
 
-def _place_id(scene: Scene, grid: Grid, window: Window) -> int:
-    """A number for a chip by its position: metrics identify images by it,
-    also those of several concatenated datasets."""
-    place = f'{scene.sources} {tuple(grid.transform)} {tuple(window)}'
-    return int.from_bytes(hashlib.blake2b(place.encode(), digest_size=6).digest(), 'big')
+class _Place:
+    """Where chips of a scene are, told as fast as they are read.
+
+    Args:
+        scene: The scene.
+        grid: Where its pixels are, which may be turned.
+    """
+
+    def __init__(self, scene: Scene, grid: Grid) -> None:
+        self._transform = tuple(grid.transform)[:6]
+        self._text = f'{scene.sources} {tuple(grid.transform)} '
+
+    def transform(self, window: Window) -> tuple[float, ...]:
+        """As :meth:`geo_mm.raster.Grid.window_transform`, six numbers."""
+        a, b, c, d, e, f = self._transform
+        col, row = window.col_off, window.row_off
+        return a, b, a * col + b * row + c, d, e, d * col + e * row + f
+
+    def number(self, window: Window) -> int:
+        """A number for a chip by its position: metrics identify images by it,
+        also those of several concatenated datasets."""
+        place = f'{self._text}{tuple(window)}'
+        return int.from_bytes(hashlib.blake2b(place.encode(), digest_size=6).digest(), 'big')
 
 
 def _check_order(first: Scene, other: Scene) -> None:

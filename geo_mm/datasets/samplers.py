@@ -256,7 +256,7 @@ class ValidChips:
 
     def draw(self, rng: np.random.Generator) -> int:
         """A chip, each position in usable bins being equally likely."""
-        chosen = np.unravel_index(self._bins[rng.integers(len(self._bins))], self.usable.shape)
+        chosen = divmod(int(self._bins[rng.integers(len(self._bins))]), self.usable.shape[1])
         row, col = (
             min(int((place + rng.random()) * steps / count), steps - 1)
             for place, steps, count in zip(chosen, self.steps, self.usable.shape, strict=True)
@@ -344,7 +344,7 @@ class UniformSampling:
     def draw(self, rng: np.random.Generator) -> int:
         while True:
             drawn = rng.random() * self._ends[-1]
-            scene = self.scenes[np.searchsorted(self._ends[:-1], drawn, side='right')]
+            scene = self.scenes[self._ends[:-1].searchsorted(drawn, side='right')]
             if scene.any:
                 return scene.draw(rng)
 

@@ -74,9 +74,11 @@ class LoadChip(BaseTransform):
     def transform(self, results: dict) -> dict:
         scene = results['labelled_scene']
         ahead = results.pop('pixels', None)
-        data, valid = scene.read(results['window']) if ahead is None else ahead.result()
+        dtype = None if self.stored else np.dtype(np.float32)
+        found = scene.read(results['window'], dtype) if ahead is None else ahead.result()
+        data, valid = found
         # A view: bands stay apart in memory, which is what packing wants again.
-        image = (data if self.stored else data.astype(np.float32)).transpose(1, 2, 0)
+        image = (data if self.stored else data.astype(np.float32, copy=False)).transpose(1, 2, 0)
         fill = self._fill(results, image.shape[-1])
         if image.dtype.kind in 'iu':
             limits = np.iinfo(image.dtype)

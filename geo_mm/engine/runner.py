@@ -28,6 +28,7 @@ from mmengine.visualization import Visualizer
 from torch import nn
 from torch.utils.data import DataLoader
 
+from geo_mm.engine.acceleration import keep_freed_memory
 from geo_mm.errors import NOTHING_TRAINED, ConfigError, GeoMMError, Interrupt, OutputError
 
 LOCK = '.training.lock'
@@ -303,6 +304,7 @@ def _start_worker(own: Callable | None, worker_id: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     end_with_parent()
+    keep_freed_memory()  # of chips, which are of one size
     # The parent of a worker is the fork server, which waits for the workers in turn.
     threading.Thread(target=_end_with_run, daemon=True).start()
     if own is not None:

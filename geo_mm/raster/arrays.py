@@ -26,10 +26,11 @@ class _Pixels:
         indexes: Sequence[int],
         window: RasterioWindow,
         out_shape: tuple[int, int, int] | None = None,
+        out_dtype: np.dtype | None = None,
     ) -> np.ndarray:
         part = self.array[[index - 1 for index in indexes]][(slice(None), *window.toslices())]
         if out_shape is None:
-            return part.copy()
+            return part.astype(out_dtype or part.dtype)
         rows, cols = (
             ((np.arange(count) + 0.5) * length / count).astype(int)
             for count, length in zip(out_shape[1:], part.shape[1:], strict=True)

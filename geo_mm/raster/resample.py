@@ -206,10 +206,12 @@ class PlacedFile(NamedTuple):
             and y.start + y.step * window.row_end > y.low
         )
 
-    def read(self, window: Window, quick: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    def read(
+        self, window: Window, quick: bool, dtype: np.dtype | None = None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         """Pixels of a window of the scene; see :meth:`Source.read` for the result."""
         if self.native:
-            return self._read_native(window)
+            return self._read_native(window, dtype)
         return self._read_resampled(window, quick)
 
     def read_valid(self, window: Window, quick: bool) -> np.ndarray | None:
@@ -226,13 +228,15 @@ class PlacedFile(NamedTuple):
         valid[rows.start : rows.stop, cols.start : cols.stop] = True
         return None if valid.all() else valid
 
-    def _read_native(self, window: Window) -> tuple[np.ndarray, np.ndarray | None]:
+    def _read_native(
+        self, window: Window, dtype: np.dtype | None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         (x, _, left, right), (y, _, top, bottom) = self.x, self.y
         wanted = window.shifted(int(x), int(y))
         usable = Window(int(left), int(top), int(right - left), int(bottom - top))
         inside = wanted.intersection(usable)
         if inside == wanted:
-            return self.source.read(wanted)
+            return self.source.read(wanted, dtype=dtype)
         data, valid = self._blank(window)
         if inside.area:
             here = inside.slices(wanted)
@@ -339,14 +343,15 @@ def common_grid(files: Sequence[Source]) -> Grid:
 
 
 def read_part(
-    placed: Sequence[PlacedFile], window: Window, quick: bool
+    placed: Sequence[PlacedFile], window: Window, quick: bool, dtype: np.dtype | None = None
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Pixels of the bands that several files hold beside each other.
 
-    Where they overlap, the first that has data counts.
+    Where they overlap, the first that has data counts. They come in ``dtype``
+    where that is no further step.
     """
     if len(placed) == 1:
-        return placed[0].read(window, quick)
+        return placed[0].read(window, quick, dtype)
     shape = (window.height, window.width)
     dtype = np.result_type(*(file.source.dtype for file in placed))
     data, valid = np.zeros((len(placed[0].bands), *shape), dtype), np.zeros(shape, bool)

@@ -327,7 +327,10 @@ class Scene:
         )
 
     def read(
-        self, window: Window | None = None, out_shape: tuple[int, int] | None = None
+        self,
+        window: Window | None = None,
+        out_shape: tuple[int, int] | None = None,
+        dtype: np.dtype | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Read pixels and their validity.
 
@@ -336,9 +339,10 @@ class Scene:
                 outside. The whole scene by default.
             out_shape: (rows, cols) of a coarse picture of the window, made from
                 overviews or from thinned-out pixels. Full resolution by default.
+            dtype: Type of the pixels, :attr:`dtype` by default.
 
         Returns:
-            ``(bands, height, width)`` in :attr:`dtype`, and ``(height, width)``
+            ``(bands, height, width)`` in that type, and ``(height, width)``
             bool. Pixels that are not valid (nodata, NaN and padding alike)
             are 0.
 
@@ -347,10 +351,10 @@ class Scene:
         """
         window = window or self.grid.window
         if out_shape is None:
-            return self._read(window)
+            return self._read(window, dtype=dtype)
         rows, cols = out_shape
         coarse = replace(self, _placed=tuple(self._coarse(window, out_shape)))
-        return coarse._read(Window(0, 0, cols, rows), quick=True)
+        return coarse._read(Window(0, 0, cols, rows), quick=True, dtype=dtype)
 
     def read_valid(
         self, window: Window | None = None, out_shape: tuple[int, int] | None = None
@@ -415,12 +419,15 @@ class Scene:
         placed = tuple(file.zoom(x, y) for file in self._placed)
         return replace(self, grid=grid, _placed=placed)
 
-    def _read(self, window: Window, quick: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    def _read(
+        self, window: Window, quick: bool = False, dtype: np.dtype | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         shape = (window.height, window.width)
+        wanted = self.dtype if dtype is None else dtype
         parts = _parts(self._placed)
         if len(parts) == 1:
-            data, valid = read_part(parts[0], window, quick)
-            return data, np.ones(shape, bool) if valid is None else valid
+            data, valid = read_part(parts[0], window, quick, wanted)
+            return data.astype(wanted, copy=False), np.ones(shape, bool) if valid is None else valid
         data, valid = np.zeros((self.count, *shape), self.dtype), np.ones(shape, bool)
         for placed in parts:
             data[list(placed[0].bands)], mask = read_part(placed, window, quick)
@@ -428,7 +435,7 @@ class Scene:
                 valid &= mask
         if not valid.all():
             np.copyto(data, 0, where=~valid)
-        return data, valid
+        return data.astype(wanted, copy=False), valid
 
     def __copy__(self) -> 'Scene':
         return self

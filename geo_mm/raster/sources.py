@@ -178,6 +178,11 @@ class Source:
         )
 
     @cached_property
+    def _alike(self) -> bool:
+        """Whether all that is read is of one type."""
+        return len({*self.dtypes}) == 1 and self.alpha is None
+
+    @cached_property
     def _stored_nodata(self) -> tuple | None:
         """Values to compare with; None if some band can hold no nodata."""
         values = tuple(map(as_stored, self.nodata, self.dtypes))
@@ -209,7 +214,11 @@ class Source:
         return sum(overview * 2 <= factor * 1.001 for overview in self.overviews)
 
     def read(
-        self, window: Window, level: int = 0, shape: tuple[int, int] | None = None
+        self,
+        window: Window,
+        level: int = 0,
+        shape: tuple[int, int] | None = None,
+        dtype: np.dtype | None = None,
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Read a window that is inside the file (or inside the overview).
 
@@ -217,6 +226,8 @@ class Source:
             window: In pixels of the level.
             level: Overview number, 0 for full resolution.
             shape: (rows, cols) to thin the pixels out to, without averaging.
+            dtype: Type that pixels are read in where it holds all values of theirs,
+                which spares a copy.
 
         Returns:
             ``(bands, rows, cols)``, 0 where invalid, and the mask
@@ -225,9 +236,11 @@ class Source:
         Raises:
             SceneError: If the file cannot be read there.
         """
-        where = {'window': RasterioWindow(*window)}
+        where: dict = {'window': RasterioWindow(*window)}
         if shape is not None:
             where['out_shape'] = shape
+        if dtype is not None and self._alike and np.can_cast(self.dtype, dtype):
+            where['out_dtype'] = dtype
         try:
             if not handles.is_remote(self.path):
                 return self._read(self._dataset(level), where)
@@ -247,8 +260,8 @@ class Source:
         self, dataset: rasterio.DatasetReader, where: dict
     ) -> tuple[np.ndarray, np.ndarray | None]:
         indexes = self.indexes if self.alpha is None else (*self.indexes, self.alpha)
-        shape = where.pop('out_shape', None)
-        data = _read_bands(dataset, indexes, shape, where)
+        shape, dtype = where.pop('out_shape', None), where.pop('out_dtype', None)
+        data = _read_bands(dataset, indexes, shape, where, self._alike, dtype)
         masks = []
         if self.alpha is not None:
             data, alpha = data[:-1].astype(self.dtype, copy=False), data[-1]
@@ -260,7 +273,7 @@ class Source:
             masks.append(dataset.read_masks(self.indexes, out_shape=shape, **where).any(axis=0))
         if self._stored_nodata is not None:
             masks.append(_has_value(data, self._stored_nodata))
-        if data.dtype.kind in 'fc':
+        if self.dtype.kind in 'fc':
             masks.append(np.isfinite(data).all(axis=0))
         masks = [mask for mask in masks if mask is not None and not mask.all()]
         if not masks:
@@ -287,13 +300,21 @@ class Source:
 
 
 def _read_bands(
-    dataset: rasterio.DatasetReader, indexes: Sequence[int], shape: tuple | None, where: dict
+    dataset: rasterio.DatasetReader,
+    indexes: Sequence[int],
+    shape: tuple | None,
+    where: dict,
+    alike: bool = False,
+    dtype: np.dtype | None = None,
 ) -> np.ndarray:
-    """``(bands, rows, cols)`` in a type that holds all of them; rasterio reads one type at once."""
-    if len({dataset.dtypes[index - 1] for index in indexes}) > 1:
+    """``(bands, rows, cols)`` in a type that holds all of them; rasterio reads one type at once.
+
+    To look at the types takes as long as to read a small window: ``alike`` if they are known.
+    """
+    if not alike and len({dataset.dtypes[index - 1] for index in indexes}) > 1:
         return np.stack([_read_bands(dataset, [index], shape, where)[0] for index in indexes])
     if shape is None:
-        return dataset.read(indexes, **where)
+        return dataset.read(indexes, out_dtype=dtype, **where)
     return dataset.read(indexes, out_shape=(len(indexes), *shape), **where)
 
 

@@ -692,3 +692,18 @@ def test_notebooks_show_a_picture(tmp_path):
     shown = scene._repr_html_()
     assert 'data:image/png;base64,' in shown
     assert '&lt;b&gt;' in shown and '<b>' not in shown
+
+
+@pytest.mark.parametrize(
+    ('dtype', 'nodata'), [('uint16', 7), ('int16', -3), ('int32', 7), ('float64', -3)]
+)
+def test_pixels_in_another_type_have_the_same_values_and_mask(tmp_path, dtype, nodata):
+    image = noise((2, 20, 30), dtype)
+    image[:, 3:9, 4:11] = nodata
+    scene = Scene.open(write_raster(tmp_path / 'a.tif', image, nodata=nodata))
+    for window in (scene.grid.window, Window(-5, -5, 20, 20)):
+        stored, floats = scene.read(window), scene.read(window, dtype=np.dtype(np.float32))
+        assert floats[0].dtype == np.float32
+        np.testing.assert_array_equal(floats[0], stored[0].astype(np.float32))
+        np.testing.assert_array_equal(floats[1], stored[1])
+    assert not stored[1].all()
