@@ -185,6 +185,8 @@ class ModelReport:
 
     def _examples_part(self) -> list[str]:
         parts = ['<h2>Errors</h2>'] if self.examples else []
+        if self.examples and self.scores is not None:
+            parts.append('<p>Counted chip by chip, by boxes: one in two chips counts twice.</p>')
         unit = 'pixel' if self.scores is None else 'object'
         for each in self.examples:
             title = f'{each.kind}: {counted(each.count, unit)}'
