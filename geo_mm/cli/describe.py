@@ -8,8 +8,8 @@ def describe_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         'path',
         metavar='FILE',
-        help='model: .pth, or .emd or .dlpk of ArcGIS; or what a prediction wrote: raster, '
-        'layer or .json',
+        help='model: .pth, .safetensors, .onnx or .pt2, or .emd or .dlpk of ArcGIS; or what a '
+        'prediction wrote: raster, layer or .json',
     )
     add(
         '--image',
