@@ -14,13 +14,16 @@ rotates, each is timed several times, and the best counts.
 
 ``--epochs`` measures whole epochs of 1x coverage in CPU time instead, workers
 included: random order, block order, chips stacked in the worker, and TorchGeo's
-RandomGeoSampler if it is installed. It prints how even the chips are over four
-epochs (p of a chi-square of their places, in cells of a block) and how well batches are
-mixed (share of pairs of chips of a batch that begin in one block).
+RandomGeoSampler if it is installed. Cases are one scene, one scene with 5000
+polygons burnt into classes of pixels, and three scenes in three UTM zones. It
+prints how even the chips are over four epochs (p of a chi-square of their places,
+in cells of a block) and how well batches are mixed (share of pairs of chips of a
+batch that begin in one block).
 """
 
 import argparse
 import contextlib
+import functools
 import os
 import resource
 import shutil
@@ -31,8 +34,10 @@ from pathlib import Path
 
 os.environ.setdefault('GDAL_CACHEMAX', '256')
 
+import geopandas as gpd
 import numpy as np
 import rasterio
+import shapely
 import torch
 from affine import Affine
 from mmengine.registry import init_default_scope
@@ -44,22 +49,27 @@ from scipy import stats
 from torch.utils.data import DataLoader, Dataset
 
 from geo_mm.datasets import BlockChipSampler, GeoSegDataset, RandomChipSampler, stack_chips
+from geo_mm.engine.acceleration import keep_freed_memory
 from geo_mm.raster import Scene, handles
 
 SIZE, BLOCK, CHIP, BANDS, BATCH = 6144, 512, 256, 4, 8
+ZONES = ('EPSG:32616', 'EPSG:32617', 'EPSG:32618')
+CASES = ('image', 'labels', 'zones')
+POLYGONS = 5000
 PIPELINE = [{'type': 'geo_mm.LoadChip'}]
+TRANSFORM = Affine.translation(500_000, 4_000_000) @ Affine.scale(0.5, -0.5)
 
 
-def make_scene(path: Path, compress: str | None) -> None:
+def make_scene(path: Path, compress: str | None, size: int = SIZE, crs: str = ZONES[1]) -> None:
     """Smooth ground with noise: compresses about as imagery does."""
     profile = {
         'driver': 'GTiff',
-        'width': SIZE,
-        'height': SIZE,
+        'width': size,
+        'height': size,
         'count': BANDS,
         'dtype': 'uint16',
-        'crs': 'EPSG:32617',
-        'transform': Affine.translation(500_000, 4_000_000) @ Affine.scale(0.5, -0.5),
+        'crs': crs,
+        'transform': TRANSFORM,
         'tiled': True,
         'blockxsize': BLOCK,
         'blockysize': BLOCK,
@@ -76,6 +86,29 @@ def make_scene(path: Path, compress: str | None) -> None:
             )
             noise = rng.normal(0, 40, (BANDS, window.height, window.width))
             dataset.write((ground + noise).clip(1).astype(np.uint16), window=window)
+
+
+def make_case(folder: Path, case: str, compress: str | None) -> 'tuple[list[Path], Path | None]':
+    """The scenes of a case and its labels."""
+    folder.mkdir()
+    if case == 'zones':
+        paths = [folder / f'{crs[-2:]}.tif' for crs in ZONES]
+        for path, crs in zip(paths, ZONES, strict=True):
+            make_scene(path, compress, SIZE // 2, crs)
+        return paths, None
+    make_scene(folder / 'a.tif', compress)
+    labels = make_labels(folder / 'labels.gpkg') if case == 'labels' else None
+    return [folder / 'a.tif'], labels
+
+
+def make_labels(path: Path) -> Path:
+    """Octagons of 10 to 50 pixels all over the scene."""
+    rng = np.random.default_rng(0)
+    middles = rng.uniform(50, SIZE - 50, (POLYGONS, 2))
+    centres = shapely.points(np.column_stack(TRANSFORM @ middles.T))
+    shapes = shapely.buffer(centres, rng.uniform(2.5, 12.5, POLYGONS), quad_segs=2)
+    gpd.GeoDataFrame(geometry=shapes, crs=ZONES[1]).to_file(path)
+    return path
 
 
 def read_all(read: Callable, places: Iterable) -> None:
@@ -117,31 +150,31 @@ def measure(path: Path, chips: int, repeats: int) -> dict[str, float]:
         return best_of(rows, repeats)
 
 
-def epoch_rows(path: Path, workers: int) -> dict[str, Callable[[], int]]:
+def epoch_rows(
+    paths: list[Path], labels: Path | None, workers: int
+) -> dict[str, Callable[[], int]]:
     """What reads an epoch of chips, by name; each returns how many."""
-    dataset = chip_dataset(path, PIPELINE)
     options = {'num_workers': workers, 'batch_size': BATCH}
-    plain = {'collate_fn': list, **options}
+    plain = chip_dataset(paths, labels)
+    stored = chip_dataset(paths, labels, stored=True)
     samplers = {
-        'random': RandomChipSampler(dataset, seed=0),
-        'blocks': BlockChipSampler(dataset, seed=0, batch_size=BATCH),
+        'random': RandomChipSampler(plain, seed=0),
+        'blocks': BlockChipSampler(plain, seed=0, batch_size=BATCH),
     }
-    stored = chip_dataset(path, [{**PIPELINE[0], 'stored': True}])
-    rows: dict[str, Callable[[], int]] = {
-        'random order': lambda: epoch(
-            DataLoader(ByIndex(dataset), sampler=samplers['random'], **plain)
-        ),
-        'block order': lambda: epoch(
-            DataLoader(ByIndex(dataset), sampler=samplers['blocks'], **plain)
-        ),
-        'block order, stacked': lambda: epoch(
-            DataLoader(
-                ByIndex(stored), sampler=samplers['blocks'], collate_fn=stack_chips, **options
-            )
-        ),
+    parts = {
+        'random order': (plain, 'random', list),
+        'block order': (plain, 'blocks', list),
+        'random order, stacked': (stored, 'random', stack_chips),
+        'block order, stacked': (stored, 'blocks', stack_chips),
     }
+    rows: dict[str, Callable[[], int]] = {}
+    for name, (dataset, order, collate) in parts.items():
+        loader = DataLoader(
+            ByIndex(dataset), sampler=samplers[order], collate_fn=collate, **options
+        )
+        rows[name] = functools.partial(epoch, loader)
     with contextlib.suppress(ImportError):
-        rows['TorchGeo'] = torchgeo_row(path, options)
+        rows['TorchGeo'] = torchgeo_row(paths, labels, options)
     return rows
 
 
@@ -152,8 +185,11 @@ class ByIndex(Dataset):
         self.chips = chips
 
     def __getitem__(self, index: int) -> dict:
-        image = self.chips[index]['img'].transpose(2, 0, 1)
-        return {'inputs': torch.from_numpy(image)}
+        found = self.chips[index]
+        item = {'inputs': torch.from_numpy(found['img'].transpose(2, 0, 1))}
+        if 'gt_seg_map' in found:
+            item['classes'] = torch.from_numpy(found['gt_seg_map'])
+        return item
 
     def __len__(self) -> int:
         return len(self.chips)
@@ -164,19 +200,39 @@ def epoch(loader: Iterable) -> int:
     return sum(len(batch['inputs'] if isinstance(batch, dict) else batch) for batch in loader)
 
 
-def torchgeo_row(path: Path, options: dict) -> Callable[[], int]:
-    from torchgeo.datasets import RasterDataset, stack_samples
+def torchgeo_row(paths: list[Path], labels: Path | None, options: dict) -> Callable[[], int]:
+    from torchgeo.datasets import RasterDataset, VectorDataset, stack_samples
     from torchgeo.samplers import RandomGeoSampler
 
-    dataset = RasterDataset(str(path))
-    sampler = RandomGeoSampler(dataset, size=CHIP, length=SIZE**2 // CHIP**2)
+    dataset = RasterDataset([str(path) for path in paths])
+    if labels is not None:
+        dataset = dataset & VectorDataset(str(labels))
+    chips = count_chips(paths)
+    # Pixels of the scene are half a unit of its map.
+    sampler = RandomGeoSampler(dataset, size=CHIP, length=chips)
     loader = DataLoader(dataset, sampler=sampler, collate_fn=stack_samples, **options)
     return lambda: sum(len(batch['image']) for batch in loader)
 
 
-def chip_dataset(path: Path, pipeline: list) -> GeoSegDataset:
+def count_chips(paths: list[Path]) -> int:
+    """Chips that cover as many pixels as the scenes have."""
+    return SIZE**2 // CHIP**2 if len(paths) == 1 else len(paths) * (SIZE // 2) ** 2 // CHIP**2
+
+
+def chip_dataset(
+    paths: list[Path], labels: Path | None = None, stored: bool = False
+) -> GeoSegDataset:
+    steps = [{**PIPELINE[0], 'stored': stored}]
+    scenes = [{'image': str(path)} for path in paths]
+    if labels is not None:
+        steps += [{'type': 'geo_mm.LoadChipClasses'}]
+        scenes = [{**scene, 'labels': str(labels)} for scene in scenes]
     return GeoSegDataset(
-        scenes=str(path), metainfo={'classes': ('any',)}, chip_size=CHIP, pipeline=pipeline
+        scenes=scenes,
+        metainfo={'classes': ('background', 'any')},
+        label_cfg={'background': 'background'},
+        chip_size=CHIP,
+        pipeline=steps,
     )
 
 
@@ -186,13 +242,18 @@ def cpu_time() -> float:
     return sum(found.ru_utime + found.ru_stime for found in times)
 
 
-def measure_epochs(path: Path, workers: int, repeats: int) -> dict[str, float]:
+def measure_epochs(
+    paths: list[Path], labels: Path | None, workers: int, repeats: int
+) -> dict[str, float]:
     """Most chips per second of CPU time, the rows taking turns, and that of decoding in order."""
-    whole = path.with_stem(f'{path.stem}_whole')
-    shutil.copy(path, whole)
-    with rasterio.open(whole) as bare:
-        rows = epoch_rows(path, workers)
-        rows['in order'] = lambda: (read_blocks(bare), SIZE**2 // CHIP**2)[1]
+    with contextlib.ExitStack() as stack:
+        bare = []
+        for path in paths:  # other files than those of geo_mm, whose blocks are kept
+            whole = path.with_suffix('.copy')
+            shutil.copy(path, whole)
+            bare.append(stack.enter_context(rasterio.open(whole)))
+        rows = epoch_rows(paths, labels, workers)
+        rows['in order'] = lambda: (list(map(read_blocks, bare)), count_chips(paths))[1]
         best = dict.fromkeys(rows, 0.0)
         for _ in range(repeats):
             for name, read in rows.items():
@@ -210,7 +271,7 @@ def drop_blocks() -> None:
 
 def evenness_and_mixing(path: Path, sampler_of: Callable) -> tuple[float, float]:
     """Chi-square p of chips' places over four epochs, and share of pairs within a block."""
-    dataset = chip_dataset(path, PIPELINE)
+    dataset = chip_dataset([path])
     sampler = sampler_of(dataset)
     places = []
     for number in range(4):
@@ -224,19 +285,33 @@ def evenness_and_mixing(path: Path, sampler_of: Callable) -> tuple[float, float]
     return stats.chisquare(seen).pvalue, same / (blocks.shape[0] * BATCH * (BATCH - 1))
 
 
-def report_epochs(folder: Path, repeats: int) -> None:
-    table = Table('chips per CPU second', '0 workers', 'of in order', '2 workers')
+def report_epochs(folder: Path, cases: list[str], workers: list[int], repeats: int) -> None:
+    columns = (f'{count} workers' for count in workers)
+    table = Table('chips per CPU second', *columns, 'of in order', 'of TorchGeo')
+    whole = None
     for compress in (None, 'deflate'):
-        path = folder / f'{compress or "raw"}.tif'
-        make_scene(path, compress)
-        found = [measure_epochs(path, workers, repeats) for workers in (0, 2)]
-        for name, rate in found[0].items():
-            share = f'{rate / found[0]["in order"]:.2f}'
-            table.add_row(f'{path.stem}, {name}', f'{rate:.0f}', share, f'{found[1][name]:.0f}')
-    Console().print(table)
-    for kind in (RandomChipSampler, BlockChipSampler):
+        for case in cases:
+            title = f'{compress or "raw"}, {case}'
+            paths, labels = make_case(folder / title, case, compress)
+            found = [measure_epochs(paths, labels, count, repeats) for count in workers]
+            for name in found[0]:
+                of = [rates['in order'] for rates in found], [r.get('TorchGeo') for r in found]
+                ratios = (
+                    ' '.join(
+                        f'{rates[name] / other:.2f}' if other else '-'
+                        for rates, other in zip(found, others, strict=True)
+                    )
+                    for others in of
+                )
+                table.add_row(
+                    f'{title}, {name}', *(f'{rates[name]:.0f}' for rates in found), *ratios
+                )
+            whole = paths[0] if len(paths) == 1 else whole
+    Console(width=110).print(table)
+    for kind in (RandomChipSampler, BlockChipSampler) if whole else ():
         batch = {'batch_size': BATCH} if kind is BlockChipSampler else {}
-        p, mixed = evenness_and_mixing(path, lambda d: kind(d, seed=0, **batch))  # noqa: B023
+        make = functools.partial(kind, seed=0, **batch)
+        p, mixed = evenness_and_mixing(whole, make)
         print(f'{kind.__name__}: chi-square p {p:.3f}, {mixed:.1%} of pairs within a block')
 
 
@@ -259,11 +334,14 @@ def main() -> None:
     parser.add_argument('--chips', type=int, default=600)
     parser.add_argument('--repeats', type=int, default=5)
     parser.add_argument('--epochs', action='store_true', help='whole epochs, in CPU time')
+    parser.add_argument('--cases', nargs='+', choices=CASES, default=CASES)
+    parser.add_argument('--workers', nargs='+', type=int, default=[0, 2])
     args = parser.parse_args()
     init_default_scope('mmseg')
     if args.epochs:
+        keep_freed_memory()  # for all rows, as in the loader processes of geo_mm
         with tempfile.TemporaryDirectory() as folder:
-            report_epochs(Path(folder), args.repeats)
+            report_epochs(Path(folder), args.cases, args.workers, args.repeats)
         return
     table = Table(
         '', 'geo_mm', 'Scene', 'rasterio', 'blocks', 'geo_mm / rasterio', 'Scene / rasterio'
