@@ -26,6 +26,7 @@ from torch.nn import functional as F  # noqa: N812
 from geo_mm.deploy.onnx_graphs import Graph
 from geo_mm.errors import ConfigError
 from geo_mm.inference.model import TrainedModel
+from geo_mm.inference.tasks.detection import most_objects
 
 NONE = -1.0
 """Confidence of what fills the places of objects that there are not."""
@@ -154,12 +155,13 @@ class DetectorGraph(Graph):
 
     Args:
         model: The trained model; it is copied.
+        most: Objects of an image, if that is less than the model's own limit.
 
     Raises:
         ConfigError: If it has parts that cannot be exported.
     """
 
-    def __init__(self, model: TrainedModel) -> None:
+    def __init__(self, model: TrainedModel, most: int | None = None) -> None:
         super().__init__(model)
         self._name = model.checkpoint
         self.classes = len(model.spec.classes)
@@ -171,6 +173,11 @@ class DetectorGraph(Graph):
         ):
             self._refuse(type(network).__name__, 'a detector with anchors, FCOS or an R-CNN')
         self.masks = getattr(network, 'with_mask', False)
+        limit = most_objects(model.config) or 0
+        if limit < 1:
+            self._refuse('a model without a limit on the number of objects', 'max_per_img=300')
+        self._most = min(limit, most or limit)
+        self.lengths = {'detections': {1: 4 + self.classes, 2: self._most}}
         self.outputs = ('detections', 'masks') if self.masks else ('detections',)
 
     def _refuse(self, found: str, expected: str) -> None:
@@ -241,7 +248,7 @@ class DetectorGraph(Graph):
         if kinds == 1:
             candidates = candidates._replace(labels=torch.zeros_like(labels))
         kept = candidates.without_duplicates(kinds, cfg.nms.iou_threshold)
-        return kept._replace(labels=labels).best(cfg.max_per_img)
+        return kept._replace(labels=labels).best(self._most)
 
     def _check_suppression(self, cfg: Any) -> None:
         if cfg.get('type', 'nms') != 'nms':

@@ -26,6 +26,9 @@ OPSET = 17
 """onnxruntime reads it from 1.12 on; the file format that comes with it is version 8."""
 
 _PACKING = ('PackDetInputs', 'PackSegInputs')
+_MOST = 1000
+"""Objects of an image for Deepness, which goes through them one by one in Python."""
+
 _TRACED = 128
 """Least side in pixels of the image that the graph is recorded with."""
 
@@ -51,7 +54,7 @@ def write_deepness(model: TrainedModel, path: Path, options: ModelExportOptions)
     Deepness takes the side from the shape of the input, and cannot load a model without.
     Arguments and errors are those of :func:`write_onnx`.
     """
-    proto = _onnx(model, options)
+    proto = _onnx(model, options, _MOST)
     side = tile_side(options.tile, model.spec.chip_size)
     for value in [*proto.graph.input, *proto.graph.output]:
         for dimension in value.type.tensor_type.shape.dim:
@@ -60,7 +63,7 @@ def write_deepness(model: TrainedModel, path: Path, options: ModelExportOptions)
     return _save(proto, path.with_name(f'{path.name}.deepness.onnx'))
 
 
-def _onnx(model: TrainedModel, options: ModelExportOptions) -> Any:
+def _onnx(model: TrainedModel, options: ModelExportOptions, most: int | None = None) -> Any:
     """The model as a protocol buffer of ONNX."""
     try:
         import onnx
@@ -69,9 +72,13 @@ def _onnx(model: TrainedModel, options: ModelExportOptions) -> Any:
             'onnx is not installed', 'onnx, to write ONNX files', "pip install 'geo_mm[onnx]'"
         ) from error
 
-    graph = PixelGraph(model) if model.spec.of_pixels else DetectorGraph(model)
+    graph: Graph = PixelGraph(model) if model.spec.of_pixels else DetectorGraph(model, most)
     _check_pipeline(model)
     proto = onnx.load_from_string(_recorded(graph, model))
+    for value in proto.graph.output:
+        for number, length in graph.lengths.get(value.name, {}).items():
+            # The exporter does not see that these are the same for all images.
+            value.type.tensor_type.shape.dim[number].dim_value = length
     side = tile_side(options.tile, model.spec.chip_size)
     texts = {FACTS: _facts(model), **_of_deepness(model, side)}
     proto.producer_name, proto.doc_string = 'geo_mm', model.about()['architecture']

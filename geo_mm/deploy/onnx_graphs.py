@@ -24,9 +24,11 @@ class Graph(nn.Module):
 
     Attributes:
         outputs: Names of what it gives.
+        lengths: Of dimensions of the outputs that are the same for all images.
     """
 
     outputs: tuple[str, ...]
+    lengths: dict[str, dict[int, int]]
     network: Any
     mean: Tensor
     std: Tensor
@@ -60,6 +62,7 @@ class PixelGraph(Graph):
 
     def __init__(self, model: TrainedModel) -> None:
         super().__init__(model)
+        self.lengths = {'probabilities': {1: len(model.spec.classes)}}
         mode = (self.network.test_cfg or {}).get('mode', 'whole')
         if mode != 'whole':
             raise ConfigError(
