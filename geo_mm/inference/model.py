@@ -45,8 +45,9 @@ class _Chip(NamedTuple):
     data: np.ndarray
     valid: np.ndarray
 
-    def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
-        return self.data, self.valid
+    def read(self, window: Window, dtype: np.dtype | None = None) -> tuple[np.ndarray, np.ndarray]:
+        # A copy, since LoadChip fills it, and other models see the same pixels.
+        return self.data.astype(dtype or self.data.dtype), self.valid
 
 
 class TrainedModel:

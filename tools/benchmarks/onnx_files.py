@@ -50,15 +50,20 @@ def main() -> None:
     parser.add_argument('--repeats', type=int, default=3)
     parser.add_argument('--batch-size', type=int, default=1)
     parser.add_argument('--score', type=float, default=0.3)
+    parser.add_argument('--trust-checkpoint', action='store_true')
     args = parser.parse_args()
     scene = Scene.open(args.scene)
     with tempfile.TemporaryDirectory() as folder:
-        (model,) = export_model(args.checkpoint, Path(folder))
+        (model,) = export_model(
+            args.checkpoint, Path(folder), trust_checkpoint=args.trust_checkpoint
+        )
         how = {'batch_size': args.batch_size, 'score': args.score, 'force': True}
         if Predictor(model).spec.of_pixels:
             del how['score']
         predictors = {
-            'PyTorch': Predictor(args.checkpoint, device='cpu', **how),
+            'PyTorch': Predictor(
+                args.checkpoint, device='cpu', trust_checkpoint=args.trust_checkpoint, **how
+            ),
             'onnxruntime': Predictor(model, provider='CPUExecutionProvider', **how),
         }
         if args.side:
