@@ -11,6 +11,7 @@ import importlib
 import inspect
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 
 from geo_mm import __version__
@@ -54,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status. Mistakes of the user's leave with status 2.
     """
+    # MMDetection says so on import, and that scores are not computed; CocoMetric does.
+    warnings.filterwarnings('ignore', message='faster_coco_eval is not installed')
     words = list(sys.argv[1:] if argv is None else argv)
     if words and words[0] in COMMANDS:
         return _run(words[0], words[1:])

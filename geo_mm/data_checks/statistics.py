@@ -68,8 +68,8 @@ def data_statistics(
 ) -> DataStatistics:
     """Statistics of the scenes of a config, folder, table or training set.
 
-    Mean and standard deviation are of all pixels to learn from; labels are looked at
-    in at most ``options.most`` scenes of a split.
+    Mean and standard deviation, and the labels, are of all scenes to learn from;
+    labels of other splits are of at most ``options.most`` scenes.
 
     Args:
         source: As for :func:`geo_mm.doctor`.
@@ -93,6 +93,7 @@ def data_statistics(
                 raise scene.image_error or scene.label_error  # type: ignore[misc]
             if split.is_learnt and scene.scene is not None:
                 learnt.append(scene.scene)
-            if entry in looked_at and (summary := summarise(scene)) is not None:
+            counted = split.is_learnt or entry in looked_at
+            if counted and (summary := summarise(scene)) is not None:
                 summaries.append(summary)
     return DataStatistics(data, band_statistics(progress(learnt)), tuple(summaries))

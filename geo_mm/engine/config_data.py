@@ -1,7 +1,9 @@
 """What a config makes of its data: datasets, loaders, statistics, anchors, memory of a chip."""
 
+import contextlib
+import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS, DefaultScope
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader, Dataset
@@ -204,6 +207,17 @@ def _good_iou(train_cfg: dict) -> float:
     return train_cfg.get('rpn', train_cfg)['assigner'].get('pos_iou_thr', 0.5)
 
 
+@contextlib.contextmanager
+def _without_messages() -> Iterator[None]:
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 def chip_memory(config: Config) -> tuple[float, float]:
     """Memory that one iteration takes, measured on a batch of two chips.
 
@@ -217,7 +231,8 @@ def chip_memory(config: Config) -> tuple[float, float]:
     config.train_dataloader.batch_size = 2
     with DefaultScope.overwrite_default_scope(config.default_scope):
         model: Any = build_model(config)
-        model.init_weights()  # SSD's neck holds whatever was in memory before
+        with _without_messages():  # each layer would be named
+            model.init_weights()  # SSD's neck holds whatever was in memory before
         model.train()
         batch = next(iter(build_loader(config)))
         kept: dict[int, int] = {}

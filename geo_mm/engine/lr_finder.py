@@ -228,6 +228,7 @@ def lr_find(
     hook = LrFindHook(None, **vars(options or LrFindOptions()))
     with launch.explained_config_errors():
         runner = launch.build_runner(config, launcher, verbose=False)
+        runner.announcement = f'learning rate range test: {hook.options.iterations} iterations'
         runner.register_hook(hook)
         runner.train()
     assert hook.curve is not None  # else find_lr has raised

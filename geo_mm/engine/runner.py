@@ -67,6 +67,9 @@ class Runner(MMEngineRunner):
       experiment, and testing leaves the one that training has made.
     """
 
+    announcement: str | None = None
+    """What begins, if it is no training."""
+
     stop_signal: signal.Signals | None = None
     """What asked to stop, if anything did."""
 
@@ -106,9 +109,10 @@ class Runner(MMEngineRunner):
         """As in the base class; says in one line what begins, since the first scores take long."""
         built = super().build_train_loop(loop)
         model = type(getattr(self.model, 'module', self.model)).__name__
+        begins = self.announcement or f'training {model} for {built.max_iters:,} iterations'
         self.logger.info(
-            f'training {model} on {get_device()} for {built.max_iters:,} iterations '
-            f'of {built.dataloader.batch_size} chips; log and checkpoints in {self.work_dir}'
+            f'{begins} of {built.dataloader.batch_size} chips on {get_device()}; '
+            f'log and checkpoints in {self.work_dir}'
         )
         return built
 

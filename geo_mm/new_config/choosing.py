@@ -279,14 +279,17 @@ def _split(
 def _split_many(
     entries: Sequence[CatalogEntry], gsd: float | None, chip_size: int
 ) -> tuple[list[CatalogEntry], str, int]:
-    """Whole scenes in each split; blocks of the ground where nearly all scenes overlap."""
-    if group_count(entries) >= _FEW:
-        options = SplitOptions(by='scene', gsd=gsd, chip_size=chip_size)
-        found, what = split_entries(entries, options), 'groups of scenes that do not overlap'
+    """Whole scenes in each split; blocks of the ground where nearly all scenes overlap, or
+    adjoin, so that the gaps would take most of them."""
+    grounds = [read_ground(entry) for entry in entries]
+    options = SplitOptions(by='scene', gsd=gsd, chip_size=chip_size)
+    several = group_count(entries) >= _FEW
+    whole = split_entries(entries, options, grounds=grounds) if several else None
+    if whole is not None and _leaves_enough(whole):
+        found, what = whole, 'groups of scenes that do not overlap'
     else:
-        grounds = [read_ground(entry) for entry in entries]
         found, chip_size = _blocks(entries, grounds, gsd, chip_size)
-        what = 'blocks of the ground, since the scenes overlap'
+        what = f'blocks of the ground, since the scenes {"adjoin" if several else "overlap"}'
     why = f'{found.units} {what}'
     if found.buffer:
         why += f'; {found.buffer:.3g} m between splits are left out (diagonal of a chip)'
@@ -306,9 +309,13 @@ def _blocks(
             if size == sizes[-1]:
                 raise
             continue
-        if found.areas[0] >= _LEAST * (sum(found.areas) + found.left_out):
+        if _leaves_enough(found):
             break
     return found, size
+
+
+def _leaves_enough(found: SplitCatalog) -> bool:
+    return found.areas[0] >= _LEAST * (sum(found.areas) + found.left_out)
 
 
 def _with_weights(plan: ConfigPlan, weights: str | None) -> ConfigPlan:

@@ -53,7 +53,7 @@ def test_the_screen_shows_progress_and_scores_and_the_file_all(trained):
     assert len(printed.splitlines()) < 30, printed
     assert 'Iter(val)' in printed and 'Saving checkpoint' in printed
     first = next(line for line in printed.splitlines() if 'training' in line)
-    assert 'EncoderDecoder on cpu for 2 iterations of' in first and first.endswith(str(work_dir))
+    assert 'training EncoderDecoder for 2 iterations of' in first and first.endswith(str(work_dir))
     assert printed.index(first) < printed.index('Iter(val)')
     assert 'Config:' not in printed and 'System environment' not in printed
     assert 'Config:' in log.read_text() and 'System environment' in log.read_text()

@@ -224,3 +224,17 @@ def test_files_that_share_no_folder_are_named_in_full(town):
     entries = [replace(entry, labels='/elsewhere/houses.gpkg') for entry in plan.entries]
     text = config_text(replace(plan, entries=tuple(entries)), Path('/a/new.py'))
     assert "'/elsewhere/houses.gpkg'" in text and 'data_root' not in text
+
+
+def test_chips_side_by_side_are_split_by_blocks(tmp_path):
+    """Dealt out one by one, most would lie in the gaps between the splits."""
+    for number in range(64):
+        place = Affine.translation(*(32 * side for side in divmod(number, 8))) @ TRANSFORM
+        write_raster(tmp_path / f'chip_{number}.tif', noise((3, 64, 64)), transform=place)
+        write_labels(tmp_path / f'chip_{number}.gpkg', [box(9, 9, 30, 30)], transform=place)
+    words = ['--images', f'{tmp_path}/chip_*.tif', '--labels', f'{tmp_path}/{{stem}}.gpkg']
+    out = tmp_path / 'unet.py'
+    assert main(['new', 'unet', *words, '-o', str(out), '--chip-size', '64']) == 0
+    assert 'blocks of the ground, since the scenes adjoin' in out.read_text()
+    entries = read_catalog(Config.fromfile(out).scenes)
+    assert len({entry.image for entry in entries if entry.split == 'train'}) > 20
