@@ -26,7 +26,10 @@ COMMANDS = {
     'report': ('training', 'write a page on a trained model: scores, errors, training, data'),
     'predict': ('predict', 'predict scenes of any size'),
     'evaluate': ('evaluate', 'compare results with ground truth, on the map'),
-    'describe': ('describe', 'say what a result or a model is, and whether an image suits it'),
+    'describe': (
+        'describe',
+        'say what a model, a result or a training set is, and whether an image suits the model',
+    ),
     'export': ('export', 'write a trained model in the formats of other programs'),
     'view': ('view', 'show a scene with its result and ground truth in the browser'),
     'catalog': ('scenes', 'make a table, and a map, of the scenes that one has'),

@@ -9,7 +9,7 @@ def describe_arguments(parser: argparse.ArgumentParser) -> None:
         'path',
         metavar='FILE',
         help='model: .pth, .safetensors, .onnx or .pt2, or .emd or .dlpk of ArcGIS; or what a '
-        'prediction wrote: raster, layer or .json',
+        'prediction wrote: raster, layer or .json; or the folder of a training set',
     )
     add(
         '--image',
@@ -21,7 +21,7 @@ def describe_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def describe(args: argparse.Namespace) -> int:
-    """Say what a model needs and gives, or what a result is and how it was made.
+    """Say what a model needs and gives, what a result is, or what a training set holds.
 
         geo-mm describe model.pth --image city.tif
 

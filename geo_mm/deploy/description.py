@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from geo_mm.catalog.set_description import SetDescription, describe_set
+from geo_mm.catalog.training_sets import is_training_set
 from geo_mm.deploy.arcgis_package import ArcgisModel, BandStatistics, read_arcgis_model
 from geo_mm.errors import ConfigError, SceneError, SpecError, listed
 from geo_mm.formats.description import Description, describe_result
@@ -64,19 +66,23 @@ class ModelDescription:
         return '\n'.join('\n  '.join([title, *lines]) for title, lines in self.sections())
 
 
-def describe(path: str | os.PathLike, image: Files | None = None) -> Description | ModelDescription:
-    """Say what a file is: a model and what it needs, or a result and how it was made.
+def describe(
+    path: str | os.PathLike, image: Files | None = None
+) -> Description | ModelDescription | SetDescription:
+    """Say what a file is: a model and what it needs, a result, or a training set.
 
     Nothing in the file is run: of packages of others only the definition is read,
     and weights only as such.
 
     Args:
         path: A model (``.pth``, ``.safetensors``, ``.pt2``, or of ArcGIS: ``.emd``, ``.dlpk``),
-            or what a prediction wrote: a raster, layer, picture or record.
+            what a prediction wrote: a raster, layer, picture or record; or a training
+            set of another program: a folder, ``.json`` or ``.yaml``.
         image: Files of a scene, to compare with what the model needs.
 
     Raises:
         ConfigError: If it is no model, or an unsafe one, or an image is given with a result.
+        LabelError: If labels of a training set cannot be read.
         OutputError: If it is no complete result of a prediction.
         SceneError: If the image cannot be opened.
     """
@@ -98,6 +104,8 @@ def describe(path: str | os.PathLike, image: Files | None = None) -> Description
         found = _onnx(path)
     elif image is not None:
         raise ConfigError(f'{path} with an image', 'a model file to compare the image with')
+    elif path.suffix.lower() != '.json' and is_training_set(os.fspath(path)):
+        return describe_set(path)
     else:
         return describe_result(path)
     return found if image is None else _compared(found, image)

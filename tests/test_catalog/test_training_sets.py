@@ -15,9 +15,11 @@ import shapely
 
 from geo_mm.catalog import SceneOptions, open_labelled, read_catalog, read_training_set
 from geo_mm.catalog.entries import write_catalog
+from geo_mm.catalog.set_description import describe_set
 from geo_mm.catalog.split_options import SplitOptions
 from geo_mm.catalog.splits import split_entries
 from geo_mm.classes import ClassSet
+from geo_mm.cli import main
 from geo_mm.errors import CatalogError, LabelError
 from geo_mm.formats.training import find_format
 from geo_mm.labels import LabelOptions
@@ -101,6 +103,19 @@ def test_boxes_have_the_names_of_their_values_and_chips_without_are_kept(export)
     assert bounds(items[0]) == [[10.5, 20, 60, 40], [0, 0, 4, 5.25]]
     assert items[0].labels.labels.tolist() == [0, 1]
     assert [len(item.labels) for item in items] == [2, 0, 0]
+
+
+def test_a_training_set_is_described(export, capsys):
+    with_mode(export, 'PASCAL_VOC_rectangles')
+    (export / 'labels' / '000000000.xml').write_text(
+        voc(('1', (10.5, 20, 60, 40)), ('Date palm', (0, 0, 4, 5.25)))
+    )
+    found = describe_set(export)
+    assert found.objects == {'Palm': 1, 'Date palm': 1} and found.empty == 2
+    assert (found.images, found.groups, found.chip_size) == (3, 2, (40, 60))
+    assert main(['describe', str(export)]) == 0
+    printed = capsys.readouterr().out
+    assert '3 images of 60 x 40 pixels' in printed and '2 objects; 2 images have none' in printed
 
 
 def test_boxes_follow_the_pixels_to_another_gsd(export):
