@@ -88,7 +88,7 @@ def predict_as_rank(rank: int, size: int, port: int, kwargs: dict, broken: int |
     executors.join('pytorch')
     if rank == broken:
 
-        def unreadable(self, window=None):
+        def unreadable(self, window=None, **options):
             raise SceneError(f'{self.name}: cannot be read by rank {rank}')
 
         Scene.read = unreadable

@@ -216,7 +216,9 @@ if __name__ == '__main__':
 """
 
 
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    'number', [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_no_loader_process_outlives_its_run(folder, number):
     (folder / 'script.py').write_text(SCRIPT)
     more = WORKERS + 'train_cfg = dict(max_iters=100000, val_interval=100000)\n'

@@ -362,7 +362,9 @@ def test_an_ensemble_reads_each_tile_once(tmp_path, pixel_model, image, monkeypa
     scene = write_scene(tmp_path / 'in' / 's.tif', image)
     both, read = Predictor([pixel_model[1]] * 2, device='cpu', tile=64), []
     original = Scene.read
-    monkeypatch.setattr(Scene, 'read', lambda *args: read.append(args) or original(*args))
+    monkeypatch.setattr(
+        Scene, 'read', lambda *args, **kwargs: read.append(args) or original(*args, **kwargs)
+    )
     both.predict(scene)
     assert len(read) == 4
 
