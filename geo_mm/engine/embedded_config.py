@@ -88,6 +88,7 @@ _WRAPPERS = frozenset(('ConcatDataset', 'RepeatDataset'))
 # Weights are loaded over these.
 _STARTS = frozenset(('init_cfg', 'pretrained'))
 # No paths, addresses or expressions; a dot only in numbers, as in regnetx_3.2gf.
+_UNSAFE_IN_KEYS = re.compile(r"['\\\x00-\x1f\x7f]")
 _WORDS = re.compile(r'(?:[\w +,-]|(?<=\d)\.(?=\d))*')
 _FORMATS = frozenset(('pkl', 'pickle', 'npy', 'npz', 'json', 'yml', 'yaml', 'py', 'pth', 'pt'))
 
@@ -186,7 +187,7 @@ def _value(node: ast.expr) -> Any:
         case ast.Set(elts=items):
             return {_value(item) for item in items}
         case ast.Dict(keys=keys, values=values) if None not in keys:
-            return {_value(k): _value(v) for k, v in zip(keys, values, strict=True) if k}
+            return {_key(k): _value(v) for k, v in zip(keys, values, strict=True) if k}
         case ast.Call(func=ast.Name(id='dict'), args=[], keywords=items) if all(
             item.arg for item in items
         ):
@@ -200,6 +201,15 @@ def _value(node: ast.expr) -> Any:
         case ast.Name(id='inf' | 'nan' as name):
             return float(name)
     raise ValueError(f'line {node.lineno}: {ast.unparse(node)[:60]!r} is no plain data')
+
+
+def _key(node: ast.expr) -> Any:
+    """A key of a dict. MMEngine writes it back between quotes, and does not escape any in it:
+    what follows one would be code in the copies of the config."""
+    value = _value(node)
+    if isinstance(value, str) and _UNSAFE_IN_KEYS.search(value):
+        raise ValueError(f'line {node.lineno}: the key {value[:60]!r} is no plain data')
+    return value
 
 
 def check(config: Config, checkpoint: str | os.PathLike) -> None:

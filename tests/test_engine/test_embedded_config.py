@@ -284,6 +284,10 @@ c = [inf, -inf]
         'a = other',
         "a = f'{1}'",
         "print('x')",
+        # MMEngine would write these keys back as code.
+        """a = {"b': print('x'), 'c": 1}""",
+        r"""a = dict(b=[{"c\\": 1}])""",
+        r"""a = {"b\n": 1}""",
     ],
 )
 def test_whatever_would_run_is_refused(line):
