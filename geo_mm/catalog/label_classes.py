@@ -219,7 +219,17 @@ def _of_column(
     class_map, reasons = _merged(counts)
     names = [text for text, _ in counts.most_common() if text not in class_map]
     if not names:
-        raise LabelError(f'{path}: column {column!r} has no values', 'a class for each feature')
+        if not any(len(frame) for frame in frames):
+            raise LabelError(
+                f'{path}: no features on the images',
+                'labels to learn from',
+                'check the layer, and that its CRS and the images are right',
+            )
+        raise LabelError(
+            f'{path}: column {column!r} has no values',
+            'a class for each feature',
+            'fill it, or name another with --class-column',
+        )
     if reasons:
         notes['class_map'] = '; '.join(reasons)
     return tuple(names), LabelOptions(class_column=column, class_map=class_map or None)

@@ -272,6 +272,8 @@ class ChipDataset(_Base):
         self.full_init()
         if self._remote:
             places = [self.get_data_info(index) for index in indices]
+            for info in places:
+                _ = info['labelled_scene'].aoi  # opened here: threads would each do it
             pool = _pool(os.getpid())
             self._ahead = {
                 index: pool.submit(info['labelled_scene'].read, info['window'])

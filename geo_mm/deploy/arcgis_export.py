@@ -10,13 +10,14 @@ from pathlib import Path
 
 from geo_mm import __version__
 from geo_mm.deploy import raster_function
-from geo_mm.deploy.onnx_file import write_onnx
+from geo_mm.deploy.onnx_file import mask_threshold, write_onnx
 from geo_mm.deploy.options import ModelExportOptions
 from geo_mm.inference.model import TrainedModel
 from geo_mm.inference.options import PredictOptions, tile_side
 from geo_mm.inference.tasks.segmentation import Segmentation
 from geo_mm.inputspec import InputSpec
 from geo_mm.paths import atomic_write, reported
+from geo_mm.raster.tiling import rounded_up
 
 _METRES = 32631
 """A CRS in metres on the ground, in which the size of cells is given."""
@@ -62,7 +63,7 @@ def model_definition(model: TrainedModel, options: ModelExportOptions) -> dict:
     of ArcGIS know bands by their number.
     """
     spec, multiple = model.spec, model.divisor
-    side = -(-tile_side(options.tile, spec.chip_size) // multiple) * multiple
+    side = rounded_up(tile_side(options.tile, spec.chip_size), multiple)
     kind = 'InstanceDetection' if model.about()['masks'] else 'ObjectDetection'
     values = class_values(spec)
     return {
@@ -88,7 +89,11 @@ def model_definition(model: TrainedModel, options: ModelExportOptions) -> dict:
             'version': __version__,
             'divisor': multiple,
             'values': values,
-            **({'weights': _weights(model)} if spec.of_pixels else {}),
+            **(
+                {'weights': _weights(model)}
+                if spec.of_pixels
+                else {'mask_threshold': mask_threshold(model)}
+            ),
             'input_spec': spec.to_dict(),
         },
     }

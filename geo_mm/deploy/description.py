@@ -104,7 +104,7 @@ def describe(
         found = _onnx(path)
     elif image is not None:
         raise ConfigError(f'{path} with an image', 'a model file to compare the image with')
-    elif path.suffix.lower() != '.json' and is_training_set(os.fspath(path)):
+    elif path.is_dir() or (suffix != '.json' and is_training_set(os.fspath(path))):
         return describe_set(path)
     else:
         return describe_result(path)
@@ -128,7 +128,7 @@ def _checkpoint(path: Path) -> ModelDescription:
     metrics = ', '.join(f'{name} {value:.4g}' for name, value in metrics_of(data).items())
     about = [
         f'checkpoint of geo_mm {spec.version}, after {meta.get("iter", "?")} iterations',
-        f'{parameters:,} numbers in {len(data["state_dict"])} weights',
+        f'{parameters:,} parameters in {len(data["state_dict"])} tensors',
         *_gives(spec),
         *([f'validation: {metrics}'] if metrics else []),
     ]
@@ -159,7 +159,7 @@ def _onnx(path: Path) -> ModelDescription:
 
 def _gives(spec: InputSpec) -> Iterator[str]:
     kind = 'classes of pixels (semantic segmentation)' if spec.of_pixels else 'objects (detection)'
-    yield f'gives {kind}'
+    yield f'output: {kind}'
     height, width = spec.chip_size
     yield f'trained on chips of {width} x {height} pixels'
 

@@ -20,6 +20,7 @@ from geo_mm.inference.options import tile_side
 from geo_mm.models.checkpoints import FACTS
 from geo_mm.models.segmentors import PointRendSegmentor
 from geo_mm.paths import atomic_write, reported
+from geo_mm.raster.tiling import rounded_up
 
 logger = logging.getLogger(__name__)
 
@@ -73,8 +74,8 @@ def _program(
 ) -> tuple[torch.export.ExportedProgram, str]:
     """The program, and in words which sizes of images it takes."""
     graph, multiple = PixelGraph(model).eval(), model.divisor
-    side = -(-_TRACED // multiple) * multiple
-    tile = -(-tile_side(options.tile, model.spec.chip_size) // multiple) * multiple
+    side = rounded_up(_TRACED, multiple)
+    tile = rounded_up(tile_side(options.tile, model.spec.chip_size), multiple)
     bands, reason = len(model.spec.bands), ''
     tries = (
         # Not square, so that no side is taken for the other.

@@ -21,6 +21,7 @@ from geo_mm.inference.model import TrainedModel
 from geo_mm.inference.onnx_network import FACTS
 from geo_mm.inference.options import tile_side
 from geo_mm.paths import atomic_write, reported
+from geo_mm.raster.tiling import rounded_up
 
 OPSET = 17
 """onnxruntime reads it from 1.12 on; the file format that comes with it is version 8."""
@@ -55,7 +56,7 @@ def write_deepness(model: TrainedModel, path: Path, options: ModelExportOptions)
     Arguments and errors are those of :func:`write_onnx`.
     """
     proto = _onnx(model, options, _MOST)
-    side = tile_side(options.tile, model.spec.chip_size)
+    side = rounded_up(tile_side(options.tile, model.spec.chip_size), model.divisor)
     for value in [*proto.graph.input, *proto.graph.output]:
         for dimension in value.type.tensor_type.shape.dim:
             if dimension.dim_param in ('height', 'width'):
@@ -79,7 +80,7 @@ def _onnx(model: TrainedModel, options: ModelExportOptions, most: int | None = N
         for number, length in graph.lengths.get(value.name, {}).items():
             # The exporter does not see that these are the same for all images.
             value.type.tensor_type.shape.dim[number].dim_value = length
-    side = tile_side(options.tile, model.spec.chip_size)
+    side = rounded_up(tile_side(options.tile, model.spec.chip_size), model.divisor)
     texts = {FACTS: _facts(model), **_of_deepness(model, side)}
     proto.producer_name, proto.doc_string = 'geo_mm', model.about()['architecture']
     onnx.helper.set_model_props(proto, {key: json.dumps(value) for key, value in texts.items()})
@@ -102,7 +103,7 @@ def _check_pipeline(model: TrainedModel) -> None:
 def _recorded(graph: Graph, model: TrainedModel) -> bytes:
     """What the exporter that follows the operations of one forward pass makes."""
     multiple = model.divisor
-    side = -(-_TRACED // multiple) * multiple
+    side = rounded_up(_TRACED, multiple)
     number = 2 if 0 in graph.dynamic['image'] else 1
     # Not square, so that no side is taken for the other.
     image = torch.zeros(number, len(model.spec.bands), side, side + multiple)
@@ -133,9 +134,14 @@ def _facts(model: TrainedModel) -> dict:
         facts['threshold'] = model.threshold
     else:
         facts['limit'] = model.limit
-        cfg = model.config.model.get('test_cfg') or {}
-        facts['mask_threshold'] = (cfg.get('rcnn') or cfg).get('mask_thr_binary', 0.5)
+        facts['mask_threshold'] = mask_threshold(model)
     return {'input_spec': spec.to_dict(), **facts}
+
+
+def mask_threshold(model: TrainedModel) -> float:
+    """Probability from which a pixel belongs to an object, as the config of the model says."""
+    cfg = model.config.model.get('test_cfg') or {}
+    return (cfg.get('rcnn') or cfg).get('mask_thr_binary', 0.5)
 
 
 def _of_deepness(model: TrainedModel, side: int) -> dict:

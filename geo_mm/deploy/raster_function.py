@@ -74,7 +74,8 @@ class _RasterFunction:
             raise ValueError(
                 f'padding {self.padding}: less than half a chip of {self.height} pixels is needed'
             )
-        self.threshold = float(scalars.get('threshold') or emd.get('Threshold') or 0)
+        threshold = scalars.get('threshold')
+        self.threshold = float(emd.get('Threshold', 0) if threshold is None else threshold)
         side = max(1, math.isqrt(int(scalars.get('batch_size') or emd['BatchSize'])))
         self.step = (self.height - 2 * self.padding, self.width - 2 * self.padding)
         return {
@@ -253,7 +254,8 @@ class GeoMMObjectDetector(_RasterFunction):
         (x_min, y_min, x_max, y_max), score, index, mask = found
         rings = [[[x_min, y_min], [x_max, y_min], [x_max, y_max], [x_min, y_max], [x_min, y_min]]]
         if mask is not None:
-            rings = outlines(pasted(mask, found[0], self.height, self.width) >= MASK_THRESHOLD)
+            limit = self.emd['GeoMM']['mask_threshold']
+            rings = outlines(pasted(mask, found[0], self.height, self.width) >= limit)
         x, y = left - self.padding, top - self.padding
         item = self.emd['Classes'][index]
         return {
@@ -265,9 +267,6 @@ class GeoMMObjectDetector(_RasterFunction):
             },
             'geometry': {'rings': [[[a + x, b + y] for a, b in ring] for ring in rings]},
         }
-
-
-MASK_THRESHOLD = 0.5
 
 
 def pasted(mask, box, height, width):

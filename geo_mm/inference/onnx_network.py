@@ -14,9 +14,11 @@ import numpy as np
 
 from geo_mm.errors import ConfigError, SetupError, SpecError
 from geo_mm.inference.network import TileObjects, View
+from geo_mm.inference.runner import cores
 from geo_mm.inputspec import InputSpec
 from geo_mm.paths import is_missing
 from geo_mm.raster import Scene, Window
+from geo_mm.raster.tiling import rounded_up
 
 FACTS = 'geo_mm'
 """Key of the metadata of the file."""
@@ -55,7 +57,7 @@ class OnnxNetwork:
         settings = ort.SessionOptions()
         # As many threads as torch takes.
         own = os.environ.get('OMP_NUM_THREADS', '')
-        count = int(own) if own.isdigit() else len(os.sched_getaffinity(0))
+        count = int(own) if own.isdigit() else cores()
         settings.intra_op_num_threads = count
         settings.log_severity_level = 3  # errors; warnings are of the optimiser's
         self._session = _session(self.checkpoint, settings, list(dict.fromkeys((provider, CPU))))
@@ -134,6 +136,13 @@ class OnnxNetwork:
                 f'{self.checkpoint}: tiles of {shape[1]} x {shape[0]} pixels',
                 f'{self._size[1]} x {self._size[0]}, which is all that this network takes',
                 f'--tile {self._size[0]}',
+            )
+        multiple = self.divisor
+        if any(side % multiple for side in shape):
+            raise ConfigError(
+                f'{self.checkpoint}: tiles of {shape[1]} x {shape[0]} pixels',
+                f'sides that are multiples of {multiple}',
+                f'--tile {rounded_up(max(shape), multiple)}',
             )
 
     def _predict(self, batch: np.ndarray) -> list[np.ndarray | TileObjects]:

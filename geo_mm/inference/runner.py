@@ -51,9 +51,16 @@ class TileModel(Protocol):
         """Predictions for a batch of model inputs, in the same order."""
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, 'sched_getaffinity'):  # on Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def default_readers() -> int:
     """Half of the cores, at least 2 and at most 8: reading waits, and the rest predict."""
-    return min(8, max(2, len(os.sched_getaffinity(0)) // 2))
+    return min(8, max(2, cores() // 2))
 
 
 def predicted_rows(

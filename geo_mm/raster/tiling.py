@@ -56,6 +56,11 @@ def tile_starts(length: int, tile: int, overlap: int) -> list[int]:
     return [i * span // steps for i in range(steps + 1)]
 
 
+def rounded_up(length: int, multiple: int) -> int:
+    """The smallest multiple that is not less."""
+    return -(-length // multiple) * multiple
+
+
 def tile_plan(
     width: int, height: int, tile: int, overlap: int, multiple: int | None = None
 ) -> list[Tile]:
@@ -77,7 +82,7 @@ def tile_plan(
         ValueError: As for :func:`tile_starts`.
     """
     tile_width, tile_height = (
-        tile if multiple is None else min(tile, -(-length // multiple) * multiple)
+        tile if multiple is None else min(tile, rounded_up(length, multiple))
         for length in (width, height)
     )
     # A tile that alone covers the scene shares nothing.

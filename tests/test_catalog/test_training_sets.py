@@ -118,6 +118,13 @@ def test_a_training_set_is_described(export, capsys):
     assert '3 images of 60 x 40 pixels' in printed and '2 objects; 2 images have none' in printed
 
 
+def test_a_folder_that_is_none_is_not_said_to_be_missing(tmp_path, capsys):
+    (tmp_path / 'town.tif').touch()
+    with pytest.raises(SystemExit):
+        main(['describe', str(tmp_path)])
+    assert 'a folder with town.tif' in capsys.readouterr().err
+
+
 def test_boxes_follow_the_pixels_to_another_gsd(export):
     (export / 'labels' / '000000000.xml').write_text(voc(('1', (10, 20, 30, 40))))
     entry = read_training_set(export).entries[0]

@@ -75,6 +75,12 @@ def test_the_definition(tmp_path, pixel_model):
     assert (road['Value'], water['Class'], len(water)) == (1, 'water', 6)
 
 
+def test_a_threshold_of_nothing_is_one(tmp_path, networks):
+    package, _ = networks('retinanet_r50_fpn')
+    assert Host(package, tmp_path / 'own').function.threshold == 0.5
+    assert Host(package, tmp_path / 'none', threshold=0).function.threshold == 0
+
+
 def test_describe_reads_what_export_writes(pixel_model):
     found = geo_mm.describe(pixel_model[0])
     assert found.needs == '2 m, 3 bands B1, B2, B3, 8-bit values'

@@ -34,7 +34,7 @@ def test_a_checkpoint(checkpoint):
     found = geo_mm.describe(checkpoint)
     assert found.needs == '10 m, 4 bands B2, B3, B4, B8, uint16' and found.image is None
     text = str(found)
-    assert 'gives classes of pixels' in text and '1 water: #56b4e9' in text
+    assert 'output: classes of pixels' in text and '1 water: #56b4e9' in text
 
 
 def test_an_image_that_fits(tmp_path, checkpoint, capsys):

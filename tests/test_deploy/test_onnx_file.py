@@ -50,3 +50,10 @@ def test_detection_for_deepness(tmp_path):
     assert texts['det_type'] == 'YOLO_v9'
     assert shapes == [['batch', 4, 64, 64], ['batch', 4 + 2, 1000]]
     assert 'resolution' not in texts
+
+
+def test_the_side_of_a_tile_is_one_that_the_network_divides(tmp_path):
+    onnxruntime = pytest.importorskip('onnxruntime')
+    _, checkpoint = narrow_files(tmp_path, 'unet')
+    (path,) = export_model(checkpoint, tmp_path / 'out', formats='deepness', tile=100)
+    assert onnxruntime.InferenceSession(path).get_inputs()[0].shape[2:] == [112, 112]

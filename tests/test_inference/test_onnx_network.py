@@ -154,6 +154,11 @@ def test_a_network_for_one_size_takes_only_tiles_of_it(tmp_path, image):
         Predictor(model, tile=128).predict(image)
 
 
+def test_tiles_that_the_network_does_not_divide_are_refused(mask_model, image):
+    with pytest.raises(ConfigError, match='--tile 128'):
+        Predictor(mask_model[1], tile=100).predict(image)
+
+
 def test_what_a_model_needs_is_described(pixel_model, image):
     text = str(describe(pixel_model[1], [image]))
     assert 'needs any GSD, 4 bands B1, B2, B3, B4, uint8' in text

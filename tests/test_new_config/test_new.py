@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import geopandas as gpd
 import numpy as np
 import pytest
 import torch
@@ -203,6 +204,13 @@ def test_a_layer_without_features_is_an_error(town, tmp_path, capsys):
         main(['new', 'unet', '--images', f'{town}/town.tif', '--labels', str(labels)])
     assert end.value.code == 2
     assert 'none.gpkg: no labelled object on any of the 1 scenes' in capsys.readouterr().err
+    columns = gpd.GeoDataFrame({'class': []}, geometry=[], crs=32617)
+    columns.to_file(tmp_path / 'columns.gpkg')
+    with pytest.raises(SystemExit):
+        main(
+            ['new', 'unet', '--images', f'{town}/town.tif', '--labels', f'{tmp_path}/columns.gpkg']
+        )
+    assert 'columns.gpkg: no features on the images' in capsys.readouterr().err
 
 
 def test_stac_items_whose_labels_are_a_layer_of_their_own(town, tmp_path):

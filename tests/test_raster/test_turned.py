@@ -57,5 +57,5 @@ def test_beyond_the_edge_is_invalid(tmp_path):
     scene = Scene.open(write_raster(tmp_path / 'a.tif', noise((1, 80, 100))))
     window = Window(0, 0, 20, 20)
     _, valid = read_turned(scene, turned_about((10, 10), 1, 45, scene.gsd), window)
-    assert not valid[0, 0] or not valid[-1, 0]
-    assert valid[10, 10]
+    assert not valid[0, 0] and not valid[-1, 0]
+    assert valid[0, -1] and valid[-1, -1] and valid[10, 10]
