@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -111,7 +112,7 @@ class InputSpec:
         try:
             spec = cls(**own | {'classes': ClassSet.from_dict(data)})
             wrong = [name for name, right in spec._checks().items() if not right]
-        except (TypeError, ValueError, AttributeError, ConfigError) as error:
+        except (TypeError, ValueError, OverflowError, AttributeError, ConfigError) as error:
             raise SpecError(f'an input spec with wrong values: {error}', _WHOLE) from error
         if wrong:
             raise SpecError(f'an input spec with wrong values of {", ".join(wrong)}', _WHOLE)
@@ -123,7 +124,7 @@ class InputSpec:
         sizes = self.chip_size
         return {
             'task': self.task in OF_PIXELS,
-            'bands': bool(self.bands) and all(isinstance(name, str) for name in self.bands),
+            'bands': bool(self.bands) and all(map(_is_name, self.bands)),
             'gsd': self.gsd is None or (_is_number(self.gsd) and self.gsd > 0),
             'dtype': np.dtype(self.dtype).kind in 'iufb',
             'nodata': self.nodata in (None, 'auto') or isinstance(self.nodata, int | float),
@@ -245,6 +246,11 @@ class InputSpec:
             + ' '.join(scene.band_names[: len(self.bands)])
             + '; or name them in the file (rasterio: dataset.set_band_description)'
         )
+
+
+def _is_name(value: object) -> bool:
+    """Text without control characters, which a terminal would obey."""
+    return isinstance(value, str) and not re.search(r'[\x00-\x1f\x7f-\x9f]', value)
 
 
 def _is_number(value: object) -> bool:

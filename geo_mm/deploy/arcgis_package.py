@@ -9,6 +9,7 @@ import shutil
 import stat
 import tempfile
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -32,7 +33,8 @@ from geo_mm.raster import Scene
 _LARGEST_DEFINITION = 4 << 20
 _LARGEST_PACKAGE = 16 << 30
 _MOST_FILES = 10_000
-_MOST_SHRUNK = 100  # how many times: weights shrink to no less than a half
+_MOST_SHRUNK = 100  # how many times
+_MOST_SHRUNK_WEIGHTS = 4  # which shrink to no less than a half
 _ALWAYS_FINE = 16 << 20  # bytes of a file that may shrink further
 _PICKLES = ('.pth', '.pt', '.pkl', '.bin', '.ckpt')
 _TASKS = {
@@ -316,7 +318,9 @@ def _read_package(path: Path) -> ArcgisModel:
                 if member.filename.lower().endswith(_PICKLES):
                     _check_weights(archive, member, path)
             return model
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, RuntimeError) as error:
+    except (
+        zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, OSError, RuntimeError,
+    ) as error:  # fmt: skip
         raise _refused(
             path, f'not readable as a zip file: {error}', 'a complete zip file'
         ) from error
@@ -342,7 +346,9 @@ def _checked(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo]:
             raise _refused(path, f'{member.filename!r}, which is encrypted')
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise _refused(path, f'{member.filename!r}, compressed in an unusual way')
-        if member.file_size > max(_ALWAYS_FINE, _MOST_SHRUNK * member.compress_size):
+        weights = member.filename.lower().endswith(_PICKLES)
+        most = _MOST_SHRUNK_WEIGHTS if weights else _MOST_SHRUNK
+        if member.file_size > max(_ALWAYS_FINE, most * member.compress_size):
             raise _refused(
                 path,
                 f'{member.filename!r}, {member.file_size:,} bytes out of {member.compress_size:,}',

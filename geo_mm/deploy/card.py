@@ -7,6 +7,7 @@ the fields that its site reads. Publishing is left to the user's own client.
 import datetime
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -117,6 +118,16 @@ def _readme(
     return f'---\n{head}---\n\n{body}\n'
 
 
+def _plain(text: str) -> str:
+    """Text out of a checkpoint as one line of Markdown that is text alone."""
+    return re.sub(r'([\\`*_{}\[\]<>()#|!])', r'\\\1', ' '.join(str(text).split()))
+
+
+def _published(source: str) -> str:
+    """Weights by their address, those of a file by its name alone."""
+    return source if '://' in source else Path(source).name
+
+
 def _front_matter(model: TrainedModel, name: str, facts: Mapping, licence: str | None) -> dict:
     kind = 'object-detection' if _task(model) == 'object-detection' else 'image-segmentation'
     scores = [
@@ -149,10 +160,10 @@ def _body(model: TrainedModel, name: str, facts: Mapping, picture: Path | None) 
     yield f'It needs {needs(spec)}; nodata: {spec.nodata}. Other GSDs are resampled.\n'
     yield '| band | mean | standard deviation |\n|---|---|---|'
     for band, mean, std in zip(spec.bands, spec.mean, spec.std, strict=True):
-        yield f'| {band} | {mean:g} | {std:g} |'
+        yield f'| {_plain(band)} | {mean:g} | {std:g} |'
     yield '\n## Output\n\n| value | class | colour |\n|---|---|---|'
     for value, label, colour in spec.classes.items():
-        yield f'| {value} | {label} | {"#{:02x}{:02x}{:02x}".format(*colour)} |'
+        yield f'| {value} | {_plain(label)} | {"#{:02x}{:02x}{:02x}".format(*colour)} |'
     yield '\n## Use\n\n```bash\ngeo-mm describe model.safetensors --image scene.tif'
     yield 'geo-mm predict model.safetensors scene.tif -o out\n```\n'
     yield '## Training\n'
@@ -161,11 +172,11 @@ def _body(model: TrainedModel, name: str, facts: Mapping, picture: Path | None) 
     yield f'{iterations} iterations on chips of {width} x {height} pixels, with `config.py`.'
     if about.get('pretrained'):
         yield (
-            f'Training started from `{about["pretrained"]}`, whose licence applies to these '
-            'weights, too; it is not recorded in the checkpoint.'
+            f'Training started from {_plain(_published(about["pretrained"]))}, whose licence '
+            'applies to these weights, too; it is not recorded in the checkpoint.'
         )
     if facts['metrics']:
         yield '\nScores of the validation split, which training may have been stopped by:\n'
         yield '| metric | value |\n|---|---|'
         for metric, value in facts['metrics'].items():
-            yield f'| {metric} | {value:.4g} |'
+            yield f'| {_plain(metric)} | {value:.4g} |'

@@ -127,12 +127,16 @@ def _checkpoint(path: Path) -> ModelDescription:
     meta = data.get('meta') or {}
     metrics = ', '.join(f'{name} {value:.4g}' for name, value in metrics_of(data).items())
     about = [
-        f'checkpoint of geo_mm {spec.version}, after {meta.get("iter", "?")} iterations',
+        f'checkpoint of geo_mm {spec.version}, after {_count(meta.get("iter"))} iterations',
         f'{parameters:,} parameters in {len(data["state_dict"])} tensors',
         *_gives(spec),
         *([f'validation: {metrics}'] if metrics else []),
     ]
     return ModelDescription(str(path), tuple(about), needs(spec), spec)
+
+
+def _count(value: object) -> str:
+    return f'{value:,}' if type(value) is int else '?'
 
 
 def _program(path: Path) -> ModelDescription:

@@ -7,6 +7,7 @@ import json
 import logging
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
 
 import torch
@@ -116,7 +117,8 @@ def read_pt2_facts(path: Path) -> dict:
                 facts = json.loads(archive.read(names[0]))
                 if isinstance(facts, dict) and 'input_spec' in facts:
                     return facts
-    except (OSError, ValueError, RecursionError, zipfile.BadZipFile) as error:
+    # RuntimeError: RecursionError, NotImplementedError and encrypted members, too.
+    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise ConfigError(f'{path}: not a readable .pt2 file: {error}', 'a complete one') from error
     raise ConfigError(
         f'{path}: does not say what its model needs', 'a .pt2 file of geo-mm export --to pt2'

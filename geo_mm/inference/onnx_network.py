@@ -67,7 +67,14 @@ class OnnxNetwork:
         self._facts = facts
         self._count = count
         self._mean = np.array(self.spec.mean, np.float32)
-        self._batch, _, *self._size = self._session.get_inputs()[0].shape
+        shape = self._session.get_inputs()[0].shape
+        if len(shape) != 4 or shape[1] != len(self.spec.bands):
+            raise SpecError(
+                f'{self.checkpoint} takes inputs of {shape}',
+                f'images of {len(self.spec.bands)} bands: its own input specification',
+                'export the checkpoint again with geo-mm export --to onnx',
+            )
+        self._batch, _, *self._size = shape
 
     @property
     def threshold(self) -> float | None:
@@ -152,7 +159,10 @@ class OnnxNetwork:
         except Exception as error:  # onnxruntime has a class of its own for each cause
             if 'allocate' in str(error).lower():
                 raise MemoryError(str(error)) from error
-            raise
+            raise ConfigError(
+                f'{self.checkpoint}: onnxruntime cannot apply it: {str(error).splitlines()[0]}',
+                'an ONNX file that geo-mm export wrote',
+            ) from error
         if self.spec.of_pixels:
             return list(found[0])
         return _objects(found, batch.shape[2:], self._facts.get('mask_threshold', 0.5))
@@ -186,15 +196,32 @@ def _facts(path: str, session: Any) -> Mapping:
     text = session.get_modelmeta().custom_metadata_map.get(FACTS)
     try:
         facts = None if text is None else json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         facts = None
-    if not isinstance(facts, Mapping) or not {'input_spec', 'about', 'divisor'} <= set(facts):
+    if not isinstance(facts, Mapping) or not _are_whole(facts):
         raise SpecError(
             f'{path} has no input specification of its network',
             'an ONNX file that geo-mm export wrote',
             'export the checkpoint with geo-mm export --to onnx',
         )
     return facts
+
+
+def _are_whole(facts: Mapping) -> bool:
+    """Whether everything is there, and of the type it has."""
+    about = facts.get('about')
+    return (
+        isinstance(about, Mapping)
+        and isinstance(about.get('architecture'), str)
+        and type(about.get('parameters')) is int
+        and type(facts.get('divisor')) is int
+        and facts['divisor'] > 0
+        and all(
+            facts.get(key) is None or type(facts[key]) in (int, float)
+            for key in ('threshold', 'limit', 'mask_threshold')
+        )
+        and 'input_spec' in facts
+    )
 
 
 def read_facts(path: str | os.PathLike) -> Mapping:

@@ -155,6 +155,8 @@ class _Run:
                 found = predict_small(
                     self.predictor.ensemble, batch, self.folder, self.readers, self.writers
                 )
+            except GeoMMError:
+                pass  # each says what is wrong with it
             except memory_errors():
                 pass  # one by one they may fit
             else:

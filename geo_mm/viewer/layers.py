@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
+import pandas as pd
 import shapely
 from affine import Affine
 from PIL import Image
@@ -379,7 +380,8 @@ def _read(path: str, column: str, score: str, scene: Scene, default: str) -> _Re
         names = [attribute_text(value) or default for value in rows[column]]
     values = None
     if score in frame.columns:
-        values = np.nan_to_num(rows[score].to_numpy(np.float64))
+        numbers = pd.to_numeric(rows[score], errors='coerce')
+        values = np.nan_to_num(numbers.to_numpy(np.float64, na_value=np.nan))
     return _Read(shapes, names, values, rows['fid'].to_numpy(np.int64))
 
 
@@ -408,6 +410,12 @@ def _classes(
         names |= dict.fromkeys(name for _, name in sorted(found.items()))
         colours.append({found[value]: colour for value, colour in own.items() if value in found})
     names = names or {_NO_CLASS: None}
+    if len(names) > IGNORE:
+        raise LabelError(
+            f'{", ".join(paths.values())}: {len(names):,} classes',
+            f'at most {IGNORE}, of which one can tell the colours',
+            'name the attribute with the class by --class-column or --truth-class-column',
+        )
     classes = in_colours(list(names), colours)
     background = record.classes.background if record else None
     if background is None and _BACKGROUND in names:

@@ -117,6 +117,9 @@ class _Server(http.server.ThreadingHTTPServer):
         return layer.tile(level, x, y, shown)
 
 
+_MOST_LEVELS, _FAR = 32, 1 << 31  # no scene has more
+
+
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = 'HTTP/1.1'  # a browser keeps its connections, whose threads keep files open
     server: _Server
@@ -150,7 +153,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             case ['view.json']:
                 return self.server.info.encode(), 'json'
             case ['tiles', name, z, x, y]:
-                tile = self.server.tile(name, -int(z), int(x), int(y.removesuffix('.png')), shown)
+                level, col, row = -int(z), int(x), int(y.removesuffix('.png'))
+                if not (0 <= level <= _MOST_LEVELS and 0 <= min(col, row) <= max(col, row) < _FAR):
+                    return None
+                tile = self.server.tile(name, level, col, row, shown)
                 return tile, 'png'
             case ['objects', name]:
                 layer = self.server.shown.layers[name]
@@ -173,6 +179,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_header('Content-Type', _TYPES[kind])
             self.send_header('Content-Length', str(len(content)))
             self.send_header('Content-Security-Policy', _POLICY)
+            self.send_header('Cross-Origin-Resource-Policy', 'same-origin')
             # Another scene may be served at this address next time.
             self.send_header('Cache-Control', 'no-store')
             self.end_headers()

@@ -19,7 +19,7 @@ from geo_mm.evaluation.tables import confusion_table, object_class_tables, pixel
 from geo_mm.evaluation.thresholds import ThresholdCurve
 from geo_mm.formats import html_page
 from geo_mm.visualization.audit_map import split_map
-from geo_mm.visualization.training_plots import Records, training_figure
+from geo_mm.visualization.training_plots import Records, plain, training_figure
 
 _FOUND, _MISSED, _EXTRA = '#009e73', '#56b4e9', '#d55e00'
 _LINES = ('-', '--', ':', '-.')
@@ -255,7 +255,7 @@ def _curves_figure(curves: Mapping[str, ThresholdCurve], confidence: float | Non
         recall, precision = np.append(0, curve.recall), np.append(first, curve.precision)
         left.step(recall, precision, where='pre', **style)
         thresholds, f1 = np.append(curve.thresholds, 0), np.append(curve.f1, last)
-        right.plot(thresholds, f1, label=name, **style)
+        right.plot(thresholds, f1, label=plain(name), **style)
     if confidence is not None:
         right.axvline(confidence, color='#777777', linestyle=':', linewidth=1)
     for axes, across, up in (

@@ -97,7 +97,7 @@ def training_figure(runs: Sequence[Records]) -> Figure:
             axes.plot(steps, values, '.-', color=colour)
     for axes, curves in zip(panels[2:], (shown, classes), strict=False):
         for name, points in curves.items():
-            axes.plot(*zip(*points, strict=True), marker='o', label=name)
+            axes.plot(*zip(*points, strict=True), marker='o', label=plain(name))
         if curves:
             axes.legend(frameon=False, fontsize=8, ncols=1 + len(curves) // 6)
     labels = ('loss', 'learning rate', 'validation', 'score of each class')
@@ -105,6 +105,12 @@ def training_figure(runs: Sequence[Records]) -> Figure:
         axes.set_ylabel(label)
     panels[-1].set_xlabel('iteration')
     return figure
+
+
+def plain(name: str) -> str:
+    """A name as a label of matplotlib, which reads ``$`` as mathematics, and hides names that
+    begin with an underscore from legends."""
+    return '\u200b' + name.replace('$', r'\$')
 
 
 _SCORES = (

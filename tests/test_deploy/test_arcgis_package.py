@@ -111,6 +111,7 @@ REFUSED = {
     'drive': ({'C:\\evil.py': b''}, 'a path outside the package'),
     'link': ({link('weights'): b'/etc/passwd'}, 'a symbolic link'),
     'bomb': ({'zeros.bin': bytes(1 << 25)}, 'bytes out of'),
+    'bomb of weights': ({'zeros.pth': b'abcdefgh' * 3 + bytes(17 << 20)}, 'bytes out of'),
     'two definitions': ({'b/n.emd': b'{}'}, '2 model definitions (m.emd, b/n.emd)'),
     'no definition': ({'m.emd': None}, 'no .emd'),
     'no weights': ({'m.pth': None}, 'without the weights that its .emd names, m.pth'),
@@ -127,6 +128,17 @@ def test_unsafe_packages_are_refused(tmp_path, case):
     assert message in refused.value.found
     assert refused.value.found.startswith(f'{tmp_path / "a.dlpk"}: refused: ')
     assert not os.path.exists('/tmp/geo_mm_was_run')
+
+
+def test_a_damaged_member_is_refused(tmp_path):
+    path = package(tmp_path / 'a.dlpk', {'m.emd': json.dumps(EMD).encode()})
+    with zipfile.ZipFile(path) as archive:
+        start = archive.getinfo('m.emd').header_offset + 30 + len('m.emd')
+    content = bytearray(path.read_bytes())
+    content[start : start + 8] = b'\xff' * 8
+    path.write_bytes(content)
+    with pytest.raises(GeoMMError, match='not readable as a zip file'):
+        geo_mm.describe(path)
 
 
 def test_a_gigabyte_of_zeros_is_refused_without_reading_it(tmp_path):

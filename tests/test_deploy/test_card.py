@@ -53,6 +53,14 @@ def test_front_matter(folder):
     assert '](preview.png)' in body and '| 1 | water | #56b4e9 |' in body
 
 
+def test_what_stands_in_a_checkpoint_is_text_alone(tmp_path):
+    spec = spec_of('pixels', ('background', 'a|b <img src=x>'), ('B1', 'B2'))
+    checkpoint = pixel_files(tmp_path, spec, [[1, 0], [0, 1]])[1]
+    model = TrainedModel(checkpoint, device='cpu', trust_checkpoint=True)
+    text = (write_card(model, tmp_path / 'lakes', ModelExportOptions()) / 'README.md').read_text()
+    assert r'| 1 | a\|b \<img src=x\> |' in text
+
+
 def test_the_model_item_is_valid_by_all_schemas(folder):
     found = json.loads((folder / 'stac-item.json').read_text())
     validate(found)

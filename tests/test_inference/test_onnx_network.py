@@ -182,6 +182,13 @@ def test_what_is_no_model_of_ours_is_refused(tmp_path, pixel_model, image, capsy
     onnx.save(proto, tmp_path / 'theirs.onnx')
     with pytest.raises(SpecError, match='has no input specification'):
         Predictor(tmp_path / 'theirs.onnx')
+    proto = onnx.load(pixel_model[1])
+    facts = json.loads({item.key: item.value for item in proto.metadata_props}['geo_mm'])
+    for wrong in ({'divisor': 0}, {'about': {}}, {'threshold': 'x'}):
+        onnx.helper.set_model_props(proto, {'geo_mm': json.dumps(facts | wrong)})
+        onnx.save(proto, tmp_path / 'theirs.onnx')
+        with pytest.raises(SpecError, match='has no input specification'):
+            describe(tmp_path / 'theirs.onnx')
     with pytest.raises(SystemExit):
         main(['predict', str(tmp_path / 'none.onnx'), str(image), '-o', str(tmp_path)])
     assert 'none.onnx does not exist' in capsys.readouterr().err

@@ -135,6 +135,17 @@ def test_a_layer_that_cannot_be_placed_is_an_error(tmp_path):
         ShownScene(image, result)
 
 
+def test_confidences_that_are_text_are_none_and_too_many_classes_an_error(tmp_path):
+    image = write_raster(tmp_path / 'a.tif', noise((3, 100, 200)))
+    shown = ShownScene(image, labelled(tmp_path / 'out.gpkg', score=['high', '0.5']))
+    assert sorted(f['properties']['confidence'] for f in features(shown)) == [0, 0.5]
+    names = [f'tree {number}' for number in range(300)]
+    shapes = [box(10, 20, 40, 50)] * 300
+    result = write_labels(tmp_path / 'many.gpkg', shapes, names)
+    with pytest.raises(LabelError, match='300 classes'):
+        ShownScene(image, result)
+
+
 def test_of_very_many_objects_the_largest_are_drawn(tmp_path, monkeypatch):
     monkeypatch.setattr('geo_mm.viewer.layers._MOST', 2)
     image = write_raster(tmp_path / 'a.tif', noise((3, 100, 200)))
@@ -173,6 +184,8 @@ def test_the_server_answers_this_machine_alone(town):
             '../pyproject.toml',
             'leaflet/../server.py',
             'tiles/image/x/0/0.png',
+            'tiles/image/-9000000000/0/0.png',
+            f'tiles/image/-1/{10**12}/0.png',
             'objects/truth?box=0,0,1,1&pixel=1',
         ):
             assert status(path) == 404, path

@@ -41,6 +41,12 @@ def test_it_tells_when_the_training_ends_and_what_it_waits_for(backend):
     assert 'ended' in page and 'location.reload' not in page
 
 
+def test_names_that_are_mathematics_to_matplotlib_do_not_end_the_training(backend):
+    backend.add_scalars(trained(20), 20)
+    backend.add_scalars({'map/100% $x_{$/iou': 0.5, 'map/_a/iou': 0.25}, 20)
+    assert '20 of 1,000' in backend.path.read_text()
+
+
 def test_pages_are_not_written_all_the_time(backend):
     backend.interval = 1000
     backend.add_scalars(trained(20), 20)
