@@ -180,9 +180,9 @@ class _Pass:
         curves = {name: self.probabilities.curve(label) for label, name in enumerate(names)}
         return {
             'notes': [
-                f'{counted(self.chips, "chip")}, put back where they were cut from: each pixel '
-                'counts once. AP, and the curves, take one class against all others, by its '
-                'probability.'
+                f'{counted(self.chips, "chip")}, put back where they were cut from: in the '
+                'confusion matrix each pixel counts once. AP and the curves take one class '
+                'against all others, by its probability, chip by chip.'
             ],
             'facts': {
                 'mean IoU': overall.mean_iou,

@@ -111,7 +111,7 @@ def write_statistics_page(found: DataStatistics, path: str | os.PathLike) -> Pat
             percent = (1, 5, 25, 50, 75, 95, 99)
             row = html_page.row(unit, [f'{v:.4g}' for v in np.percentile(sides, percent)])
             heads = ('side of objects', *(f'{p} %' for p in percent))
-            parts.append(html_page.table(f'Sizes of objects in {unit}', heads, [row]))
+            parts.append(html_page.table(f'Object sizes in {unit}', heads, [row]))
     parts += data_parts(found.scenes, found.data)
     return write_text(_file(path, 'statistics.html'), html_page.page(title, parts, 'Made', _STYLE))
 
@@ -250,7 +250,7 @@ def data_parts(scenes: Sequence[SceneSummary], data: DataSet) -> list[str]:
         caption = (
             'Square root of the area of each object’s box, in pixels as trained and in metres.'
         )
-        parts.append(html_page.plot('Sizes of objects', caption, _sizes_figure(scenes, data)))
+        parts.append(html_page.plot('Object sizes', caption, _sizes_figure(scenes, data)))
     if any(scene.audited.ground.outline is not None for scene in scenes):
         caption = 'Where the scenes are: outlines of valid pixels.'
         places: dict[str, list[AuditedScene]] = {}

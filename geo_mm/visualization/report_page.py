@@ -153,7 +153,7 @@ class ModelReport:
                 'Side of objects (square root of the area): true objects that were found and '
                 'missed, and false positives.'
             )
-            parts.append(html_page.plot('Sizes of objects', caption, _sizes_figure(self.sizes)))
+            parts.append(html_page.plot('Object sizes', caption, _sizes_figure(self.sizes)))
         parts += self._examples_part()
         parts += self._training_part()
         parts += self._data_part()
@@ -181,7 +181,7 @@ class ModelReport:
         caption += f' Largest F1: {"; ".join(best[:_MOST_CURVES])}.' if best else ''
         least = None if self.scores is None else self.confidence
         drawn = _curves_figure(self.curves, least)
-        return html_page.plot('Thresholds of confidence', caption, drawn)
+        return html_page.plot('Confidence thresholds', caption, drawn)
 
     def _examples_part(self) -> list[str]:
         parts = ['<h2>Errors</h2>'] if self.examples else []
