@@ -223,7 +223,7 @@ class InputSpec:
                 'say which file is what: '
                 + ' '.join(f'--image {role}=FILE' for role in self.roles),
             )
-        if scene.count == len(self.bands) and (_unnamed(self.bands) or _unnamed(scene.band_names)):
+        if scene.count == len(self.bands) and (unnamed(self.bands) or unnamed(scene.band_names)):
             logger.warning(
                 '%s: bands %s taken as %s in this order, since bands have no names',
                 scene.name,
@@ -269,7 +269,7 @@ def _roles(roles: Sequence[str]) -> str:
     )
 
 
-def _unnamed(bands: tuple[str, ...]) -> bool:
+def unnamed(bands: tuple[str, ...]) -> bool:
     return all(name == f'B{number}' for number, name in enumerate(bands, 1))
 
 

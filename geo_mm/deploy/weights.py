@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from geo_mm.inference.model import TrainedModel
@@ -35,7 +36,7 @@ def write_safetensors(model: TrainedModel, path: Path, options: object = None) -
     # Of their own memory, as the format asks for; those of the model in use are fused.
     weights = {name: value.clone().contiguous() for name, value in data['state_dict'].items()}
     facts = {FACTS: json.dumps(facts_of(model, data)), 'format': 'pt'}
-    with reported(target), atomic_write(target) as partial:
+    with reported(target, also=(SafetensorError,)), atomic_write(target) as partial:
         save_file(weights, partial, facts)
     return target
 

@@ -14,7 +14,7 @@ from geo_mm.classes import ClassSet
 from geo_mm.engine import input_spec_of
 from geo_mm.engine.config_data import build_dataset
 from geo_mm.engine.launch import build_model
-from geo_mm.inputspec import InputSpec
+from geo_mm.inputspec import InputSpec, unnamed
 from geo_mm.models.checkpoints import mismatches, read_checkpoint
 from geo_mm.models.stems import PIXELS
 from geo_mm.paths import atomic_write, make_folder, reported
@@ -132,8 +132,14 @@ def _adapt_stems(
     return changed
 
 
+def _go_in_order(before: Sequence[str], after: Sequence[str]) -> bool:
+    return len(before) == len(after) and (unnamed(tuple(before)) or unnamed(tuple(after)))
+
+
 def _adapted(stem: torch.Tensor, before: Sequence[str], after: Sequence[str]) -> torch.Tensor:
-    """Filters ``(features, len(after), height, width)``."""
+    """Filters ``(features, len(after), height, width)``; bands without names go in order."""
+    if _go_in_order(before, after):
+        return stem
     known = [name.lower() for name in before]
     places = [known.index(name.lower()) if name.lower() in known else None for name in after]
     lost = len(before) - len({place for place in places if place is not None})
@@ -142,6 +148,8 @@ def _adapted(stem: torch.Tensor, before: Sequence[str], after: Sequence[str]) ->
 
 
 def _about_bands(before: Sequence[str], after: Sequence[str], changed: Sequence[str]) -> str:
+    if _go_in_order(before, after):
+        return f'bands {", ".join(after)} in the order of {", ".join(before)}'
     known = {name.lower() for name in before}
     new = [name for name in after if name.lower() not in known]
     text = f'other bands: {", ".join(after)} instead of {", ".join(before)}; adapted: '
