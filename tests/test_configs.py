@@ -1,5 +1,6 @@
 """Every config loads, and its model can be built: no data needed."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ def config_name(path: Path) -> str:
 @pytest.mark.parametrize('path', FILES, ids=config_name)
 def test_config(path):
     config = load_config(path)
+    if config.model.backbone.type == 'geo_mm.TimmBackbone' and not find_spec('timm'):
+        pytest.skip("needs pip install 'geo_mm[timm]'")
     model = build_model(config)
     loader = config.train_dataloader
     first = next(weight for weight in model.backbone.parameters() if weight.ndim == 4)

@@ -25,6 +25,7 @@ from geo_mm.engine.runner import QuietRunner, Runner
 from geo_mm.errors import ConfigError
 from geo_mm.models.checkpoints import existing_checkpoint, use_safe_loading
 from geo_mm.models.stems import fit_bands
+from geo_mm.models.timm_backbone import fit_neck
 from geo_mm.paths import reported
 
 # What is read from a config besides the arguments of the Runner.
@@ -226,6 +227,7 @@ def build_model(config: Config) -> torch.nn.Module:
     """The config's model with fresh weights, in the config's scope."""
     with DefaultScope.overwrite_default_scope(config.get('default_scope')), _quiet_building():
         fit_bands(config.model)
+        fit_neck(config.model)
         return MODELS.build(config.model)
 
 
@@ -261,6 +263,7 @@ def build_runner(config: Config, launcher: str = 'none', *, verbose: bool = True
         existing_checkpoint(config.load_from)
     with DefaultScope.overwrite_default_scope(config.get('default_scope')):
         fit_bands(config.model)
+        fit_neck(config.model)
     _check_epochs(config)
     with _quiet_building():
         if 'runner_type' in config:

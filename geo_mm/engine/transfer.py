@@ -113,7 +113,8 @@ def _is_list(name: str, child: nn.ModuleList | nn.Sequential) -> bool:
     """Whether a child lists stages; those that bear a number are a stage themselves."""
     if name[-1].isdigit():
         return False
-    return isinstance(child, nn.ModuleList) or len({type(item) for item in child}) == 1
+    alike = len({type(item) for item in child}) == 1
+    return isinstance(child, nn.ModuleList) or alike or name == 'stages'
 
 
 def _side_by_side(

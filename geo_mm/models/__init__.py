@@ -16,6 +16,7 @@ from geo_mm.models.pixel_losses import CrossEntropyLoss, DiceLoss, FocalLoss
 from geo_mm.models.preprocessors import GeoDetDataPreprocessor, GeoSegDataPreprocessor, PixelMixup
 from geo_mm.models.segmentors import EncoderDecoder, PointRendSegmentor, UNetHead
 from geo_mm.models.stems import AnyBands, find_stems, fit_bands, replace_stem
+from geo_mm.models.timm_backbone import SimpleFPN, TimmBackbone, timm_levels
 
 __all__ = [
     'SSDVGG',
@@ -36,7 +37,9 @@ __all__ = [
     'PointRendSegmentor',
     'ResNetEncoder',
     'SSDHead',
+    'SimpleFPN',
     'StandardRoIHead',
+    'TimmBackbone',
     'UNetHead',
     'VGGEncoder',
     'YOLOV3Head',
@@ -47,4 +50,5 @@ __all__ = [
     'inflate',
     'load_weights',
     'replace_stem',
+    'timm_levels',
 ]

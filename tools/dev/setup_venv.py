@@ -56,6 +56,9 @@ def main() -> None:
         pip('build tools and torch', 'install', '-r', 'requirements/build.txt', TORCH)
         geo_mm = ('--no-build-isolation', '-c', CONSTRAINTS, '-e', '.[tests,lint,docs]', TORCH)
         pip('libraries and geo_mm', 'install', *geo_mm)
+        # Alone: torchvision, of which geo_mm.TimmBackbone needs nothing, would have to fit torch
+        # to the build, and PyPI has none for a torch without CUDA.
+        pip('timm', 'install', '--no-deps', '-c', CONSTRAINTS, 'timm')
         install_mmcv()
         repair_opencv()
         verify()

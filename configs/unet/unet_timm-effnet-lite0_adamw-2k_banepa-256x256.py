@@ -1,0 +1,32 @@
+# U-Net on EfficientNet-Lite0 of timm, for building footprints on the Banepa drone
+# mosaic; pip install 'geo_mm[timm]'.
+_base_ = [
+    '../_base_/models/unet_timm.py',
+    '../_base_/datasets/banepa_seg.py',
+    '../_base_/transfer/from_scratch.py',
+    '../_base_/seg_runtime.py',
+]
+
+# ---- frequently changed -----------------------------------------------------
+chip_size = 256  # pixels
+batch_size = 8  # per GPU
+lr = 2e-3
+max_iters = 2000
+# To start from weights: take ../_base_/transfer/fine_tuning.py above, and
+#   model.backbone.init_cfg=dict(
+#       type='geo_mm.AdaptedPretrained', checkpoint=FILE, bands=_base_.bands)
+# Scenes, bands and classes: ../_base_/datasets/banepa_seg.py
+# -----------------------------------------------------------------------------
+mean = [123.675, 116.28, 103.53]  # of ImageNet, which the network's published weights take
+std = [58.395, 57.12, 57.375]
+
+train_dataloader = dict(batch_size=batch_size, dataset=dict(chip_size=chip_size))
+val_dataloader = dict(dataset=dict(chip_size=chip_size))
+test_dataloader = dict(dataset=dict(chip_size=chip_size))
+optim_wrapper = dict(optimizer=dict(lr=lr))
+train_cfg = dict(max_iters=max_iters)
+model = dict(
+    data_preprocessor=dict(mean=mean, std=std),
+    backbone=dict(in_channels=len(_base_.bands)),
+    decode_head=dict(num_classes=len(_base_.classes)),
+)
