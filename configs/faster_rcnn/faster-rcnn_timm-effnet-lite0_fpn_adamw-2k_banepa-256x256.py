@@ -17,8 +17,8 @@ max_iters = 2000
 #       type='geo_mm.AdaptedPretrained', checkpoint=FILE, bands=_base_.bands)
 # Scenes, bands and classes: ../_base_/datasets/banepa_det.py
 # -----------------------------------------------------------------------------
-mean = [123.675, 116.28, 103.53]  # of ImageNet, which the network's published weights take
-std = [58.395, 57.12, 57.375]
+# What EfficientNet-Lite's published weights take; see pretrained_cfg of other networks.
+mean = std = [127.5, 127.5, 127.5]
 
 train_dataloader = dict(batch_size=batch_size, dataset=dict(chip_size=chip_size))
 val_dataloader = dict(dataset=dict(chip_size=chip_size))

@@ -31,6 +31,12 @@ from geo_mm.registry import MODELS
 _PYRAMID = 4
 """Levels that detectors and decoders take of a hierarchical network: the last ones."""
 
+_NOT_HERE = frozenset(
+    ('pretrained', 'checkpoint_path', 'cache_dir', 'features_only')
+    + ('pretrained_cfg', 'pretrained_cfg_overlay', 'in_chans', 'num_classes', 'global_pool')
+)
+"""Arguments by which timm would load files, from the network or by itself, or leave out layers."""
+
 
 @dataclass(frozen=True)
 class Level:
@@ -90,6 +96,12 @@ class TimmBackbone(BaseModule):
         self.name = name
         self.in_channels = in_channels
         self.with_image = with_image
+        if not _NOT_HERE.isdisjoint(kwargs):
+            raise ConfigError(
+                f'geo_mm.TimmBackbone with {", ".join(sorted(_NOT_HERE & kwargs.keys()))}',
+                'arguments of the network',
+                "weights are loaded by init_cfg=dict(type='geo_mm.AdaptedPretrained', ...)",
+            )
         arguments = {'in_chans': in_channels, 'num_classes': 0, **kwargs}
         if drop_path_rate is not None:
             arguments['drop_path_rate'] = drop_path_rate

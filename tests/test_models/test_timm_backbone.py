@@ -155,6 +155,8 @@ def test_a_neck_takes_the_channels_of_its_backbone():
         ({'name': 'test_resnet', 'out_indices': (1, 7)}, r'(?s)levels \(0: stride 2, 1: stride 4'),
         ({'name': 'test_resnet', 'out_indices': (2, 1)}, 'ascending'),
         ({'name': 'test_resnet', 'windows': 3}, 'windows'),
+        ({'name': 'test_resnet', 'pretrained': True}, '(?s)pretrained.*AdaptedPretrained'),
+        ({'name': 'hf-hub:timm/test_resnet'}, 'no network of timm'),
     ],
 )
 def test_mistakes_are_told(arguments, message):
