@@ -31,10 +31,10 @@ from geo_mm.registry import MODELS
 _PYRAMID = 4
 """Levels that detectors and decoders take of a hierarchical network: the last ones."""
 
-_NOT_HERE = frozenset(
-    ('pretrained', 'checkpoint_path', 'cache_dir', 'features_only')
-    + ('pretrained_cfg', 'pretrained_cfg_overlay', 'in_chans', 'num_classes', 'global_pool')
-)
+_NOT_HERE = {
+    *('pretrained', 'pretrained_cfg', 'pretrained_cfg_overlay', 'checkpoint_path', 'cache_dir'),
+    *('features_only', 'in_chans', 'num_classes', 'global_pool'),
+}
 """Arguments by which timm would load files, from the network or by itself, or leave out layers."""
 
 
