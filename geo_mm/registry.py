@@ -39,15 +39,34 @@ DATA_SAMPLERS = Registry(
     scope='geo_mm',
     locations=['geo_mm.datasets.samplers'],
 )
-MODELS = Registry('model', parent=MMENGINE_MODELS, scope='geo_mm', locations=['geo_mm.models'])
+MODELS = Registry(
+    'model',
+    parent=MMENGINE_MODELS,
+    scope='geo_mm',
+    locations=[
+        f'geo_mm.models.{module}'
+        for module in (
+            'backbones',
+            'detection_heads',
+            'pixel_losses',
+            'preprocessors',
+            'segmentors',
+            'stems',
+            'timm_backbone',
+        )
+    ],
+)
 TASK_UTILS = Registry(
-    'task util', parent=MMENGINE_TASK_UTILS, scope='geo_mm', locations=['geo_mm.models']
+    'task util',
+    parent=MMENGINE_TASK_UTILS,
+    scope='geo_mm',
+    locations=['geo_mm.models.detection_heads'],
 )
 WEIGHT_INITIALIZERS = Registry(
     'weight initializer',
     parent=MMENGINE_WEIGHT_INITIALIZERS,
     scope='geo_mm',
-    locations=['geo_mm.models'],
+    locations=['geo_mm.models.inflation'],
 )
 FUNCTIONS = Registry(
     'function', parent=MMENGINE_FUNCTIONS, scope='geo_mm', locations=['geo_mm.datasets']

@@ -29,7 +29,7 @@ from geo_mm.datasets import (
 )
 from geo_mm.engine.launch import build_model, explained_config_errors
 from geo_mm.errors import ConfigError
-from geo_mm.models import AnchorGrid, anchor_grid, fit_anchors
+from geo_mm.models.anchors import AnchorGrid, anchor_grid, fit_anchors
 
 
 def build_dataset(config: Config, split: str = 'train') -> Dataset:

@@ -15,7 +15,7 @@ from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader
 
 from geo_mm.datasets import BlockChipSampler, RandomChipSampler
-from geo_mm.models import GeoSegDataPreprocessor
+from geo_mm.models.preprocessors import GeoSegDataPreprocessor
 from tests.data.chips import build_dataset, build_loader, dataset_cfg
 from tests.data.labels import box, write_labels
 from tests.data.rasters import noise, write_raster

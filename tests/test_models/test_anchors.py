@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from mmdet.structures.bbox import bbox_overlaps
 
 from geo_mm.errors import ConfigError
-from geo_mm.models import AnchorGrid, anchor_grid, fit_anchors
+from geo_mm.models.anchors import AnchorGrid, anchor_grid, fit_anchors
 
 GENERATORS = {
     'rpn': dict(type='AnchorGenerator', scales=[2, 4], ratios=[0.5, 1.0, 2.0], strides=[4, 8, 16]),

@@ -7,7 +7,7 @@ from mmdet.models import Darknet as MMDetDarknet
 from mmengine.registry import MODELS, DefaultScope
 
 from geo_mm.errors import ConfigError
-from geo_mm.models import SSDVGG, Darknet
+from geo_mm.models.backbones import SSDVGG, Darknet
 
 
 def shapes(model):

@@ -8,7 +8,7 @@ from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.optim import OneCycleLR, OptimWrapper
 
 from geo_mm.errors import ConfigError
-from geo_mm.models import load_weights
+from geo_mm.models.checkpoints import load_weights
 
 WEIGHTS = {'backbone.a': torch.arange(3.0), 'head.b': torch.ones(2)}
 

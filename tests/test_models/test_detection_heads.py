@@ -9,7 +9,7 @@ from mmdet.structures import DetDataSample
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 
-from geo_mm.models import MaxIoUAssigner, SSDHead, YOLOV3Head
+from geo_mm.models.detection_heads import MaxIoUAssigner, SSDHead, YOLOV3Head
 
 ANCHORS = torch.tensor([[0.0, 0, 10, 10], [4, 0, 14, 10], [30, 30, 40, 40]])
 IGNORED = [[0, 0, 10, 10]]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from geo_mm.errors import ConfigError
-from geo_mm.models import ResNetEncoder, VGGEncoder
+from geo_mm.models.backbones import ResNetEncoder, VGGEncoder
 
 
 def shapes(levels):

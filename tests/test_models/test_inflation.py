@@ -10,15 +10,9 @@ from mmengine.model import BaseModule
 from mmengine.registry import DefaultScope
 
 from geo_mm.errors import ConfigError
-from geo_mm.models import (
-    SSDVGG,
-    Darknet,
-    GeoDetDataPreprocessor,
-    InflatedPretrained,
-    ResNetEncoder,
-    VGGEncoder,
-    inflate,
-)
+from geo_mm.models.backbones import SSDVGG, Darknet, ResNetEncoder, VGGEncoder
+from geo_mm.models.inflation import InflatedPretrained, inflate
+from geo_mm.models.preprocessors import GeoDetDataPreprocessor
 
 BANDS_4 = ('red', 'green', 'blue', 'nir')
 # As in Sentinel-2: blue, green, red, and none of them first.

@@ -6,7 +6,8 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
 from geo_mm.errors import ConfigError
-from geo_mm.models import CrossEntropyLoss, GeoSegDataPreprocessor, PixelMixup
+from geo_mm.models.pixel_losses import CrossEntropyLoss
+from geo_mm.models.preprocessors import GeoSegDataPreprocessor, PixelMixup
 
 
 def chips(count, size=200):

@@ -8,7 +8,8 @@ from mmseg.models.losses import CrossEntropyLoss as MMSegCrossEntropyLoss
 from torch.nn import functional as F  # noqa: N812
 
 from geo_mm.errors import ConfigError
-from geo_mm.models import CrossEntropyLoss, DiceLoss, FocalLoss, UNetHead
+from geo_mm.models.pixel_losses import CrossEntropyLoss, DiceLoss, FocalLoss
+from geo_mm.models.segmentors import UNetHead
 
 WEIGHTS = [1.0, 2.0, 0.5]
 LOSSES = [

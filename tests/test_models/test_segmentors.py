@@ -11,7 +11,8 @@ from mmengine.structures import InstanceData
 from geo_mm.engine.launch import build_model, build_runner, load_config
 from geo_mm.errors import ConfigError
 from geo_mm.inference import TrainedModel
-from geo_mm.models import PointRendRoIHead, PointRendSegmentor
+from geo_mm.models.detection_heads import PointRendRoIHead
+from geo_mm.models.segmentors import PointRendSegmentor
 from geo_mm.raster import Scene, tile_plan
 from tests.data.chips import CONFIGS, fresh_mmengine, write_scene
 

@@ -7,7 +7,7 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 
 from geo_mm.errors import ConfigError
-from geo_mm.models import find_stems, fit_bands, replace_stem
+from geo_mm.models.stems import find_stems, fit_bands, replace_stem
 from tests.data.chips import scope
 
 SMALL = dict(widen_factor=0.125, deepen_factor=0.167)

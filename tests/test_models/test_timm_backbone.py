@@ -10,8 +10,7 @@ from mmengine.config import ConfigDict
 from mmengine.registry import MODELS, DefaultScope
 
 from geo_mm.errors import ConfigError
-from geo_mm.models import SimpleFPN, TimmBackbone, timm_levels
-from geo_mm.models.timm_backbone import fit_neck, import_timm
+from geo_mm.models.timm_backbone import SimpleFPN, TimmBackbone, fit_neck, import_timm, timm_levels
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec('timm') is None, reason="needs pip install 'geo_mm[timm]'"

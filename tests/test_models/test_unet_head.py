@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from geo_mm.errors import ConfigError
-from geo_mm.models import UNetHead
+from geo_mm.models.segmentors import UNetHead
 
 
 def make_head(**kwargs):
