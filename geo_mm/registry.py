@@ -66,7 +66,7 @@ WEIGHT_INITIALIZERS = Registry(
     'weight initializer',
     parent=MMENGINE_WEIGHT_INITIALIZERS,
     scope='geo_mm',
-    locations=['geo_mm.models.inflation'],
+    locations=['geo_mm.models.adapted_pretrained'],
 )
 FUNCTIONS = Registry(
     'function', parent=MMENGINE_FUNCTIONS, scope='geo_mm', locations=['geo_mm.datasets']

@@ -201,7 +201,7 @@ def _mismatch(checkpoint: str, differing: Mapping[str, tuple[Shape, Shape]]) -> 
         'load_from with weights of the same model, except for dropped layers',
         'to initialise these layers randomly, set '
         f'default_hooks=dict(start_weights=dict(drop={layers[:8]})); for a backbone alone, or '
-        'other bands, use geo_mm.InflatedPretrained as its init_cfg',
+        'other bands, use geo_mm.AdaptedPretrained as its init_cfg',
     )
 
 

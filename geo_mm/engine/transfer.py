@@ -415,7 +415,7 @@ def _is_pretrained(init_cfg: Mapping) -> bool:
 
 
 def _random_stem(backbone: nn.Module) -> nn.Parameter | None:
-    """The first convolution, if inflation gave it filters that are not pretrained."""
-    if any(cfg.get('extra') in ('random', 'zero') for cfg in _init_cfgs(backbone)):
+    """The first convolution, if bands of ours may have filters that are not pretrained."""
+    if any(cfg.get('missing') in ('random', 'zero') for cfg in _init_cfgs(backbone)):
         return next(p for p in backbone.parameters() if p.ndim == 4)
     return None

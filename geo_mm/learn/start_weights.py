@@ -14,8 +14,11 @@ from geo_mm.classes import ClassSet
 from geo_mm.engine import input_spec_of
 from geo_mm.engine.config_data import build_dataset
 from geo_mm.engine.launch import build_model
+from geo_mm.errors import ConfigError
 from geo_mm.inputspec import InputSpec, unnamed
+from geo_mm.models.adaptation import adapt_stem
 from geo_mm.models.checkpoints import mismatches, read_checkpoint
+from geo_mm.models.spectral import Band, resolve_bands
 from geo_mm.models.stems import PIXELS
 from geo_mm.paths import atomic_write, make_folder, reported
 
@@ -39,9 +42,8 @@ def fit_weights(checkpoint: str | os.PathLike, config: Config, path: Path) -> St
     """Makes the weights of a checkpoint fit a model of other classes or bands.
 
     Layers whose shape depends on the number of classes are left out where the classes
-    are others. Filters on the image are kept for bands of the same name; other bands
-    get the mean of all, damped so that the sum stays what it was, as in
-    :func:`geo_mm.models.inflation.inflate`.
+    are others. Filters on the image go to bands of the same name or wavelength, those of
+    other bands are made as :func:`geo_mm.models.adaptation.adapt_stem` does.
 
     Args:
         checkpoint: Of the trained model.
@@ -53,7 +55,7 @@ def fit_weights(checkpoint: str | os.PathLike, config: Config, path: Path) -> St
         :class:`geo_mm.engine.StartWeightsHook` to name.
 
     Raises:
-        ConfigError: If it is no checkpoint of geo_mm.
+        ConfigError: If it is no checkpoint of geo_mm, or no band is the same.
         OutputError: If the weights cannot be written.
     """
     data = read_checkpoint(checkpoint)
@@ -73,9 +75,9 @@ def fit_weights(checkpoint: str | os.PathLike, config: Config, path: Path) -> St
             f'{", ".join(before.classes.names)}; randomly initialised: {", ".join(dropped)}'
         )
     if before.bands != after.bands:
-        changed = _adapt_stems(model, weights, before.bands, after.bands)
+        changed = _adapt_stems(model, weights, before, after)
         if changed:
-            notes.append(_about_bands(before.bands, after.bands, changed))
+            notes.append(changed)
             make_folder(path.parent)
             with reported(path), atomic_write(path) as partial:
                 torch.save({'state_dict': weights, 'meta': {}}, partial)
@@ -110,48 +112,33 @@ def _count_classes(part: Any, more: int) -> None:
 
 
 def _adapt_stems(
-    model: torch.nn.Module,
-    weights: dict[str, torch.Tensor],
-    before: Sequence[str],
-    after: Sequence[str],
-) -> list[str]:
-    """Changes the filters on the image, in place; returns their names."""
+    model: torch.nn.Module, weights: dict[str, torch.Tensor], before: InputSpec, after: InputSpec
+) -> str:
+    """Changes the filters on the image, in place; returns what was done."""
     own = model.state_dict()
-    changed = []
+    counts = len(before.bands), len(after.bands)
     for key, value in weights.items():
         if key not in own or value.ndim != 4 or not key.startswith('backbone.'):
             continue
         for pixels in PIXELS:
-            if (value.shape[1], own[key].shape[1]) == (len(before) * pixels, len(after) * pixels):
-                parts = value.split(len(before), dim=1)
-                weights[key] = torch.cat([_adapted(p, before, after) for p in parts], dim=1)
-                changed.append(key)
-                break
-        if changed:  # further layers may happen to have as many channels
-            break
-    return changed
+            if (value.shape[1], own[key].shape[1]) == (counts[0] * pixels, counts[1] * pixels):
+                parts = [_adapted(p, before, after) for p in value.split(counts[0], dim=1)]
+                weights[key] = torch.cat([part for part, _ in parts], dim=1)
+                # Further layers may happen to have as many channels.
+                return f'{parts[0][1]} ({key})'
+    return ''
 
 
-def _go_in_order(before: Sequence[str], after: Sequence[str]) -> bool:
-    return len(before) == len(after) and (unnamed(tuple(before)) or unnamed(tuple(after)))
-
-
-def _adapted(stem: torch.Tensor, before: Sequence[str], after: Sequence[str]) -> torch.Tensor:
-    """Filters ``(features, len(after), height, width)``; bands without names go in order."""
-    if _go_in_order(before, after):
-        return stem
-    known = [name.lower() for name in before]
-    places = [known.index(name.lower()) if name.lower() in known else None for name in after]
-    lost = len(before) - len({place for place in places if place is not None})
-    damped = stem.mean(dim=1) * (1 / len(before) + lost) / max(places.count(None), 1)
-    return torch.stack([damped if place is None else stem[:, place] for place in places], dim=1)
-
-
-def _about_bands(before: Sequence[str], after: Sequence[str], changed: Sequence[str]) -> str:
-    if _go_in_order(before, after):
-        return f'bands {", ".join(after)} in the order of {", ".join(before)}'
-    known = {name.lower() for name in before}
-    new = [name for name in after if name.lower() not in known]
-    text = f'other bands: {", ".join(after)} instead of {", ".join(before)}; adapted: '
-    text += ', '.join(changed)
-    return f'{text} ({", ".join(new)} from the mean of the filters)' if new else text
+def _adapted(stem: torch.Tensor, before: InputSpec, after: InputSpec) -> tuple[torch.Tensor, str]:
+    """Filters ``(features, bands of after, ...)``; bands without names go in order."""
+    bands = f'{", ".join(after.bands)} instead of {", ".join(before.bands)}'
+    if len(before.bands) == len(after.bands) and (unnamed(before.bands) or unnamed(after.bands)):
+        return stem, f'bands {bands}, in the order of the others'
+    try:
+        theirs, ours = (
+            resolve_bands(spec.bands, wavelengths=spec.wavelengths) for spec in (before, after)
+        )
+    except ConfigError:  # numbers of an unknown sensor, which may be the same in both
+        theirs, ours = (tuple(Band(name.lower()) for name in s.bands) for s in (before, after))
+    adapted, table = adapt_stem(stem, theirs, ours)
+    return adapted, f'other bands: {bands}; filters on the image:\n{table}'

@@ -81,11 +81,16 @@ class StemTable:
         rows: One per band of ours, in our order.
         lost: Bands of theirs whose filters are not used.
         scale: All filters that are theirs were multiplied by it.
+        same: For each band of ours the position of theirs that is the same, by name
+            or wavelength, or None.
+        other: Bands of ours that add nothing to the published features.
     """
 
     rows: tuple[StemRow, ...]
     lost: tuple[str, ...] = ()
     scale: float = 1.0
+    same: tuple[int | None, ...] = ()
+    other: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         widths = [max(len(getattr(row, part)) for row in self.rows) for part in ('ours', 'theirs')]
@@ -126,7 +131,7 @@ def adapt_stem(
         ConfigError: If the number of bands is not that of the weights, a rule is
             unknown, bands have no filter under ``'error'``, or no band has one.
     """
-    _check_rules(missing, lost)
+    check_rules(missing, lost)
     theirs, ours = resolve_bands(from_bands), resolve_bands(to_bands)
     if weight.shape[1] != len(theirs):
         raise ConfigError(
@@ -146,14 +151,33 @@ def adapt_stem(
     factor = (1 / 3 if kept > 0 else len(theirs)) / max(len(others), 1)
     for i in others:
         adapted[:, i] = factor * _filled(weight, match.rule(i, missing), ours[i].name, seed)
-    rows = tuple(match.row(i, _label(to_bands[i]), missing, factor) for i in range(len(ours)))
-    unused = tuple(b.name for b, c in zip(theirs, columns.sum(dim=0), strict=True) if not c)
-    return adapted.to(weight.dtype), StemTable(rows, unused if kept > 0 else (), scale)
+    unused = [b.name for b, c in zip(theirs, columns.sum(dim=0), strict=True) if not c]
+    table = StemTable(
+        tuple(match.row(i, _label(to_bands[i]), missing, factor) for i in range(len(ours))),
+        tuple(unused) if kept > 0 else (),
+        scale,
+        tuple(match.same),
+        tuple(_label(to_bands[i]) for i in others),
+    )
+    return adapted.to(weight.dtype), table
 
 
 def _mixed(weight: Tensor, shares: Tensor) -> Tensor:
     """``(features, ours, ...)`` out of ``(features, theirs, ...)`` and ``(ours, theirs)``."""
     return torch.einsum('ik,fk...->fi...', shares.to(weight), weight)
+
+
+def check_rules(missing: str, lost: str) -> None:
+    """Makes sure that there are such rules.
+
+    Raises:
+        ConfigError: If not.
+    """
+    if missing not in MISSING_RULES or lost not in LOST_RULES:
+        raise ConfigError(
+            f'pretrained weights with missing={missing!r}, lost={lost!r}',
+            f'missing one of {", ".join(MISSING_RULES)}; lost one of {", ".join(LOST_RULES)}',
+        )
 
 
 def _label(given: BandLike) -> str:
@@ -165,14 +189,6 @@ def _label(given: BandLike) -> str:
 
 def _names(bands: Sequence[Band]) -> str:
     return ', '.join(each.name for each in bands)
-
-
-def _check_rules(missing: str, lost: str) -> None:
-    if missing not in MISSING_RULES or lost not in LOST_RULES:
-        raise ConfigError(
-            f'pretrained weights with missing={missing!r}, lost={lost!r}',
-            f'missing one of {", ".join(MISSING_RULES)}; lost one of {", ".join(LOST_RULES)}',
-        )
 
 
 def _check_others(
@@ -217,12 +233,14 @@ class _Match:
     Attributes:
         shares: ``A`` of the module, ``[ours][theirs]``.
         how: Words for each of ours, in the order found.
+        same: For each of ours which of theirs it is, or None.
     """
 
     def __init__(self, theirs: Sequence[Band], ours: Sequence[Band]) -> None:
         self.theirs, self.ours = theirs, ours
         self.shares = [[0.0] * len(theirs) for _ in ours]
         self.how: list[list[str]] = [[] for _ in ours]
+        self.same: list[int | None] = [None for _ in ours]
 
     def find(self, spread: bool) -> None:
         open_theirs = []
@@ -236,6 +254,7 @@ class _Match:
             if near := _nearest(self.theirs[k], self.ours, free):
                 self._give(near, k, 'nearest wavelength')
                 open_theirs.remove(k)
+        self.same = [next((k for k, s in enumerate(row) if s), None) for row in self.shares]
         for k in list(open_theirs) if spread else ():
             everyone = range(len(self.ours))
             near = _nearest(self.theirs[k], self.ours, everyone)

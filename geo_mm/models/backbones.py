@@ -28,7 +28,7 @@ class ResNetEncoder(ResNet):
     """``mmseg.ResNet`` that also gives what comes before its four stages.
 
     Names of the weights are the library's, hence torchvision's: weights for
-    ResNet-18 to 152 fit, see :class:`geo_mm.models.InflatedPretrained`.
+    ResNet-18 to 152 fit, see :class:`~geo_mm.models.adapted_pretrained.AdaptedPretrained`.
 
     Args:
         *args: Of ``mmseg.ResNet``.
@@ -63,7 +63,7 @@ class VGGEncoder(VGG, BaseModule):
     """VGG for any number of bands and any width, with the features before each pooling.
 
     Names of the weights are torchvision's: ``vgg16_bn``, or ``vgg16`` with
-    ``with_bn=False``, see :class:`geo_mm.models.InflatedPretrained`.
+    ``with_bn=False``, see :class:`~geo_mm.models.adapted_pretrained.AdaptedPretrained`.
 
     Args:
         depth: 11, 13, 16 or 19.
@@ -158,7 +158,7 @@ class SSDVGG(MMDetSSDVGG):
 
     The library's own is fixed at 3 channels and at full width. Names of the
     weights are the same, so weights for VGG fit, see
-    :class:`geo_mm.models.InflatedPretrained` for more than 3 bands.
+    :class:`~geo_mm.models.adapted_pretrained.AdaptedPretrained` for more than 3 bands.
 
     Args:
         depth: Of VGG: 11, 13, 16 or 19.
@@ -216,7 +216,7 @@ class Darknet(MMDetDarknet):
 
     The library's own is fixed at 3 channels, 53 layers and full width. Names
     of the weights are the same, so weights for Darknet-53 fit, see
-    :class:`geo_mm.models.InflatedPretrained` for more than 3 bands.
+    :class:`~geo_mm.models.adapted_pretrained.AdaptedPretrained` for more than 3 bands.
 
     Args:
         depth: 53 (Redmon and Farhadi 2018, arXiv:1804.02767), or 21, the same

@@ -290,7 +290,9 @@ def _downloaded(url: str, check_hash: bool) -> Path:
 
 def _named_weights(data: object, checkpoint: str, prefix: str) -> dict[str, torch.Tensor]:
     if isinstance(data, dict):
-        data = data.get('state_dict', data)
+        # Of MMEngine and PyTorch Lightning, of DINO, of MAE.
+        holders = [data.get(key) for key in ('state_dict', 'teacher', 'model')]
+        data = next((held for held in holders if isinstance(held, dict)), data)
     if not isinstance(data, dict):
         raise ConfigError(f'{checkpoint}: holds a {type(data).__name__}', 'named weights')
     weights = {

@@ -35,7 +35,7 @@ def AnyBands(backbone: Mapping, in_channels: int) -> nn.Module:  # noqa: N802
     which :func:`fit_bands` does for configs that have means of 4 bands, so
     that it need not be written.
 
-    A ``geo_mm.InflatedPretrained`` in ``init_cfg`` is obeyed also by backbones
+    A ``geo_mm.AdaptedPretrained`` in ``init_cfg`` is obeyed also by backbones
     that initialise themselves and support no other kind of weights but
     ``Pretrained``, such as the Swin transformer.
 
@@ -131,9 +131,7 @@ def fit_bands(model: ConfigDict) -> None:
         return
     if _has_argument(made):
         backbone.setdefault('in_channels', bands)
-        if not (
-            _initialises_itself(made) and 'InflatedPretrained' in str(backbone.get('init_cfg'))
-        ):
+        if not (_initialises_itself(made) and 'AdaptedPretrained' in str(backbone.get('init_cfg'))):
             return
     else:
         backbone.pop('in_channels', None)
@@ -157,19 +155,19 @@ def _initialises_itself(backbone: type) -> bool:
 
 
 def _obey_init_cfg(backbone: BaseModule) -> None:
-    """Lets ``init_weights`` do its own, and then what ``init_cfg`` says of inflated weights."""
+    """Lets ``init_weights`` do its own, and then what ``init_cfg`` says of adapted weights."""
     given = backbone.init_cfg
     every = [given] if isinstance(given, Mapping) else list(given or ())
-    inflated = [cfg for cfg in every if 'InflatedPretrained' in str(cfg['type'])]
-    if not inflated:
+    adapted = [cfg for cfg in every if 'AdaptedPretrained' in str(cfg['type'])]
+    if not adapted:
         return
-    rest = [cfg for cfg in every if cfg not in inflated]
+    rest = [cfg for cfg in every if cfg not in adapted]
     own = backbone.init_weights
 
     def init_weights() -> None:
         backbone.init_cfg = (rest[0] if len(rest) == 1 else rest) or None
         own()
         backbone.init_cfg = given
-        initialize(backbone, inflated)
+        initialize(backbone, adapted)
 
     backbone.init_weights = init_weights

@@ -342,7 +342,7 @@ def _is_whole_model(path: str) -> bool:
 
 def _with_backbone(plan: ConfigPlan, checkpoint: str, whence: str) -> ConfigPlan:
     init = {
-        'type': 'geo_mm.InflatedPretrained',
+        'type': 'geo_mm.AdaptedPretrained',
         'checkpoint': checkpoint,
         'bands': Code('bands'),
     }

@@ -79,7 +79,7 @@ def test_weights_that_are_missing_or_too_many(folder, tmp_path):
     weights = saved['state_dict']
     other = {k.replace('backbone.', ''): v for k, v in weights.items() if k.startswith('backbone')}
     torch.save({'state_dict': other}, tmp_path / 'backbone.pth')
-    with pytest.raises(ConfigError, match=r'(?s)encoder.0.*missing.*InflatedPretrained'):
+    with pytest.raises(ConfigError, match=r'(?s)encoder.0.*missing.*AdaptedPretrained'):
         start(folder, '', load_from=str(tmp_path / 'backbone.pth'))
 
 

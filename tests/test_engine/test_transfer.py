@@ -426,11 +426,11 @@ def test_a_backbone_that_learnt_nothing_is_not_frozen(folder):
         train(folder, 'feature_extraction', load_from=None)
 
 
-INFLATED = """
+ADAPTED = """
 model['backbone']['init_cfg'] = [
     dict(type='Kaiming', layer='Conv2d'),
-    dict(type='geo_mm.InflatedPretrained', prefix='backbone.', checkpoint={checkpoint!r},
-         bands=('red', 'green', 'blue', 'nir'), extra={extra!r})]
+    dict(type='geo_mm.AdaptedPretrained', prefix='backbone.', checkpoint={checkpoint!r},
+         bands=('red', 'green', 'blue', 'nir'), missing={missing!r})]
 model['backbone']['in_channels'] = 4
 model['data_preprocessor'] = dict(mean=[100.0] * 4, std=[50.0] * 4)
 for loader in (train_dataloader, test_dataloader):
@@ -442,8 +442,8 @@ train_cfg = dict(max_iters=1)
 
 def test_a_stem_filled_at_random_learns_and_one_filled_by_the_mean_need_not(folder):
     first = str(folder / 'first' / 'iter_2.pth')
-    for extra, expected in (('random', {'head', 'encoder.0'}), ('mean', {'head'})):
-        more = INFLATED.format(checkpoint=first, extra=extra)
+    for missing, expected in (('random', {'head', 'encoder.0'}), ('mean', {'head'})):
+        more = ADAPTED.format(checkpoint=first, missing=missing)
         watch = train(folder, 'feature_extraction', more, load_from=None)
         assert watch.moved == [expected]
         assert watch.training_norms == [{'head'}]

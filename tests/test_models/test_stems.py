@@ -140,11 +140,11 @@ def rgb_weights(folder, task, config):
         ('seg', dict(type='MixVisionTransformer', embed_dims=8), 'layers.0.0.projection.weight'),
     ],
 )
-def test_pretrained_stems_are_inflated(tmp_path, task, config, stem):
+def test_pretrained_stems_are_adapted(tmp_path, task, config, stem):
     rgb, path = rgb_weights(tmp_path, task, config)
     bands = ('nir', 'red', 'green', 'blue')
-    inflated = dict(type='geo_mm.InflatedPretrained', checkpoint=path, bands=bands)
-    model = build(task, dict(config, init_cfg=inflated), 4)
+    adapted = dict(type='geo_mm.AdaptedPretrained', checkpoint=path, bands=bands)
+    model = build(task, dict(config, init_cfg=adapted), 4)
     model.init_weights()
     found = model.state_dict()
     for key in rgb.keys() - {stem}:
@@ -153,12 +153,12 @@ def test_pretrained_stems_are_inflated(tmp_path, task, config, stem):
     torch.testing.assert_close(found[stem][:, 0], rgb[stem].mean(dim=1) / 3)
 
 
-def test_stacked_pixels_are_inflated_one_by_one(tmp_path):
+def test_stacked_pixels_are_adapted_one_by_one(tmp_path):
     config = dict(type='CSPDarknet', **SMALL)
     rgb, path = rgb_weights(tmp_path, 'det', config)
     bands = ('red', 'green', 'blue', 'nir')
-    inflated = dict(type='geo_mm.InflatedPretrained', checkpoint=path, bands=bands)
-    model = build('det', dict(config, init_cfg=inflated), 4)
+    adapted = dict(type='geo_mm.AdaptedPretrained', checkpoint=path, bands=bands)
+    model = build('det', dict(config, init_cfg=adapted), 4)
     model.init_weights()
     # The same network on an image whose fourth band is 0 after normalisation.
     with scope('det'):
@@ -173,7 +173,7 @@ def test_stacked_pixels_are_inflated_one_by_one(tmp_path):
             torch.testing.assert_close(a, b)
 
 
-def test_own_initialisation_comes_before_inflated_weights(tmp_path):
+def test_own_initialisation_comes_before_adapted_weights(tmp_path):
     class Own(BaseModule):
         """Initialises itself whatever init_cfg says, as the Swin transformer does."""
 
@@ -188,13 +188,13 @@ def test_own_initialisation_comes_before_inflated_weights(tmp_path):
 
     MODELS.register_module(name='OwnForStems', module=Own, force=True)
     torch.save({'stem.weight': torch.ones(2, 3, 1, 1)}, tmp_path / 'stem.pth')
-    inflated = dict(
-        type='geo_mm.InflatedPretrained',
+    adapted = dict(
+        type='geo_mm.AdaptedPretrained',
         checkpoint=str(tmp_path / 'stem.pth'),
         bands=('red', 'green', 'blue', 'nir'),
     )
-    model = build('det', dict(type='OwnForStems', init_cfg=inflated), 4)
+    model = build('det', dict(type='OwnForStems', init_cfg=adapted), 4)
     model.init_weights()
     assert model.rest.weight.eq(7).all()
     torch.testing.assert_close(model.stem.weight[:, 3], torch.full((2, 1, 1), 1 / 3))
-    assert model.init_cfg == inflated
+    assert model.init_cfg == adapted

@@ -4,7 +4,7 @@ A small U-Net learns the red, green and blue of a synthetic town, six scenes at
 0.5 m, with five classes. Then, for each seed, another town, at 0.7 m, with NIR as
 fourth band, another sun, season and sensor, and four classes, of which 20
 chips are labelled: fine-tuning from the first town's weights
-(configs/_base_/transfer/fine_tuning.py, stem inflated, heads new), and from
+(configs/_base_/transfer/fine_tuning.py, stem adapted, heads new), and from
 scratch (from_scratch.py), everything else alike. Both are scored on two
 scenes of the new town that neither has seen. Every step runs geo-mm train
 and geo-mm test as a user would. Exits with 1 unless fine-tuning wins for
@@ -113,8 +113,8 @@ def new_town(
 ) -> float:
     """mIoU in 0..100 over two unseen scenes, after training on 20 chips of another."""
     bands = ('red', 'green', 'blue', 'nir')
-    inflated = dict(
-        type='geo_mm.InflatedPretrained',
+    adapted = dict(
+        type='geo_mm.AdaptedPretrained',
         checkpoint=str(pretrained),
         prefix='backbone.',
         bands=bands,
@@ -130,7 +130,7 @@ def new_town(
         class_map=dict(water=None),
         train=[scene(1)],
         test=[scene(0), scene(2)],
-        init=inflated if pretrained else None,
+        init=adapted if pretrained else None,
         iters=iters,
         seed=seed,
     )

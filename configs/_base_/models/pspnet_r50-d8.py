@@ -2,7 +2,7 @@
 # features keep an eighth of the resolution. It starts from random weights. To
 # start from ImageNet weights on any bands set
 #   backbone=dict(init_cfg=dict(
-#       type='geo_mm.InflatedPretrained', checkpoint='open-mmlab://resnet50_v1c', bands=bands))
+#       type='geo_mm.AdaptedPretrained', checkpoint='open-mmlab://resnet50_v1c', bands=bands))
 # Its batch norm sees single values where it pools a chip to one: train with
 # at least 2 chips per GPU.
 norm_cfg = dict(type='BN', requires_grad=True)

@@ -3,7 +3,7 @@
 # from random weights: nothing is frozen and batch norm learns. To start from
 # ImageNet weights on any bands set
 #   backbone=dict(norm_eval=True, init_cfg=dict(
-#       type='geo_mm.InflatedPretrained', checkpoint='torchvision://resnet50', bands=bands))
+#       type='geo_mm.AdaptedPretrained', checkpoint='torchvision://resnet50', bands=bands))
 norm_cfg = dict(type='BN', requires_grad=True)
 model = dict(
     type='RetinaNet',

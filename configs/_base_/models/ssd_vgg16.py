@@ -6,7 +6,9 @@
 # VGG has no batch norm: from scratch keep the learning rate low and the
 # warm-up; to start from ImageNet weights on any bands set
 #   backbone=dict(init_cfg=[dict(type='Kaiming', layer='Conv2d'), dict(
-#       type='geo_mm.InflatedPretrained', checkpoint='torchvision://vgg16', bands=bands)])
+#       type='geo_mm.AdaptedPretrained', checkpoint='torchvision://vgg16', bands=bands,
+#       least=0.7)])
+# since SSD's fc6 and fc7 are not among those weights.
 channels = (512, 1024, 512, 256, 256)
 model = dict(
     type='SingleStageDetector',

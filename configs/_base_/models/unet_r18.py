@@ -3,7 +3,7 @@
 # resolution put the image itself in front: in_index [0, 1, ...].
 # It starts from random weights. To start from ImageNet weights on any bands set
 #   backbone=dict(init_cfg=dict(
-#       type='geo_mm.InflatedPretrained', checkpoint='torchvision://resnet18', bands=bands))
+#       type='geo_mm.AdaptedPretrained', checkpoint='torchvision://resnet18', bands=bands))
 norm_cfg = dict(type='BN', requires_grad=True)
 model = dict(
     type='geo_mm.EncoderDecoder',

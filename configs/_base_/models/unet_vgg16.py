@@ -2,7 +2,7 @@
 # to the full resolution. For less than full width set base_channels of the backbone.
 # It starts from random weights. To start from ImageNet weights on any bands set
 #   backbone=dict(init_cfg=dict(
-#       type='geo_mm.InflatedPretrained', checkpoint='torchvision://vgg16_bn', bands=bands))
+#       type='geo_mm.AdaptedPretrained', checkpoint='torchvision://vgg16_bn', bands=bands))
 norm_cfg = dict(type='BN', requires_grad=True)
 model = dict(
     type='geo_mm.EncoderDecoder',

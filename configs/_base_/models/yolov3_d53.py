@@ -2,7 +2,7 @@
 # from random weights: batch norm learns. To start from ImageNet weights on any
 # bands set
 #   backbone=dict(norm_eval=True, init_cfg=dict(
-#       type='geo_mm.InflatedPretrained', checkpoint='open-mmlab://darknet53', bands=bands))
+#       type='geo_mm.AdaptedPretrained', checkpoint='open-mmlab://darknet53', bands=bands))
 # For less than full width set base_channels=c of the backbone, in_channels of
 # the neck to (32c, 16c, 8c), its out_channels and the head's in_channels to
 # half of that.

@@ -1,0 +1,329 @@
+"""Backbones that start from published weights, whatever bands those were trained on."""
+
+import logging
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.model import update_init_info
+from torch import Tensor, nn
+
+from geo_mm.errors import ConfigError, listed
+from geo_mm.formats.provenance import file_sha256
+from geo_mm.models.adaptation import RGB, StemTable, adapt_stem, check_rules
+from geo_mm.models.checkpoints import load_weights, local_copy
+from geo_mm.models.spectral import BandLike, resolve_bands
+from geo_mm.models.stems import PIXELS
+from geo_mm.registry import WEIGHT_INITIALIZERS
+
+logger = logging.getLogger(__name__)
+
+_WRAPPERS = frozenset(('module', 'backbone', 'encoder', 'model', 'teacher', 'state_dict'))
+"""What training frameworks put before a backbone's own names."""
+
+_HEADS = ('fc.', 'head.', 'heads.', 'classifier.')
+_SUFFIXES = frozenset(('.pth', '.pt', '.ckpt', '.bin', '.safetensors', '.tar'))
+_STEMS = frozenset(
+    f'{name}.weight'
+    for name in (
+        'conv1',  # ResNet
+        'stem.0',  # ResNetV1c, ConvNeXt
+        'stem_0',  # ConvNeXt under timm's features_only
+        'conv_stem',  # EfficientNet
+        'patch_embed.proj',  # ViT and Swin
+        'patch_embed.projection',  # those of mm
+        'features.0',  # VGG
+    )
+)
+
+
+@WEIGHT_INITIALIZERS.register_module()
+@dataclass
+class AdaptedPretrained:
+    """Starts a backbone from published weights, whatever bands it takes.
+
+    The stem is made for our bands, see :mod:`geo_mm.models.adaptation`; all
+    else must be the backbone's::
+
+        backbone = dict(
+            type='ResNet',
+            depth=50,
+            in_channels=4,
+            init_cfg=dict(
+                type='geo_mm.AdaptedPretrained',
+                checkpoint='torchvision://resnet50',
+                bands=('red', 'green', 'blue', 'nir'),
+            ),
+        )
+
+    It belongs on the backbone, or anything else whose first layer takes the bands.
+    Weights of the model that are not in the checkpoint keep their other
+    initialisation: give a list, as ``[dict(type='Kaiming', layer='Conv2d'),
+    dict(type='geo_mm...')]``.
+
+    Names of the weights may begin with those of a wrapper (``module.``,
+    ``backbone.``, ``encoder.``, ``model.``); heads are left out. A backbone with
+    other names than the published ones translates them: its method
+    ``own_names(weights)`` gives them under its own.
+
+    Args:
+        checkpoint: A name of the registry (``geo-mm weights``), or as for
+            :func:`geo_mm.models.checkpoints.load_weights`.
+        bands: Our bands, in the order that the model gets them: names, or mappings
+            with ``name``, ``wavelength`` and ``bandwidth`` in micrometres.
+        from_bands: Those that the weights were trained on, in their order. Default
+            are those of the registry, else red, green and blue.
+        missing: Rule for our bands that they lack: ``'mean'``, ``'nearest'``,
+            ``'zero'``, ``'random'`` or ``'error'``.
+        lost: Rule for their bands that we lack: ``'spread'`` or ``'scale'``.
+        channel_order: Of weights for RGB: ``'rgb'``, or ``'bgr'`` for those of Caffe.
+        prefix: Takes only weights whose name begins with it, ``'backbone.'`` of a
+            detector's.
+        seed: For ``'random'``.
+        least: Share of the backbone's parameters that must be in the checkpoint.
+
+    Raises:
+        ConfigError: If the checkpoint cannot be read or does not fit, or if
+            filters that have learnt nothing would stay frozen.
+    """
+
+    checkpoint: str
+    bands: Sequence[BandLike]
+    from_bands: Sequence[BandLike] | None = None
+    missing: str = 'mean'
+    lost: str = 'spread'
+    channel_order: str = 'rgb'
+    prefix: str = ''
+    seed: int = 0
+    least: float = 0.95
+
+    def __post_init__(self) -> None:
+        check_rules(self.missing, self.lost)
+        if self.channel_order not in ('rgb', 'bgr'):
+            raise ConfigError(
+                f'AdaptedPretrained with channel_order={self.channel_order!r}', "'rgb' or 'bgr'"
+            )
+        resolve_bands(self.bands)
+
+    def __call__(self, module: nn.Module) -> None:
+        """Loads the weights; ``module.pretrained_record`` says what was done, as plain data."""
+        known = _registered(self.checkpoint)
+        theirs = self._from_bands(known)
+        path = self._path(known)
+        own = module.state_dict()
+        published = _unwrapped(module, own, load_weights(path, self.prefix))
+        given = {key: _flat(value, own[key]) for key, value in published.items() if key in own}
+        share = _Share(own, given, [key for key in published if key not in own])
+        share.check(self.checkpoint, module, self.least)
+        table = StemTable(())
+        for stem in self._find_stems(own, given, len(theirs)):
+            given[stem], table = self._adapted(given[stem], theirs)
+            self._check_frozen(module, stem, table)
+        self._check_shapes(own, given)
+        module.load_state_dict(given, strict=False)
+        _keep(module, given)
+        record: Any = {
+            **(known.provenance() if known else {}),
+            'checkpoint': self.checkpoint,
+            'sha256': file_sha256(path),
+            'matched': str(share),
+            'stem': str(table),
+            'statistics': _statistics(known, table),
+        }
+        module.pretrained_record = record
+        logger.info('%s: %s\n%s', self.checkpoint, share, table)
+        if hasattr(module, '_params_init_info'):
+            names = ', '.join(row.ours for row in table.rows)
+            about = f'{type(self).__name__}: {self.checkpoint}, stem for {names}'
+            update_init_info(module, about)
+
+    def _from_bands(self, known: Any) -> Sequence[BandLike]:
+        bands = self.from_bands or (known.bands if known else RGB)
+        return bands[::-1] if self.channel_order == 'bgr' else bands
+
+    def _path(self, known: Any) -> Path:
+        if known is None:
+            return local_copy(self.checkpoint)
+        return import_module('geo_mm.models.pretrained').fetch_weights(known.name)
+
+    def _find_stems(
+        self, own: Mapping[str, Tensor], given: Mapping[str, Tensor], theirs: int
+    ) -> list[str]:
+        """Names of the convolutions that take their bands there and ours here, in our order.
+
+        More than one where a backbone has several paths from the image. With as many
+        bands as theirs further layers may have this shape: then the first is taken.
+        """
+        ours = len(self.bands)
+        fitting = [
+            key
+            for key in own
+            if key in given
+            and given[key].ndim > 3
+            and any(
+                (given[key].shape[1], own[key].shape[1]) == (theirs * pixels, ours * pixels)
+                for pixels in PIXELS
+            )
+        ]
+        if not fitting:
+            raise self._no_stem(own, given, theirs)
+        if theirs != ours or theirs == len(RGB):
+            return fitting
+        return [key for key in fitting if key.removeprefix('model.') in _STEMS] or fitting[:1]
+
+    def _no_stem(
+        self, own: Mapping[str, Tensor], given: Mapping[str, Tensor], theirs: int
+    ) -> ConfigError:
+        inputs = [k for k, v in given.items() if v.ndim > 3 and v.shape[1] == theirs]
+        first = next((k for k in own if k in given and own[k].ndim > 3), None)
+        shown = inputs[:1] or ([] if first is None else [first])
+        return ConfigError(
+            f'{self.checkpoint}: no first convolution from {theirs} bands to {len(self.bands)}'
+            + ''.join(
+                f'; {key} is {tuple(given[key].shape)}, in the model {tuple(own[key].shape)}'
+                for key in shown
+            ),
+            f'{theirs} channels there (from_bands), and {len(self.bands)} in the model (bands)',
+            'check in_channels of the model, bands and from_bands',
+        )
+
+    def _adapted(self, stem: Tensor, theirs: Sequence[BandLike]) -> tuple[Tensor, StemTable]:
+        parts = [
+            adapt_stem(part, theirs, self.bands, self.missing, self.lost, self.seed + number)
+            for number, part in enumerate(stem.split(len(theirs), dim=1))
+        ]
+        return torch.cat([part for part, _ in parts], dim=1), parts[0][1]
+
+    def _check_shapes(self, own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
+        differing = [
+            f'{key} is {tuple(value.shape)}, in the model {tuple(own[key].shape)}'
+            for key, value in given.items()
+            if value.shape != own[key].shape
+        ]
+        if differing:
+            raise ConfigError(
+                f'{self.checkpoint}: {len(differing)} layers of other shapes: '
+                f'{listed(differing, 5)}',
+                'weights of this architecture, for other bands at most',
+                'check depth and width of the model',
+            )
+
+    def _check_frozen(self, module: nn.Module, stem: str, table: StemTable) -> None:
+        """Filters that start at random or at zero must not be frozen."""
+        if self.missing not in ('random', 'zero') or not table.other:
+            return
+        fixed = not module.get_parameter(stem).requires_grad
+        if fixed or getattr(module, 'frozen_stages', -1) > 0:
+            raise ConfigError(
+                f'{type(module).__name__} freezes its stem {stem}, whose filters for '
+                f'{", ".join(table.other)} start from missing={self.missing!r} and would never '
+                'be trained',
+                'frozen_stages=-1',
+                "or take missing='mean'",
+            )
+
+
+def _registered(checkpoint: str) -> Any:
+    """The set of this name in the registry; None for files and addresses."""
+    path = Path(checkpoint)
+    if '://' in checkpoint or len(path.parts) != 1 or path.suffix in _SUFFIXES or path.is_file():
+        return None
+    return import_module('geo_mm.models.pretrained').pretrained_set(checkpoint)
+
+
+def _unwrapped(
+    module: nn.Module, own: Mapping[str, Tensor], weights: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Weights under the backbone's names: without the wrapper that most of them are in."""
+    translate = getattr(module, 'own_names', dict)
+    found = [
+        translate({k.removeprefix(p): v for k, v in weights.items() if k.startswith(p)})
+        for p in _wrappers(weights)
+    ]
+    return max(found, key=lambda named: sum(key in own for key in named))
+
+
+def _wrappers(names: Iterable[str]) -> list[str]:
+    """Beginnings such as ``module.backbone.``, the shortest first."""
+    found = {''}
+    for name in names:
+        prefix = ''
+        for part in name.split('.'):
+            if part not in _WRAPPERS:
+                break
+            prefix += f'{part}.'
+            found.add(prefix)
+    return sorted(found, key=len)
+
+
+def _flat(value: Tensor, own: Tensor) -> Tensor:
+    """Filters for a single image out of those for a series of one (Prithvi's)."""
+    if value.ndim == 5 and own.ndim == 4 and value.shape[2] == 1:
+        return value.squeeze(2)
+    return value
+
+
+class _Share:
+    """How much of a backbone is in a checkpoint.
+
+    Args:
+        own: The backbone's weights.
+        given: Those of the checkpoint that have the same names.
+        left_over: Names of the others in it.
+    """
+
+    def __init__(
+        self, own: Mapping[str, Tensor], given: Mapping[str, Tensor], left_over: Iterable[str]
+    ) -> None:
+        sizes = {k: v.numel() for k, v in own.items() if v.is_floating_point()}
+        self.missing = [key for key in sizes if key not in given]
+        self.left_over = [key for key in left_over if not key.startswith(_HEADS)]
+        self.tensors = len(sizes) - len(self.missing), len(sizes)
+        self.parameters = sum(n for k, n in sizes.items() if k in given), sum(sizes.values())
+
+    def __str__(self) -> str:
+        found = (
+            f'{self.tensors[0]} of {self.tensors[1]} tensors and {self.parameters[0]:,} of '
+            f'{self.parameters[1]:,} parameters of the backbone'
+        )
+        if self.missing:
+            found += f'; missing: {listed(self.missing, 5)}'
+        return found + (f'; left over: {listed(self.left_over, 5)}' if self.left_over else '')
+
+    def check(self, checkpoint: str, module: nn.Module, least: float) -> None:
+        """Refuses less than a share of the parameters; warns of anything that is missing."""
+        if self.parameters[0] < least * self.parameters[1]:
+            raise ConfigError(
+                f'{os.fspath(checkpoint)} for {type(module).__name__}: {self}',
+                f'at least {least:.0%} of the parameters',
+                'check type and depth of the backbone, and prefix; for a backbone with layers '
+                'of its own, which keep their other initialisation, set least',
+            )
+        if self.missing:
+            logger.warning('%s for %s: %s', checkpoint, type(module).__name__, self)
+
+
+def _statistics(known: Any, table: StemTable) -> list[list[float] | None]:
+    """Mean and deviation of each of our bands as in their training, in their files' units."""
+    if known is None or not known.mean or not known.std:
+        return []
+    scale = known.scale or 1.0
+    return [
+        None if k is None else [known.mean[k] * scale, known.std[k] * scale] for k in table.same
+    ]
+
+
+def _keep(module: nn.Module, loaded: Mapping[str, Tensor]) -> None:
+    """Marks parts as initialised whose weights were all loaded.
+
+    MMEngine lets the parts of a module initialise themselves after the module
+    has; it knows by name that its own ``Pretrained`` has to come last.
+    """
+    for name, part in module.named_modules():
+        weights = [f'{name}.{key}' for key, _ in part.named_parameters()]
+        if name and weights and all(weight in loaded for weight in weights):
+            part.is_init = True
