@@ -1,7 +1,6 @@
 """Backbones that start from published weights, whatever bands those were trained on."""
 
 import logging
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -298,7 +297,7 @@ class _Share:
         """Refuses less than a share of the parameters; warns of anything that is missing."""
         if self.parameters[0] < least * self.parameters[1]:
             raise ConfigError(
-                f'{os.fspath(checkpoint)} for {type(module).__name__}: {self}',
+                f'{checkpoint} for {type(module).__name__}: {self}',
                 f'at least {least:.0%} of the parameters',
                 'check type and depth of the backbone, and prefix; for a backbone with layers '
                 'of its own, which keep their other initialisation, set least',

@@ -55,8 +55,9 @@ class Level:
 class TimmBackbone(BaseModule):
     """A network of timm that gives its intermediate features.
 
-    Names of the weights are timm's with ``model.`` before: published ones are loaded
-    by :class:`~geo_mm.models.adapted_pretrained.AdaptedPretrained`. Without it the weights are random.
+    Names of the weights are timm's with ``model.`` before: published ones are loaded by
+    :class:`~geo_mm.models.adapted_pretrained.AdaptedPretrained`. Without it the weights
+    are random.
 
     Images of any size are taken. Position embeddings are interpolated to it; sides
     that patches or windows do not divide are padded with 0 on the right and below.

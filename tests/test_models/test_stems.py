@@ -192,6 +192,7 @@ def test_own_initialisation_comes_before_adapted_weights(tmp_path):
         type='geo_mm.AdaptedPretrained',
         checkpoint=str(tmp_path / 'stem.pth'),
         bands=('red', 'green', 'blue', 'nir'),
+        least=0.5,
     )
     model = build('det', dict(type='OwnForStems', init_cfg=adapted), 4)
     model.init_weights()
