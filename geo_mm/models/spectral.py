@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from geo_mm.errors import ConfigError
-from geo_mm.inputspec import unnamed
 
 
 @dataclass(frozen=True)
@@ -234,6 +233,8 @@ def resolve_bands(
         for each in bands
         if not isinstance(each, Band)
     ]
+    from geo_mm.inputspec import unnamed  # brings GDAL, which listing weights can do without
+
     if not (sensor or wavelengths) and names and unnamed(tuple(names)):
         raise ConfigError(
             f'bands {", ".join(names)}, which is what bands without a name are called',
