@@ -171,9 +171,14 @@ def _body(model: TrainedModel, name: str, facts: Mapping, picture: Path | None) 
     iterations = facts['meta'].get('iter', 'an unknown number of')
     yield f'{iterations} iterations on chips of {width} x {height} pixels, with `config.py`.'
     if about.get('pretrained'):
+        sources = map(_published, about['pretrained'].split('; '))
+        licence = about.get('pretrained_licence')
+        said = f'{_plain(licence)}.' if licence else 'it is not recorded in the checkpoint.'
+        cite = about.get('pretrained_citation')
         yield (
-            f'Training started from {_plain(_published(about["pretrained"]))}, whose licence '
-            'applies to these weights, too; it is not recorded in the checkpoint.'
+            f'Training started from {_plain(", ".join(sources))}, whose licence '
+            f'applies to these weights, too: {said}'
+            + (f' To cite: {_plain(cite)}.' if cite else '')
         )
     if facts['metrics']:
         yield '\nScores of the validation split, which training may have been stopped by:\n'

@@ -50,7 +50,7 @@ def facts_of(model: TrainedModel, data: Mapping) -> dict:
 
     Returns:
         ``input_spec``, ``meta`` with the config, ``about`` (architecture and what
-        training started from) and ``metrics``.
+        training started from), ``pretrained`` (the same in full) and ``metrics``.
     """
     meta = data.get('meta') or {}
     return {
@@ -60,6 +60,7 @@ def facts_of(model: TrainedModel, data: Mapping) -> dict:
             'cfg': model.given_config.pretty_text,
         },
         'about': model.about(),
+        'pretrained': data.get('pretrained') or [],
         'metrics': metrics_of(data),
     }
 

@@ -16,6 +16,7 @@ from mmengine.structures import BaseDataElement
 from mmseg.models import BaseSegmentor
 
 from geo_mm.datasets import ChipDataset, GeoDetDataset, chip_datasets
+from geo_mm.engine.pretrained_record import records_of, tell
 from geo_mm.errors import ConfigError
 from geo_mm.inputspec import InputSpec
 from geo_mm.models.checkpoints import Shape, mismatches
@@ -28,7 +29,9 @@ class InputSpecHook(Hook):
     """Saves an :class:`geo_mm.inputspec.InputSpec` in checkpoints and work_dir.
 
     The spec is read off the training dataset and the model's preprocessor, so
-    nothing has to be written twice in the config.
+    nothing has to be written twice in the config. Pretrained weights that training
+    starts from are recorded as well, with their licence; see
+    :mod:`geo_mm.engine.pretrained_record`.
 
     Raises:
         ConfigError: If a head of the model has another number of classes than
@@ -36,8 +39,19 @@ class InputSpecHook(Hook):
     """
 
     priority = 'NORMAL'
+    _loaded: list[Any] | None = None
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        if not runner._resume:
+            own = [{'checkpoint': str(runner._load_from)}]
+            self._loaded = own + (checkpoint.get('pretrained') or [])
+        elif 'pretrained' in checkpoint:
+            self._loaded = checkpoint['pretrained']
 
     def before_train(self, runner: Runner) -> None:
+        made = records_of(runner.model)
+        self._pretrained = made if self._loaded is None else self._loaded
+        tell(runner, self._pretrained)
         self._spec = input_spec_of(runner.train_dataloader.dataset, runner.model)
         _check_heads(runner.model, self._spec.classes.names)
         if runner.rank == 0:
@@ -47,6 +61,7 @@ class InputSpecHook(Hook):
         radius = _radius(runner.model, self._spec)
         spec = replace(self._spec, receptive_radius=radius)
         checkpoint['input_spec'] = spec.to_dict()
+        checkpoint['pretrained'] = self._pretrained
         _write(runner, spec)  # the first process alone saves
 
 

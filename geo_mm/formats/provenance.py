@@ -145,7 +145,8 @@ class Provenance:
         versions: Version of each library.
         model: What is known of the model, or the first of an ensemble: ``architecture``
             (name), ``parameters`` (their number), ``masks`` (whether objects
-            have outlines) and ``pretrained`` (what training started from, or None).
+            have outlines), ``pretrained`` (what training started from, or None), and
+            its ``pretrained_licence`` and ``pretrained_citation``.
     """
 
     checkpoints: tuple[FileRecord, ...]

@@ -106,6 +106,7 @@ class TrainedModel:
         check_weights(model, checkpoint, data)
         model.load_state_dict(data['state_dict'])
         _check_normalisation(model, self.spec)
+        self._started_from = _records(data.get('pretrained'))
         self._parameters = sum(parameter.numel() for parameter in model.parameters())
         # Convolutions on CPUs and tensor cores are faster with channels last.
         use_channels_last(model)
@@ -119,7 +120,8 @@ class TrainedModel:
 
     def about(self) -> dict:
         """What records say of the model: ``architecture``, ``parameters``, ``masks`` and,
-        where the config tells, ``pretrained``: what training started from."""
+        where the checkpoint or config tells, ``pretrained``: what training started from,
+        and its ``pretrained_licence`` and ``pretrained_citation``."""
         model = self.config.model
         parts = [model.get('type', '')]
         if 'decode_head' in model:  # EncoderDecoder says nothing
@@ -135,7 +137,13 @@ class TrainedModel:
         source = self.config.get('load_from') or (
             start.get('checkpoint') if isinstance(start, dict) else None
         )
-        return {**about, 'pretrained': str(source)} if source else about
+        if not self._started_from:
+            return {**about, 'pretrained': str(source)} if source else about
+        facts = {'checkpoint': '', 'licence': '_licence', 'citation': '_citation'}
+        for key, suffix in facts.items():
+            if said := dict.fromkeys(r[key] for r in self._started_from if r.get(key)):
+                about['pretrained' + suffix] = '; '.join(said)
+        return about
 
     def _test_pipeline(self) -> Compose:
         """The config's test pipeline without what reads labels."""
@@ -272,6 +280,16 @@ def _objects(prediction: BaseDataElement) -> TileObjects:
     size = tuple(prediction.metainfo['img_shape'][:2])
     masks = found.masks.astype(bool) if 'masks' in found else None
     return TileObjects(size, found.bboxes.reshape(-1, 4), found.scores, found.labels, masks)
+
+
+def _records(data: object) -> list[dict[str, str]]:
+    """What a checkpoint, which may be anyone's, says of weights that it started from."""
+    records = data if isinstance(data, list) else []
+    return [
+        {str(key): value for key, value in each.items() if isinstance(value, str)}
+        for each in records
+        if isinstance(each, Mapping)
+    ]
 
 
 def _experiment(data: Mapping) -> str:

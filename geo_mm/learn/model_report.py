@@ -237,6 +237,7 @@ class _Pass:
             'architecture': about['architecture'],
             'parameters': f'{about["parameters"]:,}',
             'pretrained': about.get('pretrained'),
+            'licence of these weights': about.get('pretrained_licence'),
             'bands': ', '.join(spec.bands),
             'ground sampling distance': None if spec.gsd is None else f'{spec.gsd:g} m',
             'chip size': f'{spec.chip_size[1]} x {spec.chip_size[0]} pixels',

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from geo_mm.errors import ConfigError, listed
 from geo_mm.formats.provenance import file_sha256
 from geo_mm.models.adaptation import RGB, StemTable, adapt_stem, check_rules
 from geo_mm.models.checkpoints import load_weights, local_copy
+from geo_mm.models.pretrained import PretrainedSet, fetch_weights, pretrained_set
 from geo_mm.models.spectral import BandLike, resolve_bands
 from geo_mm.models.stems import PIXELS
 from geo_mm.registry import WEIGHT_INITIALIZERS
@@ -126,12 +126,13 @@ class AdaptedPretrained:
         module.load_state_dict(given, strict=False)
         _keep(module, given)
         record: Any = {
-            **(known.provenance() if known else {}),
+            **(known.provenance(path) if known else {'sha256': file_sha256(path)}),
             'checkpoint': self.checkpoint,
-            'sha256': file_sha256(path),
             'matched': str(share),
             'stem': str(table),
+            'bands': [row.ours for row in table.rows],
             'statistics': _statistics(known, table),
+            'scale': known.scale if known else None,
         }
         module.pretrained_record = record
         logger.info('%s: %s\n%s', self.checkpoint, share, table)
@@ -140,14 +141,14 @@ class AdaptedPretrained:
             about = f'{type(self).__name__}: {self.checkpoint}, stem for {names}'
             update_init_info(module, about)
 
-    def _from_bands(self, known: Any) -> Sequence[BandLike]:
+    def _from_bands(self, known: PretrainedSet | None) -> Sequence[BandLike]:
         bands = self.from_bands or (known.bands if known else RGB)
         return bands[::-1] if self.channel_order == 'bgr' else bands
 
-    def _path(self, known: Any) -> Path:
+    def _path(self, known: PretrainedSet | None) -> Path:
         if known is None:
             return local_copy(self.checkpoint)
-        return import_module('geo_mm.models.pretrained').fetch_weights(known.name)
+        return fetch_weights(known.name)
 
     def _find_stems(
         self, own: Mapping[str, Tensor], given: Mapping[str, Tensor], theirs: int
@@ -226,12 +227,12 @@ class AdaptedPretrained:
             )
 
 
-def _registered(checkpoint: str) -> Any:
+def _registered(checkpoint: str) -> PretrainedSet | None:
     """The set of this name in the registry; None for files and addresses."""
     path = Path(checkpoint)
     if '://' in checkpoint or len(path.parts) != 1 or path.suffix in _SUFFIXES or path.is_file():
         return None
-    return import_module('geo_mm.models.pretrained').pretrained_set(checkpoint)
+    return pretrained_set(checkpoint)
 
 
 def _unwrapped(
@@ -306,14 +307,11 @@ class _Share:
             logger.warning('%s for %s: %s', checkpoint, type(module).__name__, self)
 
 
-def _statistics(known: Any, table: StemTable) -> list[list[float] | None]:
-    """Mean and deviation of each of our bands as in their training, in their files' units."""
+def _statistics(known: PretrainedSet | None, table: StemTable) -> list[list[float] | None]:
+    """Mean and deviation of each of our bands as in their training, None for others."""
     if known is None or not known.mean or not known.std:
         return []
-    scale = known.scale or 1.0
-    return [
-        None if k is None else [known.mean[k] * scale, known.std[k] * scale] for k in table.same
-    ]
+    return [None if k is None else [known.mean[k], known.std[k]] for k in table.same]
 
 
 def _keep(module: nn.Module, loaded: Mapping[str, Tensor]) -> None:

@@ -53,6 +53,25 @@ def test_front_matter(folder):
     assert '](preview.png)' in body and '| 1 | water | #56b4e9 |' in body
 
 
+def test_licence_and_citation_of_pretrained_weights(tmp_path):
+    spec = spec_of('pixels', ('background', 'water'), ('B1', 'B2'))
+    checkpoint = pixel_files(tmp_path, spec, [[1, 0], [0, 1]])[1]
+    data = torch.load(checkpoint, weights_only=True)
+    started = [
+        {'checkpoint': '/home/me/lakes.pth'},
+        {'checkpoint': 'ssl4eo-r50', 'licence': 'CC-BY-4.0', 'citation': 'https://arxiv.org/abs/1'},
+    ]
+    torch.save(data | {'pretrained': started}, checkpoint)
+    model = TrainedModel(checkpoint, device='cpu', trust_checkpoint=True)
+    folder = write_card(model, tmp_path / 'lakes', ModelExportOptions())
+    text = (folder / 'README.md').read_text()
+    assert 'from lakes.pth, ssl4eo-r50, whose licence applies to these weights, too: CC-BY' in text
+    assert 'To cite: https://arxiv.org/abs/1.' in text and '/home' not in text
+    # What is exported again says the same.
+    again = TrainedModel(folder / 'model.safetensors', device='cpu', trust_checkpoint=True)
+    assert again.about() == model.about()
+
+
 def test_what_stands_in_a_checkpoint_is_text_alone(tmp_path):
     spec = spec_of('pixels', ('background', 'a|b <img src=x>'), ('B1', 'B2'))
     checkpoint = pixel_files(tmp_path, spec, [[1, 0], [0, 1]])[1]

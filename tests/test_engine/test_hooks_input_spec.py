@@ -1,6 +1,7 @@
 """Real Runners train a tiny U-Net; what they leave behind is checked."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from mmengine.hooks import Hook
 
 from geo_mm.classes import ClassSet
 from geo_mm.engine import input_spec_of, launch
+from geo_mm.engine.hooks import InputSpecHook
 from geo_mm.errors import ConfigError
 from geo_mm.inputspec import InputSpec
 from geo_mm.models.checkpoints import read_checkpoint
@@ -73,6 +75,33 @@ def test_a_checkpoint_says_what_its_model_must_be_fed(folder, more, checkpoint):
     assert 0 < spec.receptive_radius < 32
     written = json.loads((folder / 'work' / 'input_spec.json').read_text())
     assert InputSpec.from_dict(written) == spec
+
+
+STARTED = """
+model['backbone']['init_cfg'] = dict(type='geo_mm.AdaptedPretrained', checkpoint={checkpoint!r},
+    from_bands=('red', 'green', 'blue'), bands=('blue', 'green', 'red'))
+"""
+ONCE = {'train_cfg.max_iters': 1, 'val_cfg': None, 'val_dataloader': None, 'val_evaluator': None}
+
+
+def test_a_checkpoint_says_what_training_started_from(folder):
+    with fresh_mmengine():
+        model = launch.build_model(launch.load_config(write_seg_config(folder)))
+    checkpoint = str(folder / 'backbone.pth')
+    torch.save({'state_dict': model.backbone.state_dict()}, checkpoint)
+    train(write_seg_config(folder, STARTED.format(checkpoint=checkpoint)), folder / 'work', **ONCE)
+    data = read_checkpoint(folder / 'work' / 'iter_1.pth')
+    (record,) = data['pretrained']
+    assert record['checkpoint'] == checkpoint and len(record['sha256']) == 64
+    assert record['stem'].splitlines()[0] == 'blue  <- blue   same name'
+    (log,) = (folder / 'work').glob('*/*.log')
+    assert 'blue  <- blue   same name' in log.read_text()
+    # Its origin stays known to whoever starts from this model, or goes on with it.
+    hook = InputSpecHook()
+    hook.after_load_checkpoint(SimpleNamespace(_resume=False, _load_from='town.pth'), data)
+    assert [each['checkpoint'] for each in hook._loaded] == ['town.pth', checkpoint]
+    hook.after_load_checkpoint(SimpleNamespace(_resume=True, _load_from='town.pth'), data)
+    assert hook._loaded == [record]
 
 
 def test_resuming_continues_with_the_next_chips_and_ends_with_the_same_weights(folder):
