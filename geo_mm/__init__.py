@@ -48,6 +48,9 @@ if TYPE_CHECKING:  # `as` tells type checkers that a name is public
     from geo_mm.learn import prepare_data as prepare_data
     from geo_mm.learn import report as report
     from geo_mm.learn import show_results as show_results
+    from geo_mm.models.pretrained import fetch_weights as fetch_weights
+    from geo_mm.models.pretrained import pretrained_set as pretrained_set
+    from geo_mm.models.pretrained import pretrained_sets as pretrained_sets
     from geo_mm.raster import Grid as Grid
     from geo_mm.raster import Scene as Scene
     from geo_mm.synthetic import make_town as make_town
@@ -117,6 +120,7 @@ __getattr__, __dir__, __all__ = lazy_names(
             'report',
             'show_results',
         ),
+        'models.pretrained': ('fetch_weights', 'pretrained_set', 'pretrained_sets'),
         'raster': ('Grid', 'Scene'),
         'synthetic': ('make_town',),
         'viewer': ('ViewOptions', 'view'),

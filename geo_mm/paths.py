@@ -201,3 +201,12 @@ def write_text(path: str | os.PathLike, text: str) -> Path:
     with reported(path), atomic_write(path, sync=False) as partial:
         partial.write_text(text, encoding='utf-8', newline='')
     return Path(path)
+
+
+def file_sha256(path: str | os.PathLike) -> str:
+    """The checksum of a file, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -19,6 +19,7 @@ from geo_mm.errors import report_errors
 
 COMMANDS = {
     'new': ('training', 'write a config for your data, by looking at it'),
+    'weights': ('weights', 'list published weights to start from, for your bands'),
     'train': ('training', 'train a model from a config file'),
     'lr-find': ('training', 'find a learning rate for a config, by a short mock training'),
     'test': ('training', 'score a checkpoint on the test split of its config'),

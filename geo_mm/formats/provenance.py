@@ -2,7 +2,6 @@
 
 import contextlib
 import datetime
-import hashlib
 import importlib.metadata
 import json
 import logging
@@ -23,7 +22,7 @@ from rasterio.errors import RasterioError
 import geo_mm
 from geo_mm.errors import OutputError, SpecError
 from geo_mm.inputspec import InputSpec
-from geo_mm.paths import absolute, reason
+from geo_mm.paths import absolute, file_sha256, reason
 from geo_mm.raster.handles import is_remote, open_quietly, without_side_files
 
 logger = logging.getLogger(__name__)
@@ -96,14 +95,6 @@ def file_records(paths: Iterable[str | os.PathLike]) -> tuple[FileRecord, ...]:
             with open_quietly(path) as dataset:
                 found.update(dict.fromkeys(map(absolute, dataset.files)))
     return tuple(FileRecord.of(path) for path in found)
-
-
-def file_sha256(path: str | os.PathLike) -> str:
-    digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _iso(time: float) -> str:

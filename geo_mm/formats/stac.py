@@ -15,9 +15,9 @@ import shapely
 from geo_mm.classes import ClassSet
 from geo_mm.errors import OutputError
 from geo_mm.formats.layers import LAYER_FORMATS
-from geo_mm.formats.provenance import FileRecord, Provenance, file_sha256
+from geo_mm.formats.provenance import FileRecord, Provenance
 from geo_mm.inputspec import InputSpec
-from geo_mm.paths import write_text
+from geo_mm.paths import file_sha256, write_text
 from geo_mm.raster import Grid
 from geo_mm.raster.handles import open_quietly
 

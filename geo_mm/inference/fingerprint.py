@@ -13,12 +13,11 @@ from geo_mm.formats.provenance import (
     FileRecord,
     Provenance,
     file_records,
-    file_sha256,
     library_versions,
 )
 from geo_mm.inference.area import Area, SceneToPredict
 from geo_mm.inference.options import WRITING, PredictOptions
-from geo_mm.paths import absolute, is_local
+from geo_mm.paths import absolute, file_sha256, is_local
 
 if TYPE_CHECKING:
     from geo_mm.inference.ensemble import Ensemble

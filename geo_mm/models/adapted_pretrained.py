@@ -11,12 +11,12 @@ from mmengine.model import update_init_info
 from torch import Tensor, nn
 
 from geo_mm.errors import ConfigError, listed
-from geo_mm.formats.provenance import file_sha256
 from geo_mm.models.adaptation import RGB, StemTable, adapt_stem, check_rules
 from geo_mm.models.checkpoints import load_weights, local_copy
 from geo_mm.models.pretrained import PretrainedSet, fetch_weights, pretrained_set
 from geo_mm.models.spectral import BandLike, resolve_bands
 from geo_mm.models.stems import PIXELS
+from geo_mm.paths import file_sha256
 from geo_mm.registry import WEIGHT_INITIALIZERS
 
 logger = logging.getLogger(__name__)

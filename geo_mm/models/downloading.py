@@ -8,7 +8,6 @@ Libraries do less: :func:`torch.hub.download_url_to_file` and pooch begin anew e
 time, and huggingface_hub resumes what is on that site.
 """
 
-import hashlib
 import http.client
 import os
 import time
@@ -23,7 +22,7 @@ from filelock import FileLock
 
 from geo_mm import __version__
 from geo_mm.errors import OutputError
-from geo_mm.paths import discard, make_folder, reason, reported
+from geo_mm.paths import discard, file_sha256, make_folder, reason, reported
 
 _BLOCK = 1 << 20
 _TIMEOUT = 30  # seconds without a byte
@@ -31,15 +30,6 @@ _WAITS = (0, 1, 2, 4, 8)  # seconds between attempts that bring nothing
 
 Progress = Callable[[int, int | None], None]
 """Is told how many bytes there are, and of how many, if the server says so."""
-
-
-def file_sha256(path: Path) -> str:
-    """The checksum of a file, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open('rb') as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from urllib.parse import urlparse
 
 from geo_mm.errors import ConfigError
 from geo_mm.models.spectral import resolve_bands
+from geo_mm.paths import file_sha256
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -118,21 +119,16 @@ class PretrainedSet:
         return tuple(given for given, band in named if band.name in self.bands)
 
     def provenance(self, path: str | os.PathLike | None = None) -> dict[str, str]:
-        """What is said of the weights in a checkpoint that started from them.
+        """What a checkpoint that started from the weights says of them.
 
         Args:
-            path: The file, for its checksum where none is published.
+            path: The file, for its checksum; None takes what is published of it.
         """
-        from geo_mm.models.downloading import file_sha256
-
-        digest = self.sha256 or self.sha256_prefix
-        if path is not None:
-            digest = file_sha256(Path(path))
         facts = {
             'name': self.name,
             'dataset': self.dataset,
             'url': self.url,
-            'sha256': digest,
+            'sha256': file_sha256(path) if path else self.sha256 or self.sha256_prefix,
             'licence': self.licence,
             'licence_url': self.licence_url,
             'citation': self.citation,
@@ -211,7 +207,7 @@ def fetch_weights(name: str | PretrainedSet, *, folder: str | os.PathLike | None
         ConfigError: If there is no such set, or the file that is there is another one.
         OutputError: If it cannot be downloaded or written.
     """
-    from geo_mm.models.downloading import Download, file_sha256
+    from geo_mm.models.downloading import Download
 
     chosen = pretrained_set(name) if isinstance(name, str) else name
     path = chosen.path(folder)

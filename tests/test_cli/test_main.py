@@ -59,6 +59,10 @@ def test_importing_the_package_imports_nothing_heavy():
     assert modules_of('import geo_mm') == set()
 
 
+def test_listing_weights_takes_no_pytorch():
+    assert modules_of('from geo_mm.cli import main; main(["weights"])') == set()
+
+
 def test_every_public_name_is_there():
     assert {name for name in geo_mm.__all__ if getattr(geo_mm, name) is None} == set()
     assert set(geo_mm.__all__) <= set(dir(geo_mm))

@@ -8,7 +8,7 @@ import rasterio
 import shapely
 
 from geo_mm.formats import stac_item, write_stac_item
-from geo_mm.formats.provenance import file_sha256
+from geo_mm.paths import file_sha256
 from geo_mm.raster import Grid, RasterMetadata, RasterWriter
 from tests.data.provenance import CLASSES, provenance
 from tests.data.rasters import TRANSFORM

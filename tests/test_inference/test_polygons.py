@@ -17,10 +17,11 @@ from affine import Affine
 from rasterio.features import rasterize
 
 from geo_mm.errors import OutputError
-from geo_mm.formats.provenance import file_sha256, read_provenance
+from geo_mm.formats.provenance import read_provenance
 from geo_mm.inference import Predictor
 from geo_mm.inference.options import PredictOptions
 from geo_mm.inference.polygons import PolygonTables
+from geo_mm.paths import file_sha256
 from geo_mm.raster import Grid
 from tests.data.models import object_files, paint, pixel_files, spec_of
 from tests.data.rasters import TRANSFORM, UTM_17N, write_raster

@@ -95,12 +95,10 @@ def test_the_folder_is_that_of_pytorch_hub(monkeypatch, tmp_path):
     assert weights_folder() == Path(torch.hub.get_dir()) / 'checkpoints'
 
 
-def test_provenance_has_licence_and_checksum_of_the_file(tmp_path):
-    file = tmp_path / 'net.pth'
-    file.write_bytes(CONTENT)
-    facts = pretrained_set('vit_large_patch16_dinov3.sat493m').provenance(file)
-    assert facts['sha256'] == SHA256
+def test_provenance_has_licence_and_checksum():
+    facts = pretrained_set('vit_large_patch16_dinov3.sat493m').provenance()
     assert facts['licence'] == 'DINOv3 License' and 'dinov3-license' in facts['licence_url']
+    assert pretrained_set('ssl4eo-s12-moco-r50').provenance()['sha256'] == 'df8b932e'
 
 
 def test_a_file_is_downloaded_once(server, folder):
