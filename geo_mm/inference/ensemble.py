@@ -96,6 +96,11 @@ class Ensemble:
     def spec(self) -> InputSpec:
         return self.members[0].spec
 
+    @property
+    def on_cpu(self) -> bool:
+        """Whether a model computes on the cores of the processor."""
+        return any(member.threads is not None for member in self.members)
+
     def load(
         self, scene: Scene, tile: Tile, aoi: SceneLabels | None = None
     ) -> tuple[list[dict], np.ndarray]:

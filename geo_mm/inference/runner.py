@@ -1,12 +1,13 @@
 """Rows of tiles: read ahead, predicted in batches, merged; with a journal, each only once."""
 
+import contextlib
 import itertools
 import logging
 import os
 import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from typing import Any, NamedTuple, Protocol
 
@@ -42,6 +43,9 @@ class TileSource(NamedTuple):
 class TileModel(Protocol):
     """What reads tiles, safely in threads, and predicts batches of them."""
 
+    on_cpu: bool
+    """Whether predicting keeps the cores busy that merging needs, too."""
+
     def load(
         self, scene: Scene, tile: Tile, aoi: SceneLabels | None = None
     ) -> tuple[Any, np.ndarray]:
@@ -69,6 +73,7 @@ def predicted_rows(
     batch_size: int,
     *,
     readers: int | None = None,
+    ahead: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> Generator[Iterator[Predicted]]:
     """Predicts tiles row by row; empty ones cost no forward pass.
@@ -85,6 +90,9 @@ def predicted_rows(
         rows: Tiles of each row.
         batch_size: Tiles per forward pass.
         readers: Threads that read; None takes :func:`default_readers`.
+        ahead: Predict the next batch of a row in a thread while the caller is busy
+            with the one before: for models on a device of their own. On the cores
+            that the caller needs, too, it would only take turns.
         progress: Called with the number of tiles done since the last call.
 
     Yields:
@@ -93,10 +101,13 @@ def predicted_rows(
     """
     tiles = [tile for row in rows for tile in row]
     threads = min(readers or default_readers(), len(tiles))
-    ahead = max(2 * batch_size, threads)
-    with closing(_read_ahead(model, tiles, ahead, threads)) as loaded:
+    read = max(2 * batch_size, threads)
+    with contextlib.ExitStack() as stack:
+        loaded = stack.enter_context(closing(_read_ahead(model, tiles, read, threads)))
+        pool = stack.enter_context(ThreadPoolExecutor(1, 'predict-tiles')) if ahead else None
         for row in rows:
-            yield _predicted(model, itertools.islice(loaded, len(row)), batch_size, progress)
+            batches = _batches(itertools.islice(loaded, len(row)), batch_size, progress)
+            yield _predicted(model, batches, pool, progress)
 
 
 def rows_of(plan: Sequence[Tile]) -> list[list[Tile]]:
@@ -104,25 +115,47 @@ def rows_of(plan: Sequence[Tile]) -> list[list[Tile]]:
     return [list(tiles) for _, tiles in itertools.groupby(plan, key=lambda tile: tile.row)]
 
 
-def _predicted(
-    model: TileModel, loaded: Iterator, batch_size: int, progress: Callable[[int], None] | None
-) -> Iterator[Predicted]:
-    pending: list[tuple[Tile, Any, np.ndarray]] = []
+def _batches(
+    loaded: Iterator, batch_size: int, progress: Callable[[int], None] | None
+) -> Iterator[list[Predicted]]:
+    """Tiles with valid pixels, their inputs and valid masks, as many as go together."""
+    pending: list[Predicted] = []
     for tile, inputs, valid in loaded:
         if inputs:
             pending.append((tile, inputs, valid))
         elif progress:
             progress(1)
         if len(pending) == batch_size:
-            yield from _batch(model, pending, progress)
+            yield pending
             pending = []
     if pending:
-        yield from _batch(model, pending, progress)
+        yield pending
 
 
-def _batch(model: TileModel, pending: list, progress) -> Iterator[Predicted]:
-    predictions = model.predict([inputs for _, inputs, _ in pending])
-    for (tile, _, valid), prediction in zip(pending, predictions, strict=True):
+def _predicted(
+    model: TileModel,
+    batches: Iterator[list[Predicted]],
+    pool: ThreadPoolExecutor | None,
+    progress: Callable[[int], None] | None,
+) -> Iterator[Predicted]:
+    waiting: deque[tuple[list[Predicted], Future]] = deque()
+    for batch in batches:
+        inputs = [each for _, each, _ in batch]
+        if pool is None:
+            yield from _done(batch, model.predict(inputs), progress)
+            continue
+        waiting.append((batch, pool.submit(model.predict, inputs)))
+        if len(waiting) == 2:
+            before, found = waiting.popleft()
+            yield from _done(before, found.result(), progress)
+    for before, found in waiting:
+        yield from _done(before, found.result(), progress)
+
+
+def _done(
+    batch: list[Predicted], predictions: list, progress: Callable[[int], None] | None
+) -> Iterator[Predicted]:
+    for (tile, _, valid), prediction in zip(batch, predictions, strict=True):
         yield tile, prediction, valid
         if progress:
             progress(1)
@@ -271,7 +304,12 @@ class RowRunner:
         self._merger.start(start, carried)
         rows = self._rows[start : last + 1]
         tiles = predicted_rows(
-            self._model, rows, self._batch_size, readers=self._readers, progress=progress
+            self._model,
+            rows,
+            self._batch_size,
+            readers=self._readers,
+            ahead=not self._model.on_cpu,
+            progress=progress,
         )
         with closing(tiles):
             for row, predicted in enumerate(tiles, start):

@@ -29,20 +29,30 @@ def forwards(model):
     hook.remove()
 
 
-def predicted_tiles(model, scene, plan, batch_size, progress=None):
-    """The tiles of all rows."""
-    rows = [[TileSource(scene, tile) for tile in row] for row in rows_of(plan)]
-    rows = predicted_rows(model, rows, batch_size, readers=2, progress=progress)
-    with closing(rows):
-        for row in rows:
-            yield from row
+@pytest.fixture(params=[False, True], ids=['on the CPU', 'on a device of its own'])
+def ahead(request):
+    return request.param
+
+
+@pytest.fixture
+def predicted_tiles(ahead):
+    """Gives the tiles of all rows."""
+
+    def tiles(model, scene, plan, batch_size, progress=None):
+        rows = [[TileSource(scene, tile) for tile in row] for row in rows_of(plan)]
+        rows = predicted_rows(model, rows, batch_size, readers=2, ahead=ahead, progress=progress)
+        with closing(rows):
+            for row in rows:
+                yield from row
+
+    return tiles
 
 
 def readers():
-    return [t for t in threading.enumerate() if t.name.startswith('read-tiles')]
+    return [t for t in threading.enumerate() if t.name.startswith(('read-tiles', 'predict-tiles'))]
 
 
-def test_order_of_the_plan_and_pixels_of_each_tile_are_kept(tmp_path, model):
+def test_order_of_the_plan_and_pixels_of_each_tile_are_kept(tmp_path, model, predicted_tiles):
     image = noise((1, 50, 70))
     scene = Scene.open(write_raster(tmp_path / 's.tif', image))
     plan = tile_plan(70, 50, 16, 4)
@@ -54,7 +64,7 @@ def test_order_of_the_plan_and_pixels_of_each_tile_are_kept(tmp_path, model):
         np.testing.assert_allclose(prediction[1], 1 / (1 + np.exp(-expected)), rtol=1e-5)
 
 
-def test_empty_tiles_cost_no_forward_pass(tmp_path, model, forwards):
+def test_empty_tiles_cost_no_forward_pass(tmp_path, model, forwards, predicted_tiles):
     image = noise((1, 32, 64))
     image[:, :, 16:48] = 0  # the two middle columns of tiles
     image[0, 16, 16] = 1  # but for one pixel of the second row
@@ -67,7 +77,7 @@ def test_empty_tiles_cost_no_forward_pass(tmp_path, model, forwards):
     assert sum(steps) == 8  # progress counts all tiles
 
 
-def test_invalid_pixels_reach_the_network_as_the_mean(tmp_path, model):
+def test_invalid_pixels_reach_the_network_as_the_mean(tmp_path, model, predicted_tiles):
     image = noise((1, 16, 16))
     image[0, 3, 5] = 0
     scene = Scene.open(write_raster(tmp_path / 's.tif', image, nodata=0))
@@ -76,7 +86,7 @@ def test_invalid_pixels_reach_the_network_as_the_mean(tmp_path, model):
     assert prediction[1, 3, 5] == 0.5
 
 
-def test_error_in_reading_is_raised_and_ends_the_threads(tmp_path, model):
+def test_error_in_reading_is_raised_and_ends_the_threads(tmp_path, model, predicted_tiles):
     path = write_raster(tmp_path / 's.tif', noise((1, 256, 256)), blockysize=16)
     scene = Scene.open(path)
     with path.open('r+b') as file:
@@ -90,7 +100,7 @@ def test_error_in_reading_is_raised_and_ends_the_threads(tmp_path, model):
     assert readers() == before
 
 
-def test_closing_early_ends_the_threads(tmp_path, model):
+def test_closing_early_ends_the_threads(tmp_path, model, predicted_tiles):
     scene = Scene.open(write_raster(tmp_path / 's.tif', noise((1, 128, 128))))
     before = readers()
     with closing(predicted_tiles(model, scene, tile_plan(128, 128, 16, 0), 2)) as tiles:
@@ -99,7 +109,7 @@ def test_closing_early_ends_the_threads(tmp_path, model):
     assert readers() == before
 
 
-def test_at_most_two_batches_are_read_ahead(tmp_path, model, monkeypatch):
+def test_at_most_two_batches_are_read_ahead(tmp_path, model, monkeypatch, predicted_tiles, ahead):
     scene = Scene.open(write_raster(tmp_path / 's.tif', noise((1, 16, 640))))
     read = []
     load = model.load
@@ -113,5 +123,6 @@ def test_at_most_two_batches_are_read_ahead(tmp_path, model, monkeypatch):
         for number in range(1, 13):
             next(tiles)
             time.sleep(0.02)  # the readers are given the time to go too far
-            # The batch being handed out, two more, and the one in between.
-            assert len(read) <= -(-number // 3) * 3 + 2 * 3
+            # The batch being handed out, two more, and the one in between; and the one
+            # that is predicted meanwhile.
+            assert len(read) <= -(-number // 3) * 3 + (3 if ahead else 2) * 3

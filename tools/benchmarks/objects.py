@@ -147,6 +147,7 @@ class Oracle:
             chip_size=(256, 256),
         )
         self.limit = None
+        self.on_cpu = True
         self.task = Detection([self], PredictOptions(batch_size=1, score=0.0))
         self.sizes, self.masks, self.jitter = sizes, masks, jitter
         self.reports: list[np.ndarray] = []
