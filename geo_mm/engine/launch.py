@@ -265,10 +265,19 @@ def build_runner(config: Config, launcher: str = 'none', *, verbose: bool = True
         fit_bands(config.model)
         fit_neck(config.model)
     _check_epochs(config)
+    if torch.cuda.is_available():
+        _pin_memory(config)
     with _quiet_building():
         if 'runner_type' in config:
             return RUNNERS.build(config)
         return (Runner if verbose else QuietRunner).from_cfg(config)
+
+
+def _pin_memory(config: Config) -> None:
+    """Lets chips be copied to the GPU while it computes, unless the config says otherwise."""
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        if config.get(name):
+            config[name].setdefault('pin_memory', True)
 
 
 def _join_cpu_ranks(config: Config, launcher: str) -> None:

@@ -43,6 +43,7 @@ class _BandNormalisation(_Base):
             )
         super().__init__(mean=None, std=None, **kwargs)
         self._enable_normalize = True
+        self._non_blocking = True  # takes effect for pinned memory alone, see launch.build_runner
         for key, values in (('mean', mean), ('std', std)):
             tensor = torch.tensor(values, dtype=torch.float32).view(-1, 1, 1)
             self.register_buffer(key, tensor, persistent=False)

@@ -42,7 +42,7 @@ SHIPPED = {
     'unet_r18': 'unet/unet_r18_adamw-2k_town-256x256.py',
     'faster_rcnn': 'faster_rcnn/faster-rcnn_r18-c128_fpn_adamw-2k_town-256x256.py',
 }
-WARM = 2
+WARM = 20
 """Iterations and forward passes that do not count."""
 
 
@@ -85,7 +85,7 @@ def rate(work: Callable[[], object], times: int, images: int) -> float:
 
 
 def training(folder: Path, args: argparse.Namespace) -> Table:
-    make_town(folder / 'town', scenes=4, size=(2048, 2048), seed=0)
+    make_town(folder / 'town', scenes=4, size=(1024, 1024), seed=0)
     table = Table('training', 'precision', 'workers', 'geo_mm, images/s', 'bare', 'share')
     for name in args.models:
         for amp in (False, True):
@@ -111,7 +111,7 @@ def town_config(name: str, folder: Path, args: argparse.Namespace) -> Config:
     config = load_config(CONFIGS / SHIPPED[name])
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         config[loader].dataset.data_root = str(folder / 'town')
-    config.train_dataloader.batch_size = args.batch_size
+    config.train_dataloader.update(batch_size=args.batch_size, pin_memory=not args.no_pin)
     config.val_cfg = config.val_dataloader = config.val_evaluator = None
     config.train_cfg = dict(type='IterBasedTrainLoop', max_iters=args.iterations + WARM)
     config.default_hooks.checkpoint = None
@@ -205,6 +205,7 @@ def main() -> None:
     add('--models', nargs='+', default=['unet', 'unet_r18'], choices=SHIPPED)
     add('--batch-size', type=int, default=16, help='of training')
     add('--workers', type=int, nargs='+', default=[2, 8], help='that read for training')
+    add('--no-pin', action='store_true', help='read into memory that is not pinned')
     add('--iterations', type=int, default=100)
     add('--channels', type=int, nargs='+', default=[16, 64], help='of the U-Nets that predict')
     add('--tiles', type=int, nargs='+', default=[8], help='per forward pass of prediction')
