@@ -43,8 +43,9 @@ class TileSource(NamedTuple):
 class TileModel(Protocol):
     """What reads tiles, safely in threads, and predicts batches of them."""
 
-    on_cpu: bool
-    """Whether predicting keeps the cores busy that merging needs, too."""
+    @property
+    def on_cpu(self) -> bool:
+        """Whether predicting keeps the cores busy that merging needs, too."""
 
     def load(
         self, scene: Scene, tile: Tile, aoi: SceneLabels | None = None
