@@ -30,6 +30,7 @@ from rich.table import Table
 from geo_mm.engine import TrainOptions, train
 from geo_mm.engine.launch import build_model, load_config, use_amp
 from geo_mm.inference import Predictor
+from geo_mm.inference.ensemble import Ensemble
 from geo_mm.registry import HOOKS
 from geo_mm.synthetic import make_town
 
@@ -206,12 +207,15 @@ def main() -> None:
     add('--batch-size', type=int, default=16, help='of training')
     add('--workers', type=int, nargs='+', default=[2, 8], help='that read for training')
     add('--no-pin', action='store_true', help='read into memory that is not pinned')
+    add('--in-turn', action='store_true', help='predict and merge in turn, as on a CPU')
     add('--iterations', type=int, default=100)
     add('--channels', type=int, nargs='+', default=[16, 64], help='of the U-Nets that predict')
     add('--tiles', type=int, nargs='+', default=[8], help='per forward pass of prediction')
     add('--side', type=int, default=6000, help='of the scene that is predicted')
     args = parser.parse_args()
     logging.disable(logging.INFO)
+    if args.in_turn:
+        Ensemble.on_cpu = property(lambda self: True)
     with tempfile.TemporaryDirectory() as name:
         for what in args.what or ['train', 'predict']:
             table = {'train': training, 'predict': prediction}[what](Path(name), args)
