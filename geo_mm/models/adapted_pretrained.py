@@ -116,10 +116,10 @@ class AdaptedPretrained:
         own = module.state_dict()
         published = _unwrapped(module, own, load_weights(path, self.prefix))
         given = {key: _flat(value, own[key]) for key, value in published.items() if key in own}
-        share = _Share(own, given, [key for key in published if key not in own])
+        share = _Share(own, given, {k: v for k, v in published.items() if k not in own})
         share.check(self.checkpoint, module, self.least)
         table = StemTable(())
-        for stem in self._find_stems(own, given, len(theirs)):
+        for stem in self._find_stems(own, given, published, len(theirs)):
             given[stem], table = self._adapted(given[stem], theirs)
             self._check_frozen(module, stem, table)
         self._check_shapes(own, given)
@@ -151,7 +151,11 @@ class AdaptedPretrained:
         return fetch_weights(known.name)
 
     def _find_stems(
-        self, own: Mapping[str, Tensor], given: Mapping[str, Tensor], theirs: int
+        self,
+        own: Mapping[str, Tensor],
+        given: Mapping[str, Tensor],
+        published: Mapping[str, Tensor],
+        theirs: int,
     ) -> list[str]:
         """Names of the convolutions that take their bands there and ours here, in our order.
 
@@ -170,25 +174,25 @@ class AdaptedPretrained:
             )
         ]
         if not fitting:
-            raise self._no_stem(own, given, theirs)
+            raise self._no_stem(own, published, theirs)
         if theirs != ours or theirs == len(RGB):
             return fitting
         return [key for key in fitting if key.removeprefix('model.') in _STEMS] or fitting[:1]
 
     def _no_stem(
-        self, own: Mapping[str, Tensor], given: Mapping[str, Tensor], theirs: int
+        self, own: Mapping[str, Tensor], published: Mapping[str, Tensor], theirs: int
     ) -> ConfigError:
-        inputs = [k for k, v in given.items() if v.ndim > 3 and v.shape[1] == theirs]
-        first = next((k for k in own if k in given and own[k].ndim > 3), None)
-        shown = inputs[:1] or ([] if first is None else [first])
+        there = _first(published, theirs) or _first(
+            {k: published[k] for k in own if k in published}
+        )
+        here = there if there in own else _first(own, len(self.bands)) or _first(own)
         return ConfigError(
             f'{self.checkpoint}: no first convolution from {theirs} bands to {len(self.bands)}'
-            + ''.join(
-                f'; {key} is {tuple(given[key].shape)}, in the model {tuple(own[key].shape)}'
-                for key in shown
-            ),
+            + (f'; {there} is {tuple(published[there].shape)}' if there else '')
+            + (f', in the model {here} is {tuple(own[here].shape)}' if here else ''),
             f'{theirs} channels there (from_bands), and {len(self.bands)} in the model (bands)',
-            'check in_channels of the model, bands and from_bands',
+            'check in_channels and type of the model, bands and from_bands: weights of ResNet are '
+            'not those of ResNetV1c, whose stem has three convolutions',
         )
 
     def _adapted(self, stem: Tensor, theirs: Sequence[BandLike]) -> tuple[Tensor, StemTable]:
@@ -260,6 +264,16 @@ def _wrappers(names: Iterable[str]) -> list[str]:
     return sorted(found, key=len)
 
 
+def _first(weights: Mapping[str, Tensor], channels: int | None = None) -> str:
+    """The first convolution, of so many channels; '' if there is none."""
+    found = (
+        key
+        for key, value in weights.items()
+        if value.ndim > 3 and channels in (None, *(value.shape[1] / pixels for pixels in PIXELS))
+    )
+    return next(found, '')
+
+
 def _flat(value: Tensor, own: Tensor) -> Tensor:
     """Filters for a single image out of those for a series of one (Prithvi's)."""
     if value.ndim == 5 and own.ndim == 4 and value.shape[2] == 1:
@@ -273,17 +287,21 @@ class _Share:
     Args:
         own: The backbone's weights.
         given: Those of the checkpoint that have the same names.
-        left_over: Names of the others in it.
+        left_over: The others in it.
     """
 
     def __init__(
-        self, own: Mapping[str, Tensor], given: Mapping[str, Tensor], left_over: Iterable[str]
+        self,
+        own: Mapping[str, Tensor],
+        given: Mapping[str, Tensor],
+        left_over: Mapping[str, Tensor],
     ) -> None:
         sizes = {k: v.numel() for k, v in own.items() if v.is_floating_point()}
         self.missing = [key for key in sizes if key not in given]
         self.left_over = [key for key in left_over if not key.startswith(_HEADS)]
         self.tensors = len(sizes) - len(self.missing), len(sizes)
         self.parameters = sum(n for k, n in sizes.items() if k in given), sum(sizes.values())
+        self.unused = sum(left_over[key].numel() for key in self.left_over)
 
     def __str__(self) -> str:
         found = (
@@ -295,7 +313,10 @@ class _Share:
         return found + (f'; left over: {listed(self.left_over, 5)}' if self.left_over else '')
 
     def check(self, checkpoint: str, module: nn.Module, least: float) -> None:
-        """Refuses less than a share of the parameters; warns of anything that is missing."""
+        """Refuses less than a share of the parameters.
+
+        Warns of anything that is missing, or of as much in the checkpoint that is left over.
+        """
         if self.parameters[0] < least * self.parameters[1]:
             raise ConfigError(
                 f'{checkpoint} for {type(module).__name__}: {self}',
@@ -303,7 +324,7 @@ class _Share:
                 'check type and depth of the backbone, and prefix; for a backbone with layers '
                 'of its own, which keep their other initialisation, set least',
             )
-        if self.missing:
+        if self.missing or self.unused > (1 - least) * self.parameters[1]:
             logger.warning('%s for %s: %s', checkpoint, type(module).__name__, self)
 
 

@@ -98,8 +98,22 @@ def test_another_difference_names_the_layers(tmp_path):
     wide = ResNet(18, in_channels=4, base_channels=12)
     with pytest.raises(ConfigError, match=r'conv1\.weight is \(8, 4, 7, 7\), in the model \(12'):
         AdaptedPretrained(**init_cfg)(wide)
-    with pytest.raises(ConfigError, match=r'conv1\.weight is \(8, 3, 7, 7\), in the model \(8, 5'):
+    with pytest.raises(
+        ConfigError, match=r'conv1\.weight is \(8, 3, 7, 7\), in the model conv1\.weight is \(8, 5'
+    ):
         AdaptedPretrained(**init_cfg)(ResNet(18, in_channels=5, base_channels=8))
+
+
+def test_what_quietly_went_wrong_before_is_said(tmp_path, caplog):
+    rgb_network('resnet', tmp_path / 'a.pth')
+    # All but its stem would be loaded; of a deeper network all, and the rest left over.
+    with pytest.raises(
+        ConfigError, match=r'conv1\.weight is .*stem\.0\.weight is .*(?s:.*)ResNetV1c'
+    ):
+        adapted('deep stem', tmp_path / 'a.pth', BANDS_4)
+    torch.save(ResNet(34, base_channels=8).state_dict(), tmp_path / 'b.pth')
+    adapted('resnet', tmp_path / 'b.pth', BANDS_4)
+    assert 'left over: layer1.2.conv1.weight' in caplog.text
 
 
 def test_weights_of_another_network_do_not_fit(tmp_path):
