@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,17 @@ NARROW = {
         'decode_head': {'in_channels': [8] * 4, 'channels': 8},
     },
 }
+if find_spec('timm'):  # made for tests
+    NARROW['unet_timm'] = {
+        'backbone': {'name': 'test_efficientnet'},
+        'decode_head': {'channels': 4},
+    }
+    NARROW['faster-rcnn_timm_fpn'] = {
+        'backbone': {'name': 'test_efficientnet'},
+        'neck': {'in_channels': [24, 32, 48, 64], 'out_channels': 16},
+        'rpn_head': {'in_channels': 16, 'feat_channels': 16},
+        'roi_head': ROI_HEAD,
+    }
 PIXEL_NAMES = ('unet', 'pspnet', 'deeplabv3plus', 'segformer', 'fpn')
 PIXELS = tuple(name for name in NARROW if name.startswith(PIXEL_NAMES))
 
