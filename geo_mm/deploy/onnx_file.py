@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from geo_mm.deploy.onnx_detectors import DetectorGraph
-from geo_mm.deploy.onnx_graphs import Graph, PixelGraph
+from geo_mm.deploy.onnx_graphs import Graph, PixelGraph, matrix_interpolation
 from geo_mm.deploy.options import ModelExportOptions
 from geo_mm.errors import ConfigError, SetupError
 from geo_mm.inference.model import TrainedModel
@@ -108,7 +108,7 @@ def _recorded(graph: Graph, model: TrainedModel) -> bytes:
     # Not square, so that no side is taken for the other.
     image = torch.zeros(number, len(model.spec.bands), side, side + multiple)
     file = io.BytesIO()
-    with torch.inference_mode(), warnings.catch_warnings():
+    with torch.inference_mode(), warnings.catch_warnings(), matrix_interpolation():
         warnings.simplefilter('ignore')  # of what is constant, which tests hold against torch
         torch.onnx.export(
             graph,

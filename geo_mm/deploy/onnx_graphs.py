@@ -1,7 +1,8 @@
 """Networks as ONNX can hold them: from digital numbers to probabilities."""
 
+import contextlib
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -126,6 +127,41 @@ class MatrixPool(nn.Module):
             _averages(cells, length) for cells, length in zip(self.size, x.shape[2:], strict=True)
         )
         return rows.to(x) @ x @ cols.to(x).T
+
+
+@contextlib.contextmanager
+def matrix_interpolation() -> Iterator[None]:
+    """Lets antialiased bicubic interpolation, of which ONNX has no equal, be two products.
+
+    timm's vision transformers interpolate their embeddings of positions by it.
+    """
+    usual = F.interpolate
+
+    def interpolate(x: Tensor, size: Any = None, *args: Any, **how: Any) -> Tensor:
+        if how.get('mode') != 'bicubic' or not how.get('antialias'):
+            return usual(x, size, *args, **how)
+        rows, cols = (_bicubic(old, new) for old, new in zip(x.shape[2:], size, strict=True))
+        return rows.to(x) @ x @ cols.to(x).T
+
+    F.interpolate = interpolate  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        F.interpolate = usual
+
+
+def _bicubic(old: int, new: int) -> Tensor:
+    """``(new, old)``: the share of each old pixel of a row in each new one.
+
+    Keys' cubic convolution with a = -0.5, widened where the row is made shorter, as torch has it.
+    """
+    scale = torch.as_tensor(old / new)
+    middles = (torch.arange(new)[:, None] + 0.5) * scale
+    distance = (torch.arange(old)[None] + 0.5 - middles).abs() / scale.clamp(min=1)
+    near = (1.5 * distance - 2.5) * distance**2 + 1
+    far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
+    shares = torch.where(distance < 1, near, torch.where(distance < 2, far, 0.0 * far))
+    return shares / shares.sum(1, keepdim=True)
 
 
 def _averages(cells: int, length: int) -> Tensor:

@@ -8,6 +8,7 @@ weights before, :mod:`geo_mm.engine.embedded_config` the config inside.
 import contextlib
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -191,8 +192,11 @@ class TrainedModel:
         """What sides of images must be a multiple of; 64 where the model does not say."""
         pre = self.model.data_preprocessor
         said = getattr(pre, 'pad_size_divisor', None) or getattr(pre, 'size_divisor', None)
-        # No network divides its input more often than 6 times.
-        return said if said and said > 1 else 64
+        # No network divides its input more often than 6 times, but some have windows.
+        return math.lcm(
+            said if said and said > 1 else 64,
+            getattr(getattr(self.model, 'backbone', None), 'divisor', 1),
+        )
 
     @property
     def threshold(self) -> float | None:

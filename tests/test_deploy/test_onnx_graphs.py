@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
 from geo_mm.deploy import export_model
+from geo_mm.deploy.onnx_graphs import matrix_interpolation
 from geo_mm.inference import TrainedModel
 from geo_mm.raster import Scene, Window
 from tests.data.narrow import NARROW, PIXELS, narrow_files
@@ -70,3 +72,14 @@ def test_objects_are_those_of_torch(tmp_path, name):
             ):
                 nearest = np.abs(rows - [*box, score, label]).max(axis=1).min()
                 assert nearest <= 1e-4
+
+
+@pytest.mark.parametrize('size', [(9, 13), (4, 6), (20, 31), (1, 13)])
+def test_antialiased_interpolation_as_products_is_that_of_torch(size):
+    image = torch.randn(2, 3, 9, 13, generator=torch.Generator().manual_seed(0))
+    how = dict(size=size, mode='bicubic', antialias=True)
+    expected = torch.nn.functional.interpolate(image, **how)
+    with matrix_interpolation():
+        found = torch.nn.functional.interpolate(image, **how)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    assert size != (20, 31) or not torch.equal(found, expected)  # the context was in use

@@ -110,6 +110,23 @@ def test_names_of_features_only_and_another_grid_of_positions_fit():
     backbone.load_state_dict(backbone.own_names(large), strict=False)
 
 
+def test_published_weights_are_adapted_to_other_bands(tmp_path):
+    published = import_timm().create_model('test_vit').state_dict()
+    torch.save({'state_dict': published}, tmp_path / 'a.pth')
+    bands = ('nir', 'blue', 'green', 'red')
+    start = dict(type='geo_mm.AdaptedPretrained', checkpoint=str(tmp_path / 'a.pth'), bands=bands)
+    backbone = small('test_vit', in_channels=4, init_cfg=start)
+    backbone.init_weights()
+    theirs = published['patch_embed.proj.weight']
+    ours = backbone.model.patch_embed.proj.weight
+    torch.testing.assert_close(ours[:, 1:], theirs.flip(1), rtol=0, atol=1e-6)
+    assert torch.equal(
+        backbone.model.blocks[3].attn.qkv.weight, published['blocks.3.attn.qkv.weight']
+    )
+    with pytest.raises(ConfigError, match=r'95 %|95%'):
+        small('test_resnet', in_channels=4, init_cfg=start).init_weights()
+
+
 def test_weights_that_were_loaded_are_not_initialised_again(tmp_path):
     weights = {key: value + 1 for key, value in small('test_vit').state_dict().items()}
     torch.save(weights, tmp_path / 'a.pth')
