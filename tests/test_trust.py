@@ -9,7 +9,7 @@ import pytest
 from geo_mm.engine.embedded_config import config_of
 from geo_mm.engine.launch import build_model, load_config
 from geo_mm.errors import CatalogError, ConfigError
-from geo_mm.inference.scenes import find_scenes
+from geo_mm.inference.scene_lists import find_scenes
 
 PAGE = Path(__file__).parents[1] / 'docs' / 'en' / 'trust.md'
 

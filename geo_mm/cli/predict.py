@@ -44,6 +44,12 @@ def predict_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add('--stack', action='store_true', help='the files are bands of one scene, in this order')
     add('--split', help='of a catalog table: only the scenes of this split')
+    add(
+        '--shard',
+        metavar='I/N',
+        help='only the I-th of N parts of the scenes, from 0 to N - 1: for job arrays, whose jobs '
+        'may write into one folder',
+    )
     add('--aoi', help='vector file with polygons; nothing outside them is predicted')
     add(
         '--window',
@@ -61,7 +67,11 @@ def predict_arguments(parser: argparse.ArgumentParser) -> None:
     add('--gsd', type=float, help='metres per pixel of scenes without georeference')
     add('--device', help='torch device (default: first GPU, else CPU)')
     add_trust(parser)
-    add('--restart', action='store_true', help='discard an unfinished run')
+    add(
+        '--restart',
+        action='store_true',
+        help='discard unfinished runs, and predict again what is complete',
+    )
     add_overrides(parser)
     add_launcher(parser)
     add_options(parser, PredictOptions)
@@ -105,7 +115,7 @@ def predict(args: argparse.Namespace) -> None:
         env.require()
     from geo_mm.inference import Predictor
     from geo_mm.inference.executors import join
-    from geo_mm.inference.scenes import SceneToPredict, find_scenes
+    from geo_mm.inference.scene_lists import SceneToPredict, find_scenes, shard
     from geo_mm.raster.stack import files_of_roles
 
     ranks = join(args.launcher)
@@ -114,6 +124,11 @@ def predict(args: argparse.Namespace) -> None:
         requests = [SceneToPredict(files_of_roles(args.image))]
     else:
         requests = find_scenes(scenes, stack=args.stack, split=args.split)
+    if args.shard:
+        everything, requests = requests, shard(requests, args.shard)
+        print(f'shard {args.shard}: {len(requests)} of {len(everything)} scenes')
+        if not requests:
+            return
     found = [
         replace(scene, window=window, aoi=args.aoi or scene.aoi, gsd=args.gsd, bands=_bands(args))
         for scene in requests
@@ -214,7 +229,7 @@ def _predict_with_progress(
             if quiet:
                 return
             if outcome.error is None:
-                _tell(outcome.prediction, predictor.ensemble.task.unit, console)
+                _tell(outcome.prediction, predictor.ensemble.task.unit, console, outcome.was_there)
             elif len(scenes) > 1:  # else it is raised
                 print(f'error: {outcome.error}', file=sys.stderr)
 
@@ -224,10 +239,13 @@ def _predict_with_progress(
     check_outcomes(outcomes)
 
 
-def _tell(prediction: 'Prediction', unit: str, console) -> None:
+def _tell(prediction: 'Prediction', unit: str, console, was_there: bool) -> None:
     """Print what a scene gave."""
     from geo_mm.inference.prediction import result_files
 
+    if was_there:
+        console.print(f'  {prediction.files[0]}: there already; --restart predicts it again')
+        return
     counts = ', '.join(f'{name} {count:,}' for name, count in prediction.counts.items())
     for line in (f'{unit}: {counts}', *prediction.files):
         console.print(f'  {line}')

@@ -1,6 +1,8 @@
 """What determines a result, and the record of how it came to be."""
 
 import datetime
+import hashlib
+import json
 import os
 import sys
 from collections.abc import Mapping
@@ -79,6 +81,13 @@ class Fingerprint:
             'pixels': [scene.width, scene.height, *tuple(scene.transform)[:6]],
             **{key: value for key, value in settings.items() if key not in WRITING},
         }
+
+    def identity(self, request: SceneToPredict, area: Area) -> str:
+        """What the files depend on, but for the machine: the same, and they are there already."""
+        facts = self.of(request, area) | self._settings(request, area)
+        for name in ('threads', 'networks'):
+            del facts[name]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def provenance(self, request: SceneToPredict, area: Area, notes: Mapping) -> Provenance:
         """What is written into every result.

@@ -11,7 +11,8 @@ from mmengine.config import Config
 from geo_mm.errors import ConfigError
 from geo_mm.inference.area import Source
 from geo_mm.inference.predictor import Predictor
-from geo_mm.inference.scenes import check_outcomes, find_scenes, predict_scenes
+from geo_mm.inference.scene_lists import find_scenes
+from geo_mm.inference.scenes import check_outcomes, predict_scenes
 from geo_mm.models.checkpoints import WEIGHTS
 from geo_mm.registry import INFERENCERS
 

@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import shutil
+import socket
+import time
 import uuid
 import zipfile
 from collections.abc import Iterator, Mapping, Sized
@@ -17,7 +19,14 @@ import numpy as np
 from geo_mm.errors import OutputError, listed
 from geo_mm.paths import reported
 
+_TRIES = 5
+"""Attempts to take a lock, 20 ms apart: who asks whether it is held holds it for a moment."""
+
 _LEVEL = 1  # of zlib; more makes class rasters little smaller and the writing much slower
+
+
+class BusyError(OutputError):
+    """Another process works on the same prediction."""
 
 
 class Journal:
@@ -52,7 +61,8 @@ class Journal:
             OutputError: If the folder belongs to a run with other facts, or
                 another process works on it.
         """
-        self.lock()
+        if self._lock is None:
+            self.lock()
         try:
             self._begin(json.loads(json.dumps(facts)), notes or {}, restart)
         except BaseException:
@@ -77,21 +87,36 @@ class Journal:
         """Makes the folder, if missing, and keeps other runs out of it.
 
         Raises:
-            OutputError: If another process works on it.
+            BusyError: If another process works on it.
         """
         shutil.rmtree(self._done, ignore_errors=True)
+        for _ in range(_TRIES):
+            if self._took_lock():
+                return
+            time.sleep(0.02)
+        raise BusyError(
+            f'{self.folder}: another process ({lock_owner(self.folder)}) works on this prediction',
+            'one run at a time',
+            'wait for it, or end it; what it has finished is kept',
+        )
+
+    def _took_lock(self) -> bool:
+        path = self.folder / 'lock'
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = (self.folder / 'lock').open('wb')
         try:
+            self._lock = path.open('ab')
             # The system lets go of it when the process ends, however it does.
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._let_go()
-            raise OutputError(
-                f'{self.folder}: another process is working on this prediction',
-                'one run at a time',
-                'wait for it, or end it; what it has finished is kept',
-            ) from error
+            # Who had it may have removed the folder since the file was opened.
+            if os.fstat(self._lock.fileno()).st_ino == path.stat().st_ino:
+                self._lock.truncate(0)
+                self._lock.write(f'process {os.getpid()} on {socket.gethostname()}'.encode())
+                self._lock.flush()
+                return True
+        except (BlockingIOError, FileNotFoundError):
+            pass
+        self._let_go()
+        return False
 
     @property
     def notes(self) -> dict:
@@ -107,6 +132,14 @@ class Journal:
         """The rows that need not be computed again."""
         numbers = (path.stem.partition('-')[2] for path in self.folder.glob('row-*.npz'))
         return {int(number) for number in numbers if number.isdecimal()}
+
+    @property
+    def empty(self) -> bool:
+        """Whether the folder holds nothing, or is not there."""
+        try:
+            return set(os.listdir(self.folder)) <= {'lock'}
+        except FileNotFoundError:
+            return True
 
     def write(
         self,
@@ -262,6 +295,20 @@ class Journal:
     def _reported(self) -> contextlib.AbstractContextManager[None]:
         fix = 'free some space and run the same command again, or choose another with -o'
         return reported(self.folder, fix=fix)
+
+
+def lock_owner(folder: Path) -> str | None:
+    """Who works on the journal in a folder, on whatever machine; None if nobody does."""
+    try:
+        with (folder / 'lock').open('rb') as file:
+            owner = file.read().decode() or 'a process'
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return owner
+    except FileNotFoundError:
+        pass
+    return None
 
 
 def _count(arrays: Sized) -> bytes:

@@ -110,6 +110,13 @@ class Job:
         return self.fingerprint.of(self.request, self.area)
 
     @cached_property
+    def identity(self) -> str | None:
+        """What the files depend on, in short; None of what is only in memory."""
+        if self.request.is_array or isinstance(self.request.source, Scene):
+            return None
+        return self.fingerprint.identity(self.request, self.area)
+
+    @cached_property
     def record(self) -> Provenance:
         """How the result was made."""
         record = self.fingerprint.provenance(self.request, self.area, self.notes)
@@ -321,6 +328,9 @@ class Prediction:
             input_spec=record.spec.to_dict(),
             counts=self.counts,
             **drawn,
+            tiles=len(job.plan),
+            identity=job.identity,
+            files=[file.name for file in files],
         )
         complete = replace(self, files=(*files, path))
         if not job.options.stac:
@@ -374,6 +384,21 @@ class Prediction:
 def result_files(folder: Path, name: str) -> list[Path]:
     """All files that results of a name may have."""
     return [folder / f'{name}{suffix}' for suffix in _SUFFIXES]
+
+
+def found_complete(job: Job, folder: Path) -> Prediction | None:
+    """The result of a scene if it is in a folder already, as it would be made now."""
+    try:
+        record = json.loads((folder / f'{job.name}.json').read_text())
+        if job.identity is None or record['identity'] != job.identity:
+            return None
+        names, counts = [*record['files'], f'{job.name}.json'], dict(record['counts'])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if job.options.stac:
+        names.append(f'{job.name}.stac.json')
+    files = tuple(folder / name for name in names)
+    return Prediction(job, counts, files) if all(path.exists() for path in files) else None
 
 
 def check_replaced(folder: Path, name: str, scene: Scene) -> None:

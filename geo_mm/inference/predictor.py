@@ -143,14 +143,23 @@ class Predictor:
             return predict_in_memory(self.ensemble, job, progress)
 
     def predict_job(
-        self, job: Job, folder: Path, restart: bool = False, progress: Progress | None = None
+        self,
+        job: Job,
+        folder: Path,
+        restart: bool = False,
+        progress: Progress | None = None,
+        *,
+        again: bool = True,
     ) -> Prediction:
-        """Predicts a scene that :meth:`job` has opened, as :meth:`predict` does."""
+        """Predicts a scene that :meth:`job` has opened, as :meth:`predict` does.
+
+        Unless it is to be done ``again``, a result that is the same, and complete, is returned.
+        """
         with scene_closed():
             if executors.current().first(lambda: job.area.changed is not None):
                 job = executors.current().each(lambda: self.job(job.request))
             run = FolderRun(self.ensemble, job, folder, executors.current(), progress)
-            return run.run(restart)
+            return run.run(restart, again)
 
     def job(self, request: SceneToPredict, *, in_files: bool = True) -> Job:
         """Opens a scene, and makes sure that it can be predicted.

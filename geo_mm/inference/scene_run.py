@@ -14,7 +14,13 @@ from geo_mm.inference.ensemble import Ensemble
 from geo_mm.inference.executors import Serial
 from geo_mm.inference.fingerprint import how_called, run_notes
 from geo_mm.inference.journal import Journal
-from geo_mm.inference.prediction import Job, Prediction, check_replaced, written_together
+from geo_mm.inference.prediction import (
+    Job,
+    Prediction,
+    check_replaced,
+    found_complete,
+    written_together,
+)
 from geo_mm.inference.runner import RowRunner, Strip
 from geo_mm.paths import reported
 from geo_mm.raster import handles
@@ -33,9 +39,19 @@ def predict_in_memory(
     return prediction
 
 
+def journal_of(job: Job, folder: Path) -> Journal:
+    """What is kept of a scene until its result is complete."""
+    return Journal(folder / f'.{job.name}.unfinished')
+
+
 def is_unfinished(job: Job, folder: Path) -> bool:
     """Whether there is an interrupted run to resume."""
-    return (folder / f'.{job.name}.unfinished' / 'run.json').exists()
+    return (journal_of(job, folder).folder / 'run.json').exists()
+
+
+def complete(job: Job, folder: Path, journal: Journal) -> Prediction | None:
+    """The result of a scene, if it need not be predicted."""
+    return found_complete(job, folder) if journal.empty else None
 
 
 class FolderRun:
@@ -63,17 +79,21 @@ class FolderRun:
     ) -> None:
         self._ensemble, self._job, self._folder = ensemble, job, folder
         self._executor, self._progress = executor, progress
-        self._journal = Journal(folder / f'.{job.name}.unfinished')
+        self._journal = journal_of(job, folder)
         self._rows = sorted({tile.row for tile in job.plan})
 
-    def run(self, restart: bool = False) -> Prediction:
+    def run(self, restart: bool = False, again: bool = True) -> Prediction:
         """Predicts what the journal lacks, and writes the result.
 
         Args:
             restart: Discard the journal.
+            again: Also if the same result is complete.
         """
         executor, journal = self._executor, self._journal
         try:
+            there = executor.first(lambda: self._locked(again or restart))
+            if there is not None:
+                return Prediction(self._job, *there)
             notes, finished = executor.first(lambda: self._begin(restart))
             self._job = replace(self._job, notes=notes)
             if executor.size == 1:
@@ -85,10 +105,18 @@ class FolderRun:
             if executor.rank == 0:
                 journal.close()
 
+    def _locked(self, again: bool) -> tuple[dict, tuple] | None:
+        """Keeps others out; counts and files, if they have been made meanwhile."""
+        job = self._job
+        with reported(self._folder):
+            check_replaced(self._folder, job.name, job.area.native)
+            self._journal.lock()
+        found = None if again else complete(job, self._folder, self._journal)
+        return None if found is None else (found.counts, found.files)
+
     def _begin(self, restart: bool) -> tuple[dict, set[int]]:
         job, journal = self._job, self._journal
         with reported(self._folder):
-            check_replaced(self._folder, job.name, job.area.native)
             journal.open(job.facts, run_notes(), restart=restart)
             # The files are those that the last command asks for.
             journal.note(**how_called())
@@ -155,6 +183,7 @@ def predict_small(
     folder: Path,
     readers: ThreadPoolExecutor,
     writers: ThreadPoolExecutor,
+    again: bool = True,
 ) -> list[Future[Prediction]]:
     """Predicts scenes of one tile each in one forward pass.
 
@@ -166,6 +195,7 @@ def predict_small(
         folder: Where to.
         readers: Reads the tiles.
         writers: Writes the results, while the caller goes on with other scenes.
+        again: Also if the same results have become complete meanwhile.
 
     Returns:
         The result of each.
@@ -180,7 +210,7 @@ def predict_small(
             found.append(failed(item))
         else:
             tiles = [(job.plan[0], next(predicted), item[1])] if item[0] else []
-            found.append(writers.submit(_write_small, ensemble, job, folder, tiles))
+            found.append(writers.submit(_write_small, ensemble, job, folder, tiles, again))
     return found
 
 
@@ -191,6 +221,13 @@ def failed(error: BaseException) -> Future[Prediction]:
     return future
 
 
+def succeeded(prediction: Prediction) -> Future[Prediction]:
+    """The result of a scene, without waiting."""
+    future: Future[Prediction] = Future()
+    future.set_result(prediction)
+    return future
+
+
 def _loaded(ensemble: Ensemble, job: Job) -> tuple[list[dict], np.ndarray]:
     try:
         return ensemble.load(job.area.scene, job.plan[0], job.area.aoi)
@@ -198,15 +235,19 @@ def _loaded(ensemble: Ensemble, job: Job) -> tuple[list[dict], np.ndarray]:
         handles.close_all()  # nothing more is read of it by this thread
 
 
-def _write_small(ensemble: Ensemble, job: Job, folder: Path, tiles: list) -> Prediction:
+def _write_small(
+    ensemble: Ensemble, job: Job, folder: Path, tiles: list, again: bool
+) -> Prediction:
     merger = ensemble.task.merger(job.area, job.plan)
     merger.start(0, None)
     strip = merger.finish(tiles)
-    journal = Journal(folder / f'.{job.name}.unfinished')
+    journal = journal_of(job, folder)
     try:
         with reported(folder):
             journal.lock()
             check_replaced(folder, job.name, job.area.native)
+        if not again and (found := complete(job, folder, journal)):
+            return found
         with written_together(folder, journal.folder / 'results', job.name) as workplace:
             prediction = ensemble.task.write(job, iter([strip]), workplace).with_rest(folder)
             job.area.check_unchanged()

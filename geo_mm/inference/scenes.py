@@ -1,7 +1,8 @@
 """Prediction of many scenes, and evaluation of a model on them."""
 
-import glob
-from collections import Counter
+import logging
+import time
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -10,21 +11,32 @@ from os import PathLike
 from pathlib import Path
 
 from geo_mm.catalog import read_catalog
-from geo_mm.catalog.tables import SUFFIXES as TABLES
-from geo_mm.errors import GeoMMError, SceneError
+from geo_mm.errors import GeoMMError
 from geo_mm.evaluation import ObjectEvaluation, PixelEvaluation
 from geo_mm.evaluation.scenes import CatalogScene, evaluate_catalog
-from geo_mm.formats.stac_scenes import SUFFIXES as ITEMS
-from geo_mm.formats.stac_scenes import read_item_scenes
 from geo_mm.inference.area import SceneToPredict, Source
 from geo_mm.inference.executors import current
+from geo_mm.inference.journal import BusyError
 from geo_mm.inference.network import memory_errors
 from geo_mm.inference.options import PredictOptions
 from geo_mm.inference.prediction import Job, Prediction, check_replaced
 from geo_mm.inference.predictor import Predictor, scene_closed
 from geo_mm.inference.runner import default_readers
-from geo_mm.inference.scene_run import failed, is_unfinished, predict_small
-from geo_mm.paths import file_name, reported, same_file_name
+from geo_mm.inference.scene_lists import check_names
+from geo_mm.inference.scene_run import (
+    complete,
+    failed,
+    is_unfinished,
+    journal_of,
+    predict_small,
+    succeeded,
+)
+from geo_mm.paths import file_name, reported
+
+logger = logging.getLogger(__name__)
+
+_PAUSE = 1.0
+"""Seconds between looks at a scene that another process works on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,11 +47,13 @@ class Outcome:
         scene: What was to be predicted.
         prediction: The result, or None. Objects are in it only while it is reported.
         error: Why there is none, or None.
+        was_there: Whether the same result was in the folder already.
     """
 
     scene: SceneToPredict
     prediction: Prediction | None = None
     error: GeoMMError | None = None
+    was_there: bool = False
 
 
 def predict_scenes(
@@ -56,13 +70,17 @@ def predict_scenes(
 
     All are opened, and compared with what the model takes and what is in the
     folder, before the first tile is predicted: what cannot work is reported at
-    once.
+    once. A scene whose result is in the folder already, of the same model,
+    options and files, is not predicted again. One that another process is
+    working on is left until the others are done; then it is waited for, and
+    taken over if that process ends without a result. So several runs may have
+    scenes in common, and the same call resumes a run that was ended.
 
     Args:
         predictor: The model.
         scenes: Files, scenes or requests.
         folder: Where to write; made if missing.
-        restart: Discard what interrupted runs have finished.
+        restart: Predict all again, and discard what interrupted runs have finished.
         progress: Called with the scene, the number of tiles done since the last
             call, and of all that this process has to do for it.
         report: Called with each outcome as soon as it is known.
@@ -76,14 +94,20 @@ def predict_scenes(
     """
     folder = Path(folder)
     requests = [SceneToPredict.of(scene, **part) for scene in scenes]
-    _check_names(requests)
+    check_names(requests)
     outcomes: dict[int, Outcome] = {}
     jobs: dict[int, Job] = {}
+    busy: deque[int] = deque()
 
-    def settle(number: int, found: Future[Prediction]) -> None:
+    def settle(number: int, found: Future[Prediction], was_there: bool = False) -> None:
         light = None
         try:
-            outcome = Outcome(requests[number], prediction=found.result())
+            outcome = Outcome(requests[number], found.result(), was_there=was_there)
+        except BusyError as error:
+            if number not in busy:
+                logger.info('%s', error.found)
+                busy.append(number)
+            return
         except GeoMMError as error:
             outcome = Outcome(requests[number], error=error)
         else:
@@ -95,9 +119,14 @@ def predict_scenes(
 
     for number, request in enumerate(requests):
         try:
-            jobs[number] = current().each(lambda: _checked(predictor, request, folder))  # noqa: B023
+            job = current().each(lambda: _checked(predictor, request, folder))  # noqa: B023
         except GeoMMError as error:
             settle(number, failed(error))
+            continue
+        if there := None if restart else _there(job, folder):
+            settle(number, succeeded(there), was_there=True)
+        else:
+            jobs[number] = job
     threads = predictor.options.readers or default_readers()
     with (
         scene_closed(),
@@ -116,6 +145,14 @@ def predict_scenes(
                 settle(*written.pop(0))
         while written:
             settle(*written.pop(0))
+        while busy:
+            number = busy.popleft()
+            late = run.taken_over(requests[number])
+            if isinstance(late.exception(), BusyError):
+                busy.append(number)
+                time.sleep(_PAUSE)
+            else:
+                settle(number, late)
     return [outcomes[number] for number in range(len(requests))]
 
 
@@ -153,7 +190,12 @@ class _Run:
         if len(batch) > 1:
             try:
                 found = predict_small(
-                    self.predictor.ensemble, batch, self.folder, self.readers, self.writers
+                    self.predictor.ensemble,
+                    batch,
+                    self.folder,
+                    self.readers,
+                    self.writers,
+                    again=self.restart,
                 )
             except GeoMMError:
                 pass  # each says what is wrong with it
@@ -169,12 +211,21 @@ class _Run:
     def _alone(self, job: Job) -> Future[Prediction]:
         progress = partial(self.progress, job.request) if self.progress else None
         try:
-            found = self.predictor.predict_job(job, self.folder, self.restart, progress)
+            found = self.predictor.predict_job(
+                job, self.folder, self.restart, progress, again=self.restart
+            )
         except GeoMMError as error:
             return failed(error)
-        future: Future[Prediction] = Future()
-        future.set_result(found)
-        return future
+        return succeeded(found)
+
+    def taken_over(self, request: SceneToPredict) -> Future[Prediction]:
+        """A scene that another process has worked on."""
+        try:
+            return self._alone(
+                current().each(lambda: _checked(self.predictor, request, self.folder))
+            )
+        except GeoMMError as error:
+            return failed(error)
 
 
 def check_outcomes(outcomes: Sequence[Outcome]) -> None:
@@ -194,91 +245,22 @@ def check_outcomes(outcomes: Sequence[Outcome]) -> None:
         raise GeoMMError('\n'.join(lines))
 
 
+def _there(job: Job, folder: Path) -> Prediction | None:
+    """The result of a scene, if it need not be predicted."""
+
+    def look() -> tuple | None:
+        found = complete(job, folder, journal_of(job, folder))
+        return None if found is None else (found.counts, found.files)
+
+    found = current().first(look)
+    return None if found is None else Prediction(job, *found)
+
+
 def _checked(predictor: Predictor, request: SceneToPredict, folder: Path) -> Job:
     job = predictor.job(request)
     with reported(folder):
         check_replaced(folder, job.name, job.area.native)
     return job
-
-
-def find_scenes(
-    given: Sequence[str], *, stack: bool = False, split: str | None = None
-) -> list[SceneToPredict]:
-    """The scenes that a command line names, each once.
-
-    Args:
-        given: Files, patterns, URLs; catalog tables (``.csv``, ``.gpkg``,
-            ``.geojson``); STAC items (``.json``, ``.geojson``), whose image
-            assets with the role ``data`` (or all, if none has it) make one
-            scene.
-        stack: The files are bands of one scene, in this order.
-        split: Of catalogs: only the scenes of this split.
-
-    Raises:
-        SceneError: If a pattern has no match, an item no images, or the results
-            of two scenes would have the same names.
-        CatalogError: If a catalog cannot be read.
-    """
-    sources = _matched(given)
-    if stack:
-        return [SceneToPredict(tuple(sources))]
-    scenes = [scene for source in sources for scene in _scenes(source, split)]
-    named = _named(list({repr(scene): scene for scene in scenes}.values()))  # each once
-    _check_names(named)
-    return named
-
-
-def _matched(patterns: Sequence[str]) -> list[str]:
-    sources = []
-    for pattern in patterns:
-        # '?' and brackets also occur in URLs and in file names.
-        is_name = '://' in pattern or pattern.startswith('/vsi') or Path(pattern).exists()
-        if is_name or not glob.has_magic(pattern):
-            sources.append(pattern)
-            continue
-        found = sorted(glob.glob(pattern, recursive=True))
-        if not found:
-            raise SceneError(f'{pattern}: no file matches', fix='correct the pattern')
-        sources += found
-    return list(dict.fromkeys(sources))
-
-
-def _scenes(source: str, split: str | None) -> list[SceneToPredict]:
-    suffix = Path(source).suffix.lower()
-    if suffix in ITEMS and (items := read_item_scenes(source)) is not None:
-        return [
-            SceneToPredict(item.files if len(item.files) > 1 else item.files[0], item.name)
-            for item in items
-        ]
-    if suffix in TABLES:
-        return [
-            SceneToPredict(entry.image, entry.name, aoi=entry.aoi)
-            for entry in read_catalog(source, split=split)
-        ]
-    return [SceneToPredict(source)]
-
-
-def _named(scenes: list[SceneToPredict]) -> list[SceneToPredict]:
-    """Names for scenes of the same file name, as in ``2023/rgb.tif`` and ``2024/rgb.tif``.
-
-    They are distinguished by their folders: ``2023_rgb`` and ``2024_rgb``.
-    """
-    times = Counter(scene.stem for scene in scenes)
-    return [
-        scene if times[scene.stem] == 1 else replace(scene, name=f'{scene.folder}_{scene.stem}')
-        for scene in scenes
-    ]
-
-
-def _check_names(scenes: Sequence[SceneToPredict]) -> None:
-    """Raises SceneError if the results of two scenes would have the same names."""
-    if (same := same_file_name([scene.stem for scene in scenes])) is not None:
-        first, second = (scenes[number] for number in same)
-        raise SceneError(
-            f'the results of {first} and {second} would both be called {file_name(second.stem)}',
-            'names that differ in more than case and signs that file names cannot have',
-            'predict them into two folders, or name them in the column `name` of a catalog',
-        )
 
 
 def scenes_of(dataset: Sized) -> list[CatalogScene]:

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from geo_mm.errors import SceneError
+from geo_mm.errors import ConfigError, SceneError
 from geo_mm.inference.area import SceneToPredict
-from geo_mm.inference.scenes import find_scenes
+from geo_mm.inference.scene_lists import find_scenes, shard
 
 
 def sources(*given, **kwargs):
@@ -131,3 +131,22 @@ def test_json_of_a_hundred_thousand_brackets(tmp_path):
     (tmp_path / 'item.json').write_text('[' * 100_000)
     # Opening it says that it is no raster.
     assert sources(str(tmp_path / 'item.json')) == [str(tmp_path / 'item.json')]
+
+
+def test_each_scene_is_in_one_shard_whatever_the_list():
+    scenes = [SceneToPredict(f'{n}.tif') for n in range(200)]
+    shards = [shard(scenes, f'{n}/3') for n in range(3)]
+    assert sorted(scene.source for part in shards for scene in part) == sorted(
+        scene.source for scene in scenes
+    )
+    assert min(map(len, shards)) > 50
+    # Of a list in another order that has grown since, the old ones stay where they were.
+    grown = [SceneToPredict('new.tif'), *reversed(scenes)]
+    for n, part in enumerate(shards):
+        assert [item for item in shard(grown, f'{n}/3')[::-1] if item in scenes] == part
+
+
+@pytest.mark.parametrize('part', ['3/3', '1', '-1/3', 'a/b', '/', '0/0', '1/3/4'])
+def test_shard_that_is_none(part):
+    with pytest.raises(ConfigError, match='from 0 to N - 1'):
+        shard([SceneToPredict('a.tif')], part)

@@ -1,10 +1,11 @@
+import fcntl
 import os
 
 import numpy as np
 import pytest
 
 from geo_mm.errors import OutputError
-from geo_mm.inference.journal import Journal
+from geo_mm.inference.journal import BusyError, Journal, lock_owner
 
 FACTS = {'tile': 512, 'spec': {'bands': ('red', 'nir'), 'gsd': 0.5}, 'window': None}
 
@@ -174,3 +175,21 @@ def test_failure_is_seen_until_the_next_start(tmp_path):
     assert other.failed
     journal.close()
     assert not opened(tmp_path / 'j').failed
+
+
+def test_lock_of_a_folder_that_was_removed_meanwhile_does_not_count(tmp_path, monkeypatch):
+    """Between the opening of the lock file and the lock, its owner completes and goes."""
+    first, opener = opened(tmp_path / 'j'), fcntl.flock
+
+    def flock(*args):
+        monkeypatch.setattr(fcntl, 'flock', opener)
+        first.close()
+        opener(*args)
+
+    monkeypatch.setattr(fcntl, 'flock', flock)
+    second = opened(tmp_path / 'j')
+    with pytest.raises(BusyError, match=r'process \d+ on '):
+        opened(tmp_path / 'j')
+    assert lock_owner(second.folder).startswith(f'process {os.getpid()} on')
+    second.close()
+    assert lock_owner(second.folder) is None

@@ -1,5 +1,8 @@
 """Lists of scenes: what fails, when it is reported, and what continues."""
 
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import rasterio
@@ -7,6 +10,7 @@ import torch
 
 from geo_mm.errors import GeoMMError, SceneError, SpecError
 from geo_mm.inference import Predictor
+from geo_mm.inference.journal import Journal
 from geo_mm.inference.scenes import check_outcomes, predict_scenes
 from geo_mm.raster import Scene
 from geo_mm.registry import INFERENCERS
@@ -163,3 +167,81 @@ def test_small_scenes_are_predicted_alone_where_the_memory_is_short(
     monkeypatch.setattr(predictor.ensemble, 'predict', too_small)
     check_outcomes(predict_scenes(predictor, scenes, tmp_path / 'out'))
     assert batches == [1, 1]
+
+
+def stamps(folder):
+    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize('size', [(70, 90), (40, 50)], ids=['rows', 'one tile'])
+def test_what_is_complete_is_not_predicted_again(tmp_path, predictor, size):
+    out = tmp_path / 'out'
+    scenes = [write_raster(tmp_path / f'{n}.tif', noise((1, *size), seed=n)) for n in range(3)]
+    first = predict_scenes(predictor, scenes, out)
+    before = stamps(out)
+    write_raster(scenes[1], noise((1, *size), seed=7))
+    (out / '2.tif').unlink()
+    second = predict_scenes(predictor, scenes, out)
+    assert [outcome.was_there for outcome in second] == [True, False, False]
+    assert second[0].prediction.files == first[0].prediction.files
+    assert second[0].prediction.counts == first[0].prediction.counts
+    np.testing.assert_array_equal(read(out / '1.tif'), read(scenes[1]) > 127)
+    after = stamps(out)
+    assert [name for name in before if before[name] == after[name]] == [
+        name for name in before if name[0] == '0'
+    ]
+    # Other files are asked for.
+    third = predict_scenes(predictor.changed(confidence=True), scenes, out)
+    assert not any(outcome.was_there for outcome in third)
+    assert not any(outcome.was_there for outcome in predict_scenes(predictor, scenes, out))
+
+
+def test_restart_predicts_what_is_complete(tmp_path, predictor, scenes):
+    predict_scenes(predictor, scenes, tmp_path / 'out')
+    again = predict_scenes(predictor, scenes, tmp_path / 'out', restart=True)
+    assert not any(outcome.was_there for outcome in again)
+
+
+def test_array_is_predicted_each_time(tmp_path, predictor):
+    for seed in range(2):
+        array = noise((1, 40, 50), seed=seed)
+        predict_scenes(predictor, [array], tmp_path / 'out')
+        np.testing.assert_array_equal(read(tmp_path / 'out' / 'array.tif'), array[0] > 127)
+
+
+@pytest.mark.parametrize('size', [(70, 90), (40, 50)], ids=['rows', 'one tile'])
+@pytest.mark.parametrize('finished', [True, False])
+def test_scene_of_another_process_is_waited_for(tmp_path, predictor, finished, size, monkeypatch):
+    """Two runs share scenes; the other one completes its scene, or dies."""
+    out = tmp_path / 'out'
+    scenes = [write_raster(tmp_path / f'{n}.tif', noise((1, *size), seed=n)) for n in range(3)]
+    journal = Journal(out / '.0.unfinished')
+    journal.lock()
+    elsewhere = tmp_path / 'elsewhere'
+    predict_scenes(predictor, scenes[:1], elsewhere)
+
+    def end(_):
+        journal.close()
+        if finished:
+            for path in elsewhere.iterdir():
+                path.rename(out / path.name)
+
+    monkeypatch.setattr('geo_mm.inference.scenes.time', SimpleNamespace(sleep=end))
+    order = []
+    outcomes = predict_scenes(predictor, scenes, out, report=order.append)
+    check_outcomes(outcomes)
+    assert [outcome.scene.source for outcome in order] == [scenes[1], scenes[2], scenes[0]]
+    for scene in scenes:
+        np.testing.assert_array_equal(read(out / scene.name), read(scene) > 127)
+
+
+def test_runs_at_once_into_one_folder_do_each_scene_once(tmp_path, predictor, batches):
+    scenes = [write_raster(tmp_path / f'{n}.tif', noise((1, 70, 60), seed=n)) for n in range(8)]
+    with ThreadPoolExecutor() as pool:
+        runs = [pool.submit(predict_scenes, predictor, scenes, tmp_path / 'out') for _ in range(3)]
+        for run in runs:
+            check_outcomes(run.result())
+    assert sum(batches) == 8 * 2  # tiles
+    for scene in scenes:
+        np.testing.assert_array_equal(read(tmp_path / 'out' / scene.name), read(scene) > 127)
+    assert not [name for name in stamps(tmp_path / 'out') if name.startswith('.')]

@@ -9,7 +9,7 @@ from geo_mm.engine import launch
 from geo_mm.errors import SpecError
 from geo_mm.evaluation.records import Record
 from geo_mm.inference import Predictor
-from geo_mm.inference.scenes import find_scenes
+from geo_mm.inference.scene_lists import find_scenes
 from tests.data.chips import fresh_mmengine, run_tool, write_seg_config
 from tests.data.labels import box, write_labels
 from tests.data.rasters import noise, write_raster

@@ -162,7 +162,7 @@ def make_stac(folder: Path) -> Path:
 
 
 def read_scenes(path: Path) -> object:
-    from geo_mm.inference.scenes import find_scenes
+    from geo_mm.inference.scene_lists import find_scenes
 
     return repr(find_scenes([str(path)]))
 
