@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # `as` tells type checkers that a name is public
     from geo_mm.evaluation import evaluate_pixels as evaluate_pixels
     from geo_mm.inference import PredictOptions as PredictOptions
     from geo_mm.inference import Predictor as Predictor
+    from geo_mm.inference import prediction_status as prediction_status
     from geo_mm.inputspec import InputSpec as InputSpec
     from geo_mm.learn import SSD as SSD
     from geo_mm.learn import FasterRCNN as FasterRCNN
@@ -102,7 +103,7 @@ __getattr__, __dir__, __all__ = lazy_names(
             'evaluate_objects',
             'evaluate_pixels',
         ),
-        'inference': ('PredictOptions', 'Predictor'),
+        'inference': ('PredictOptions', 'Predictor', 'prediction_status'),
         'inputspec': ('InputSpec',),
         'learn': (
             'FasterRCNN',

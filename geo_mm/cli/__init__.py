@@ -26,6 +26,7 @@ COMMANDS = {
     'show': ('training', 'draw chips with ground truth, prediction and errors'),
     'report': ('training', 'write a page on a trained model: scores, errors, training, data'),
     'predict': ('predict', 'predict scenes of any size'),
+    'status': ('status', 'say how far the predictions into a folder are'),
     'evaluate': ('evaluate', 'compare results with ground truth, on the map'),
     'describe': (
         'describe',

@@ -17,6 +17,7 @@ from geo_mm.options import add_options, given
 
 if TYPE_CHECKING:
     from geo_mm.inference import Prediction, Predictor
+    from geo_mm.inference.cluster import ModelFiles
     from geo_mm.inference.scenes import SceneToPredict
 
 USAGE = '[CONFIG] CHECKPOINT [CHECKPOINT ...] SCENE [SCENE ...] -o OUT [options]'
@@ -46,9 +47,16 @@ def predict_arguments(parser: argparse.ArgumentParser) -> None:
     add('--split', help='of a catalog table: only the scenes of this split')
     add(
         '--shard',
+        default='',
         metavar='I/N',
         help='only the I-th of N parts of the scenes, from 0 to N - 1: for job arrays, whose jobs '
         'may write into one folder',
+    )
+    add(
+        '--dask',
+        metavar='CLUSTER',
+        help='predict scenes on the workers of a Dask cluster: the address of its scheduler, or '
+        'local, or local:N for N processes',
     )
     add('--aoi', help='vector file with polygons; nothing outside them is predicted')
     add(
@@ -113,11 +121,13 @@ def predict(args: argparse.Namespace) -> None:
         raise SceneError(wrong, 'files after the checkpoint, or --image ROLE=FILE of one scene')
     if not all(path.endswith('.onnx') for path in checkpoints):
         env.require()
-    from geo_mm.inference import Predictor
+    from geo_mm.inference.cluster import ModelFiles
     from geo_mm.inference.executors import join
     from geo_mm.inference.scene_lists import SceneToPredict, find_scenes, shard
     from geo_mm.raster.stack import files_of_roles
 
+    if args.dask and (args.shard or args.launcher != 'none'):
+        raise ConfigError('--dask with --shard or --launcher', 'one of them')
     ranks = join(args.launcher)
     window = None if args.window is None else tuple(args.window)
     if args.image:
@@ -125,30 +135,27 @@ def predict(args: argparse.Namespace) -> None:
     else:
         requests = find_scenes(scenes, stack=args.stack, split=args.split)
     if args.shard:
-        everything, requests = requests, shard(requests, args.shard)
-        print(f'shard {args.shard}: {len(requests)} of {len(everything)} scenes')
-        if not requests:
+        count = len(shard(requests, args.shard))
+        print(f'shard {args.shard}: {count} of {len(requests)} scenes')
+        if not count:
             return
     found = [
         replace(scene, window=window, aoi=args.aoi or scene.aoi, gsd=args.gsd, bands=_bands(args))
         for scene in requests
     ]
-    config = None
-    if config_path is not None or args.cfg_options:
-        from geo_mm.engine import config_for
-
-        config = config_for(
-            checkpoints[0], config_path, overrides(args.cfg_options), trust=args.trust_checkpoint
-        )
-    predictor = Predictor(
-        checkpoints,
-        config,
-        device=args.device,
-        trust_checkpoint=args.trust_checkpoint,
-        **given(args, PredictOptions),
+    model = ModelFiles(
+        tuple(checkpoints),
+        config_path,
+        overrides(args.cfg_options),
+        args.device,
+        args.trust_checkpoint,
+        PredictOptions(**given(args, PredictOptions)),
     )
     try:
-        _predict_with_progress(predictor, found, args, quiet=ranks.rank > 0)
+        if args.dask:
+            _predict_on_cluster(model, found, args)
+        else:
+            _predict_with_progress(model.load(), found, args, quiet=ranks.rank > 0)
     except KeyboardInterrupt:
         print('interrupted: repeat the command to resume', file=sys.stderr)
         raise SystemExit(130) from None
@@ -182,6 +189,36 @@ def _shown(console, quiet: bool) -> Iterator[None]:
         yield
     finally:
         logger.removeHandler(handler)
+
+
+def _predict_on_cluster(
+    model: 'ModelFiles', scenes: list['SceneToPredict'], args: argparse.Namespace
+) -> None:
+    """Predict scenes on the workers of a cluster under a bar of scenes."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from geo_mm.inference.cluster import predict_on_cluster
+    from geo_mm.inference.scenes import check_outcomes
+
+    console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
+    there = 0
+    with Progress(*Progress.get_default_columns(), console=console) as bar:
+        task = bar.add_task('scenes', total=len(scenes))
+
+        def report(outcome) -> None:
+            nonlocal there
+            bar.advance(task)
+            there += outcome.was_there
+            if outcome.error is not None:
+                print(f'error: {outcome.error}', file=sys.stderr)
+
+        outcomes = predict_on_cluster(
+            model, scenes, args.out, args.dask, restart=args.restart, report=report
+        )
+    done = sum(outcome.error is None for outcome in outcomes)
+    console.print(f'{done:,} scenes in {args.out}, {there:,} of them there already')
+    check_outcomes(outcomes)
 
 
 def _predict_with_progress(
@@ -234,7 +271,13 @@ def _predict_with_progress(
                 print(f'error: {outcome.error}', file=sys.stderr)
 
         outcomes = predict_scenes(
-            predictor, scenes, args.out, restart=args.restart, progress=progress, report=report
+            predictor,
+            scenes,
+            args.out,
+            restart=args.restart,
+            shard=args.shard,
+            progress=progress,
+            report=report,
         )
     check_outcomes(outcomes)
 

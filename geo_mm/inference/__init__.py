@@ -9,6 +9,7 @@ if TYPE_CHECKING:  # `as` tells type checkers that a name is public
     from geo_mm.inference.options import PredictOptions as PredictOptions
     from geo_mm.inference.prediction import Prediction as Prediction
     from geo_mm.inference.predictor import Predictor as Predictor
+    from geo_mm.inference.status import prediction_status as prediction_status
 
 # The options must be known without torch, to `geo-mm predict --help`.
 __getattr__, __dir__, __all__ = lazy_names(
@@ -18,5 +19,6 @@ __getattr__, __dir__, __all__ = lazy_names(
         'options': ('PredictOptions',),
         'prediction': ('Prediction',),
         'predictor': ('Predictor',),
+        'status': ('prediction_status',),
     },
 )

@@ -1,11 +1,14 @@
 """What determines a result, and the record of how it came to be."""
 
+import contextlib
 import datetime
 import hashlib
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +26,9 @@ from geo_mm.paths import absolute, file_sha256, is_local
 
 if TYPE_CHECKING:
     from geo_mm.inference.ensemble import Ensemble
+
+_WHO = ('--launcher', '--dask', '--shard')
+_called: ContextVar[Mapping | None] = ContextVar('called', default=None)
 
 _WITHOUT_EFFECT = ('readers',)
 
@@ -84,10 +90,16 @@ class Fingerprint:
 
     def identity(self, request: SceneToPredict, area: Area) -> str:
         """What the files depend on, but for the machine: the same, and they are there already."""
-        facts = self.of(request, area) | self._settings(request, area)
-        for name in ('threads', 'networks'):
-            del facts[name]
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        facts = self.of(request, area)
+        known = {'threads', *self._facts, *self._options}
+        return f'{self.settings}-{_digest({k: v for k, v in facts.items() if k not in known})}'
+
+    @cached_property
+    def settings(self) -> str:
+        """The part of :meth:`identity` that is the same for all scenes: model and options."""
+        facts = {**self._facts, 'options': self._options}
+        del facts['networks']
+        return _digest(facts)
 
     def provenance(self, request: SceneToPredict, area: Area, notes: Mapping) -> Provenance:
         """What is written into every result.
@@ -109,6 +121,20 @@ class Fingerprint:
             versions=self._versions,
             model=self._about,
         )
+
+
+def _digest(facts: Mapping) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+@contextlib.contextmanager
+def called_as(called: Mapping) -> Iterator[None]:
+    """Within it, :func:`how_called` gives this: a process that works for another."""
+    token = _called.set(called)
+    try:
+        yield
+    finally:
+        _called.reset(token)
 
 
 def run_notes() -> dict:
@@ -134,10 +160,12 @@ def run_notes() -> dict:
 def how_called() -> dict:
     """The command and the folder that it was given in.
 
-    The launcher is left out, since the result does not depend on it.
+    Who does the work is left out, since the result does not depend on it.
     """
+    if (called := _called.get()) is not None:
+        return dict(called)
     words = iter(sys.argv)
-    command = [word for word in words if word != '--launcher' or not next(words)]
+    command = [word for word in words if word not in _WHO or not next(words, '')]
     program = Path(command[0])
     # The script pip has made, wherever it is, or `python -m geo_mm.cli`.
     if program.stem == 'geo-mm' or program.parts[-3:] == ('geo_mm', 'cli', '__main__.py'):

@@ -1,6 +1,7 @@
 """Finished rows of tiles on disk, so that a killed run resumes where it stopped."""
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -20,7 +21,7 @@ from geo_mm.errors import OutputError, listed
 from geo_mm.paths import reported
 
 _TRIES = 5
-"""Attempts to take a lock, 20 ms apart: who asks whether it is held holds it for a moment."""
+"""Attempts, as others do the same: who asks whether a lock is held holds it for a moment."""
 
 _LEVEL = 1  # of zlib; more makes class rasters little smaller and the writing much slower
 
@@ -197,7 +198,15 @@ class Journal:
     def remove(self) -> None:
         """Removes the journal at once, never a part of it."""
         with self._reported(), contextlib.suppress(FileNotFoundError):
-            os.replace(self.folder, self._done)
+            for last in range(_TRIES):
+                try:
+                    os.replace(self.folder, self._done)
+                    break
+                except OSError as error:
+                    # That of a run before, which another process is about to delete.
+                    if error.errno != errno.ENOTEMPTY or last == _TRIES - 1:
+                        raise
+                    shutil.rmtree(self._done, ignore_errors=True)
         shutil.rmtree(self._done, ignore_errors=True)
 
     @property

@@ -86,6 +86,11 @@ class Predictor:
         """The input specification of the model."""
         return self.ensemble.spec
 
+    @property
+    def settings(self) -> str:
+        """What results depend on but for the scene, in short."""
+        return self._fingerprint.settings
+
     def changed(self, **changes: Any) -> 'Predictor':
         """The same models with another ``batch_size``, ``readers`` or formats of results."""
         other = copy.copy(self)

@@ -119,7 +119,7 @@ class FolderRun:
         with reported(self._folder):
             journal.open(job.facts, run_notes(), restart=restart)
             # The files are those that the last command asks for.
-            journal.note(**how_called())
+            journal.note(**how_called(), rows=len(self._rows), tiles=len(job.plan))
         finished = journal.finished()
         if finished:
             logger.info(

@@ -1,9 +1,10 @@
 """Prediction of many scenes, and evaluation of a model on them."""
 
+import contextlib
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,6 +24,7 @@ from geo_mm.inference.prediction import Job, Prediction, check_replaced
 from geo_mm.inference.predictor import Predictor, scene_closed
 from geo_mm.inference.runner import default_readers
 from geo_mm.inference.scene_lists import check_names
+from geo_mm.inference.scene_lists import shard as scenes_of_shard
 from geo_mm.inference.scene_run import (
     complete,
     failed,
@@ -31,6 +33,7 @@ from geo_mm.inference.scene_run import (
     predict_small,
     succeeded,
 )
+from geo_mm.inference.status import Planned, RunFiles
 from geo_mm.paths import file_name, reported
 
 logger = logging.getLogger(__name__)
@@ -45,7 +48,8 @@ class Outcome:
 
     Attributes:
         scene: What was to be predicted.
-        prediction: The result, or None. Objects are in it only while it is reported.
+        prediction: The result, or None, as always of a cluster. Objects are in it only while
+            it is reported.
         error: Why there is none, or None.
         was_there: Whether the same result was in the folder already.
     """
@@ -62,6 +66,7 @@ def predict_scenes(
     folder: str | Path,
     *,
     restart: bool = False,
+    shard: str = '',
     progress: Callable[[SceneToPredict, int, int], None] | None = None,
     report: Callable[[Outcome], None] | None = None,
     **part: object,
@@ -81,6 +86,7 @@ def predict_scenes(
         scenes: Files, scenes or requests.
         folder: Where to write; made if missing.
         restart: Predict all again, and discard what interrupted runs have finished.
+        shard: ``'I/N'``: only these scenes, see :func:`geo_mm.inference.scene_lists.shard`.
         progress: Called with the scene, the number of tiles done since the last
             call, and of all that this process has to do for it.
         report: Called with each outcome as soon as it is known.
@@ -93,42 +99,17 @@ def predict_scenes(
         SceneError: If the results of two scenes would have the same names.
     """
     folder = Path(folder)
-    requests = [SceneToPredict.of(scene, **part) for scene in scenes]
-    check_names(requests)
-    outcomes: dict[int, Outcome] = {}
-    jobs: dict[int, Job] = {}
-    busy: deque[int] = deque()
-
-    def settle(number: int, found: Future[Prediction], was_there: bool = False) -> None:
-        light = None
-        try:
-            outcome = Outcome(requests[number], found.result(), was_there=was_there)
-        except BusyError as error:
-            if number not in busy:
-                logger.info('%s', error.found)
-                busy.append(number)
-            return
-        except GeoMMError as error:
-            outcome = Outcome(requests[number], error=error)
-        else:
-            # Of many scenes only the names of the files are kept.
-            light = replace(found.result(), objects=None, detections=None)
-        if report:
-            report(outcome)
-        outcomes[number] = replace(outcome, prediction=light)
-
-    for number, request in enumerate(requests):
-        try:
-            job = current().each(lambda: _checked(predictor, request, folder))  # noqa: B023
-        except GeoMMError as error:
-            settle(number, failed(error))
-            continue
-        if there := None if restart else _there(job, folder):
-            settle(number, succeeded(there), was_there=True)
-        else:
-            jobs[number] = job
+    everything = [SceneToPredict.of(scene, **part) for scene in scenes]
+    check_names(everything)
+    requests = scenes_of_shard(everything, shard) if shard else everything
+    names = [file_name(scene.stem) for scene in everything]
+    # Of a single scene its own files say enough.
+    files = RunFiles(folder, names, shard) if len(names) > 1 and current().rank == 0 else None
+    ledger = _Ledger(requests, files, report)
+    jobs = _opened(predictor, requests, folder, restart, ledger)
     threads = predictor.options.readers or default_readers()
     with (
+        ledger.at_work(),
         scene_closed(),
         ThreadPoolExecutor(threads) as readers,
         ThreadPoolExecutor(threads) as writers,
@@ -139,21 +120,106 @@ def predict_scenes(
             found = run.predict([jobs.pop(number) for number in batch])
             # Small scenes are written while the next ones are predicted.
             while written:
-                settle(*written.pop(0))
+                ledger.settle(*written.pop(0))
             written = list(zip(batch, found, strict=True))
             while written and written[0][1].done():
-                settle(*written.pop(0))
+                ledger.settle(*written.pop(0))
         while written:
-            settle(*written.pop(0))
-        while busy:
-            number = busy.popleft()
+            ledger.settle(*written.pop(0))
+        while ledger.busy:
+            number = ledger.busy.popleft()
             late = run.taken_over(requests[number])
+            ledger.settle(number, late)
             if isinstance(late.exception(), BusyError):
-                busy.append(number)
                 time.sleep(_PAUSE)
-            else:
-                settle(number, late)
-    return [outcomes[number] for number in range(len(requests))]
+    return ledger.outcomes
+
+
+class _Ledger:
+    """What has become of each scene of a run.
+
+    Attributes:
+        busy: Numbers of scenes that other processes work on.
+        planned: What is to be predicted.
+    """
+
+    def __init__(
+        self,
+        requests: Sequence[SceneToPredict],
+        files: RunFiles | None,
+        report: Callable[[Outcome], None] | None,
+    ) -> None:
+        self._requests, self._files, self._report = requests, files, report
+        self._outcomes: dict[int, Outcome] = {}
+        self._told: set[int] = set()
+        self.busy: deque[int] = deque()
+        self.planned: list[Planned] = []
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        return [self._outcomes[number] for number in range(len(self._requests))]
+
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Lets others see in the folder what is planned, and that this process is at it."""
+        if self._files is None:
+            yield
+            return
+        self._files.begin(self.planned)
+        complete = False
+        try:
+            yield
+            complete = all(outcome.error is None for outcome in self.outcomes)
+        finally:
+            self._files.end(complete)
+
+    def settle(self, number: int, found: Future[Prediction], was_there: bool = False) -> None:
+        """Takes note of a result, or of what went wrong."""
+        request, light = self._requests[number], None
+        name = file_name(request.stem)
+        try:
+            outcome = Outcome(request, found.result(), was_there=was_there)
+        except BusyError as error:
+            if number not in self._told:
+                logger.info('%s', error.found)
+            self._told.add(number)
+            self.busy.append(number)
+            return
+        except GeoMMError as error:
+            outcome = Outcome(request, error=error)
+            if self._files is not None:
+                self._files.failed(name, str(error))
+        else:
+            # Of many scenes only the names of the files are kept.
+            light = replace(found.result(), objects=None, detections=None)
+            if self._files is not None:
+                self._files.succeeded(name)
+        if self._report:
+            self._report(outcome)
+        self._outcomes[number] = replace(outcome, prediction=light)
+
+
+def _opened(
+    predictor: Predictor,
+    requests: Sequence[SceneToPredict],
+    folder: Path,
+    restart: bool,
+    ledger: _Ledger,
+) -> dict[int, Job]:
+    """What is to be predicted, by number; the ledger gets the rest."""
+    jobs: dict[int, Job] = {}
+    for number, request in enumerate(requests):
+        try:
+            job = current().each(lambda: _checked(predictor, request, folder))  # noqa: B023
+        except GeoMMError as error:
+            ledger.settle(number, failed(error))
+            continue
+        ledger.planned.append(Planned(job.name, job.identity or '', len(job.plan)))
+        if there := None if restart else _there(job, folder):
+            ledger.settle(number, succeeded(there), was_there=True)
+        else:
+            jobs[number] = job
+    return jobs
 
 
 @dataclass(frozen=True)

@@ -193,3 +193,11 @@ def test_lock_of_a_folder_that_was_removed_meanwhile_does_not_count(tmp_path, mo
     assert lock_owner(second.folder).startswith(f'process {os.getpid()} on')
     second.close()
     assert lock_owner(second.folder) is None
+
+
+def test_what_another_run_is_about_to_delete_is_not_in_the_way(tmp_path):
+    journal = opened(tmp_path / 'j')
+    (tmp_path / 'j.done').mkdir()
+    (tmp_path / 'j.done' / 'row-000000.npz').touch()
+    journal.remove()
+    assert os.listdir(tmp_path) == []

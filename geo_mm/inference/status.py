@@ -1,0 +1,324 @@
+"""How far the predictions into a folder are, from the files in it alone.
+
+Runs of many scenes say in ``OUT/.runs`` what they are going to do and what failed;
+what is done is in the records of results, and what is being done in the journals.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Literal
+
+from geo_mm.errors import OutputError
+from geo_mm.inference.journal import Journal, lock_owner
+from geo_mm.paths import make_folder, reported, write_text
+
+State = Literal['done', 'running', 'interrupted', 'failed', 'waiting']
+STATES: tuple[State, ...] = ('done', 'running', 'interrupted', 'failed', 'waiting')
+
+_FAILED = '.failed.json'
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A scene that a run is going to predict.
+
+    Attributes:
+        name: Of the results.
+        identity: What the files will depend on, or how that begins, as in their record.
+        tiles: Their number, if the scene has been opened.
+    """
+
+    name: str
+    identity: str
+    tiles: int | None = None
+
+
+class RunFiles:
+    """What a run of many scenes says of itself, for :func:`prediction_status`.
+
+    Args:
+        folder: For the results.
+        shard: Which part of a list of scenes, ``'I/N'``; '' for all.
+        names: Of all scenes of the list.
+    """
+
+    def __init__(self, folder: Path, names: Sequence[str], shard: str = '') -> None:
+        self._folder = folder / '.runs'
+        self._shard, self._total = shard, len(names)
+        self._list = hashlib.sha256('\n'.join(sorted(names)).encode()).hexdigest()[:16]
+        part = shard.replace('/', '-of-')
+        self._path = self._folder / f'{self._list}{"-" if part else ""}{part}.json'
+        self._lock: IO | None = None
+
+    def begin(self, planned: Sequence[Planned]) -> None:
+        """Announces scenes, and that this process is at work until :meth:`end`."""
+        make_folder(self._folder)
+        with reported(self._folder):
+            self._lock = self._path.with_suffix('.lock').open('ab')
+        # Several processes may do the same. The system releases it when they end.
+        fcntl.flock(self._lock, fcntl.LOCK_SH)
+        failures = set(os.listdir(self._folder))
+        for scene in planned:
+            if f'{scene.name}{_FAILED}' in failures:
+                self.succeeded(scene.name)
+        run = {
+            'list': self._list,
+            'total': self._total,
+            'shard': self._shard,
+            'started': time.time(),
+            'scenes': [[scene.name, scene.identity, scene.tiles] for scene in planned],
+        }
+        write_text(self._path, json.dumps(run))
+
+    def failed(self, name: str, reason: str) -> None:
+        """Records that a scene has no result, and why."""
+        write_text(make_folder(self._folder) / f'{name}{_FAILED}', json.dumps({'reason': reason}))
+
+    def succeeded(self, name: str) -> None:
+        """Forgets that a scene had no result."""
+        (self._folder / f'{name}{_FAILED}').unlink(missing_ok=True)
+
+    def end(self, complete: bool) -> None:
+        """Says that this process works no longer.
+
+        Args:
+            complete: Whether all scenes have results. Of a whole list nothing
+                need be known then any more.
+        """
+        if self._lock is not None:
+            self._lock.close()
+        if complete and not self._shard:
+            for suffix in ('.json', '.lock'):
+                self._path.with_suffix(suffix).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # there is something of other runs
+                self._folder.rmdir()
+
+
+@dataclass(frozen=True)
+class SceneStatus:
+    """How far a scene is.
+
+    Attributes:
+        name: Of its results.
+        state: ``'interrupted'`` is begun, and nobody works on it.
+        tiles: Their number, if known.
+        tiles_done: Those that need not be predicted again.
+        since: Tiles done since the runs at work began.
+        note: Who works on it, or why it failed.
+    """
+
+    name: str
+    state: State
+    tiles: int | None = None
+    tiles_done: int = 0
+    since: int = 0
+    note: str = ''
+
+
+@dataclass(frozen=True)
+class PredictionStatus:
+    """How far the predictions into a folder are.
+
+    Attributes:
+        folder: The folder.
+        scenes: Those that are known, by name.
+        not_started: Scenes of shards that have not begun, whose names are not known.
+        runs: Processes, or groups of them with the same command, that are at work.
+        seconds: Since the first of them began.
+    """
+
+    folder: Path
+    scenes: tuple[SceneStatus, ...]
+    not_started: int = 0
+    runs: int = 0
+    seconds: float = field(default=0.0, compare=False)
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """Scenes of each state."""
+        found = Counter(scene.state for scene in self.scenes)
+        found['waiting'] += self.not_started
+        return {state: found[state] for state in STATES}
+
+    @property
+    def total(self) -> int:
+        """All scenes."""
+        return len(self.scenes) + self.not_started
+
+    @property
+    def tiles_done(self) -> int:
+        return sum(scene.tiles_done for scene in self.scenes)
+
+    @cached_property
+    def tiles(self) -> float:
+        """All tiles but those of scenes that failed; where not known, as many as others have."""
+        known = [scene.tiles for scene in self.scenes if scene.tiles is not None]
+        mean = sum(known) / len(known) if known else 1
+        wanted = [scene for scene in self.scenes if scene.state != 'failed']
+        found = sum(mean if scene.tiles is None else scene.tiles for scene in wanted)
+        return found + mean * self.not_started
+
+    @property
+    def rate(self) -> float | None:
+        """Tiles per second of the runs at work; None if nothing can be said."""
+        since = sum(scene.since for scene in self.scenes)
+        return since / self.seconds if self.runs and since and self.seconds else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        return None if self.rate is None else max(self.tiles - self.tiles_done, 0) / self.rate
+
+    def to_dict(self) -> dict:
+        return {
+            'folder': str(self.folder),
+            'scenes': self.total,
+            **self.counts,
+            'tiles': round(self.tiles),
+            'tiles_done': self.tiles_done,
+            'tiles_per_second': self.rate,
+            'seconds_left': self.seconds_left,
+            'runs': self.runs,
+            'unfinished': [asdict(scene) for scene in self.scenes if scene.state != 'done'],
+        }
+
+    def __str__(self) -> str:
+        counts = ', '.join(f'{state} {count:,}' for state, count in self.counts.items() if count)
+        lines = [f'scenes  {self.total:,}: {counts}']
+        lines.append(f'tiles   {self.tiles_done:,} of {round(self.tiles):,}')
+        if self.rate is not None and self.seconds_left is not None:
+            lines[-1] += f', {self.rate:.3g} per second, {_duration(self.seconds_left)} left'
+        elif not self.runs and self.counts['done'] < self.total:
+            lines.append('nobody works on it: repeat the command to go on')
+        for state in ('running', 'interrupted', 'failed'):
+            for scene in self.scenes:
+                if scene.state == state:
+                    lines.append(f'  {state} {scene.name}: {_told(scene)}')
+        return '\n'.join(lines)
+
+
+def prediction_status(folder: str | os.PathLike) -> PredictionStatus:
+    """Says how far the predictions into a folder are, also while they are made.
+
+    Nothing but the files in it is asked, so it may be called on any machine.
+
+    Args:
+        folder: That of the results.
+
+    Raises:
+        OutputError: If there is no such folder.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise OutputError(f'{folder}: no such folder', 'the folder of a prediction (-o)')
+    runs = list(_runs(folder / '.runs'))
+    started = min((run['started'] for run in runs if run['at work']), default=time.time())
+    planned = {name: Planned(name, *rest) for run in runs for name, *rest in run['scenes']}
+    names = dict.fromkeys(planned)
+    totals: dict[str, int] = {}
+    listed: dict[str, set[str]] = {}
+    for run in runs:
+        totals[run['list']] = run['total']
+        listed.setdefault(run['list'], set()).update(name for name, *_ in run['scenes'])
+    # What is begun is looked for before what is done: it may become that meanwhile.
+    begun = [path.name[1:-11] for path in sorted(folder.glob('.*.unfinished'))]
+    names |= dict.fromkeys(begun)
+    failures = {path.name[: -len(_FAILED)] for path in (folder / '.runs').glob(f'*{_FAILED}')}
+    names |= dict.fromkeys(sorted(failures))
+    records = (path.name[:-5] for path in folder.glob('*.json'))
+    names |= dict.fromkeys(name for name in records if not name.endswith('.stac'))
+    found = [_scene(folder, name, planned.get(name), started) for name in sorted(names)]
+    return PredictionStatus(
+        folder,
+        tuple(scene for scene in found if scene is not None),
+        sum(total - len(listed[key]) for key, total in totals.items()),
+        sum(run['at work'] for run in runs),
+        time.time() - started,
+    )
+
+
+def _runs(folder: Path) -> Iterator[dict]:
+    for path in sorted(folder.glob('*.json')):
+        if path.name.endswith(_FAILED):
+            continue
+        run = _json(path)
+        if {'list', 'total', 'started', 'scenes'} <= run.keys():
+            yield run | {'at work': _locked(path.with_suffix('.lock'))}
+
+
+def _locked(path: Path) -> bool:
+    try:
+        with path.open('rb') as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        pass
+    return False
+
+
+def _scene(folder: Path, name: str, planned: Planned | None, started: float) -> SceneStatus | None:
+    """How far a scene is; None if the name is of something else."""
+    journal = Journal(folder / f'.{name}.unfinished')
+    tiles = None if planned is None else planned.tiles
+    failure_path, record_path = folder / '.runs' / f'{name}{_FAILED}', folder / f'{name}.json'
+    failure = _json(failure_path).get('reason', '')
+    if (owner := lock_owner(journal.folder)) is not None or not journal.empty:
+        notes = _json(journal.folder / 'run.json').get('notes', {})
+        rows, tiles = notes.get('rows', 1), notes.get('tiles', tiles)
+        files = list(journal.folder.glob('row-*.npz'))
+        share = (tiles or 0) / rows
+        recent = sum(_changed(path) >= started for path in files)
+        state: State = 'failed' if failure else 'interrupted'
+        counts = round(share * len(files)), round(share * recent)
+        if owner is not None:
+            return SceneStatus(name, 'running', tiles, *counts, owner)
+        if not journal.empty:  # else it has become complete since it was looked at
+            return SceneStatus(name, state, tiles, *counts, failure)
+    record, wanted = _json(record_path), '' if planned is None else planned.identity
+    changed = _changed(record_path)
+    is_newer = not failure or changed > _changed(failure_path)
+    if 'identity' in record and (record['identity'] or '').startswith(wanted) and is_newer:
+        tiles = record['tiles']
+        return SceneStatus(name, 'done', tiles, tiles, tiles if changed >= started else 0)
+    if failure:
+        return SceneStatus(name, 'failed', tiles, note=failure)
+    return None if planned is None else SceneStatus(name, 'waiting', tiles)
+
+
+def _json(path: Path) -> dict:
+    """What a file holds; nothing if it is not there, or is something else."""
+    try:
+        found = json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _told(scene: SceneStatus) -> str:
+    if scene.state == 'failed':
+        return scene.note
+    tiles = '?' if scene.tiles is None else f'{scene.tiles:,}'
+    return f'{scene.tiles_done:,} of {tiles} tiles{", " if scene.note else ""}{scene.note}'
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if minutes >= 60:
+        return f'{minutes // 60:,} h {minutes % 60} min'
+    return f'{minutes} min' if minutes else f'{round(seconds)} s'

@@ -1,0 +1,148 @@
+"""Scenes predicted by the workers of a Dask cluster."""
+
+import os
+import signal
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from distributed import LocalCluster
+
+from geo_mm import prediction_status
+from geo_mm.cli import main
+from geo_mm.errors import ConfigError, GeoMMError, SetupError
+from geo_mm.inference import cluster as cluster_module
+from geo_mm.inference.area import SceneToPredict
+from geo_mm.inference.cluster import ModelFiles, predict_on_cluster
+from geo_mm.inference.options import PredictOptions
+from geo_mm.inference.scenes import check_outcomes, predict_scenes
+from tests.data.models import pixel_files, spec_of
+from tests.data.processes import hashes
+from tests.data.rasters import noise, write_raster
+
+SPEC = spec_of('pixels', ['low', 'high'], mean=(127.5,), std=(10.0,))
+
+
+@pytest.fixture(scope='module')
+def model(tmp_path_factory):
+    checkpoint = pixel_files(tmp_path_factory.mktemp('model'), SPEC, [[0.0], [1.0]])[1]
+    options = PredictOptions(tile=32)
+    return ModelFiles((str(checkpoint),), device='cpu', trust_checkpoint=True, options=options)
+
+
+@pytest.fixture(scope='module')
+def threads():
+    """A cluster whose workers are threads of this process."""
+    arguments = dict(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None)
+    with LocalCluster(**arguments) as found:
+        yield found
+
+
+def made(folder, count, size=(70, 60)):
+    return [
+        SceneToPredict(write_raster(folder / f'{n}.tif', noise((1, *size), seed=n)))
+        for n in range(count)
+    ]
+
+
+@pytest.fixture(autouse=True)
+def one_moment(monkeypatch):
+    monkeypatch.setenv('SOURCE_DATE_EPOCH', '1700000000')
+
+
+def test_same_bytes_as_one_process(tmp_path, model, threads):
+    scenes = made(tmp_path, 6)
+    check_outcomes(predict_scenes(model.load(), scenes, tmp_path / 'one'))
+    address = threads.scheduler_address
+    seen = []
+    outcomes = predict_on_cluster(
+        model,
+        scenes,
+        tmp_path / 'many',
+        address,
+        report=lambda _: seen.append(prediction_status(tmp_path / 'many')),
+    )
+    check_outcomes(outcomes)
+    assert [outcome.scene.stem for outcome in outcomes] == list('012345')
+    assert hashes(tmp_path / 'many') == hashes(tmp_path / 'one')
+    assert not (tmp_path / 'many' / '.runs').exists()
+    for number, status in enumerate(seen, 1):
+        assert (status.total, status.runs) == (6, 1)
+        assert status.counts['done'] >= number
+    # Again, with one more.
+    scenes.append(SceneToPredict(write_raster(tmp_path / '6.tif', noise((1, 20, 20)))))
+    again = predict_on_cluster(model, scenes, tmp_path / 'many', address)
+    assert [outcome.was_there for outcome in again] == [True] * 6 + [False]
+
+
+def test_models_are_loaded_once(tmp_path, model, threads, monkeypatch):
+    loads = []
+    load = ModelFiles.load
+    monkeypatch.setattr(ModelFiles, 'load', lambda self: loads.append(1) or load(self))
+    cluster_module._loaded.clear()
+    predict_on_cluster(model, made(tmp_path, 5), tmp_path / 'out', threads.scheduler_address)
+    assert loads == [1]  # the workers are in one process
+
+
+def test_failures_are_told_with_their_reasons(tmp_path, model, threads):
+    scenes = [*made(tmp_path, 2), SceneToPredict(tmp_path / 'none.tif')]
+    with pytest.raises(GeoMMError, match=r'1 of 3 scenes failed:\n.*none\.tif: no such file'):
+        check_outcomes(
+            predict_on_cluster(model, scenes, tmp_path / 'out', threads.scheduler_address)
+        )
+    status = prediction_status(tmp_path / 'out')
+    assert status.counts['failed'] == 1
+    assert 'no such file' in next(s for s in status.scenes if s.name == 'none').note
+
+
+def test_model_that_no_worker_can_load_is_told_at_once(tmp_path, model, threads):
+    wrong = replace(model, checkpoints=(str(tmp_path / 'none.pth'),))
+    with pytest.raises(GeoMMError, match=r'none\.pth'):
+        predict_on_cluster(wrong, made(tmp_path, 1), tmp_path / 'out', threads.scheduler_address)
+    assert not (tmp_path / 'out').exists()
+
+
+def unreachable(*_, **__):
+    raise OSError('refused')
+
+
+def test_clusters_that_are_none(tmp_path, model, monkeypatch):
+    with pytest.raises(ConfigError, match="'local:4' for four"):
+        predict_on_cluster(model, [], tmp_path, 'local:0')
+    with pytest.raises(ConfigError, match='address of its scheduler'):
+        predict_on_cluster(model, [], tmp_path, 'node1')
+    monkeypatch.setattr('distributed.client.Client.__init__', unreachable)
+    with pytest.raises(SetupError, match='no Dask scheduler answers: refused'):
+        predict_on_cluster(model, [], tmp_path, 'tcp://127.0.0.1:1')
+    with pytest.raises(SystemExit, match='2'):
+        main(['predict', 'm.onnx', 'a.tif', '-o', 'out', '--dask', 'local', '--shard', '0/2'])
+
+
+def kill_workers(cluster, stop, kills, seed=0):
+    """Kills a worker now and then."""
+    random = np.random.default_rng(seed)
+    while not stop.wait(random.uniform(1, 4)):
+        processes = [nanny.process.pid for nanny in cluster.workers.values() if nanny.process]
+        if processes and len(kills) < 6:
+            kills.append(int(random.choice(processes)))
+            os.kill(kills[-1], signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_workers_that_are_killed_lose_nothing(tmp_path, model):
+    """Two processes, of which one is killed every few seconds."""
+    scenes, expected = made(tmp_path, 60, (230, 190)), tmp_path / 'one'
+    predict_scenes(model.load(), scenes, expected)
+    stop, kills = threading.Event(), []
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        killer = threading.Thread(target=kill_workers, args=(cluster, stop, kills))
+        killer.start()
+        try:
+            found = predict_on_cluster(model, scenes, tmp_path / 'many', cluster.scheduler_address)
+        finally:
+            stop.set()
+            killer.join()
+    check_outcomes(found)
+    assert kills
+    assert hashes(tmp_path / 'many') == hashes(expected)
