@@ -8,6 +8,7 @@ from geo_mm.new_config.weights import (
     about_weights,
     find_weights,
     weights_config,
+    weights_markdown,
     weights_rows,
 )
 from geo_mm.options import add_options, given
@@ -19,6 +20,7 @@ def weights_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, WeightsOptions)
     add('--download', action='store_true', help='download the weights that are named')
     add('--json', action='store_true', help='print facts as JSON')
+    add('--markdown', action='store_true', help='print the table of the documentation')
 
 
 def weights(args: argparse.Namespace) -> None:
@@ -34,6 +36,9 @@ def weights(args: argparse.Namespace) -> None:
 
     from geo_mm.models.pretrained import fetch_weights, pretrained_set
 
+    if args.markdown:
+        print(weights_markdown())
+        return
     options = WeightsOptions(**given(args, WeightsOptions))
     if args.download and not args.name:
         raise ConfigError('--download without a name', 'one of the names that are listed')

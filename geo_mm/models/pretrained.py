@@ -11,12 +11,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
 from geo_mm.errors import ConfigError
 from geo_mm.models.spectral import resolve_bands
 from geo_mm.paths import file_sha256
+
+if TYPE_CHECKING:
+    from geo_mm.models.downloading import Download
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -227,14 +230,20 @@ def fetch_weights(name: str | PretrainedSet, *, folder: str | os.PathLike | None
     return path
 
 
-def _run(download: Any) -> None:
+def _run(download: 'Download') -> None:
     """Download with a bar on the terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-    columns = (TextColumn('{task.description}'), BarColumn(), DownloadColumn())
+    console = Console(stderr=True)
+    columns = (
+        TextColumn('{task.description}'),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+    )
     with Progress(
-        *columns, TransferSpeedColumn(), console=Console(stderr=True), transient=True
+        *columns, console=console, transient=True, disable=not console.is_terminal
     ) as bar:
         task = bar.add_task(download.path.name, total=None)
         download.run(lambda done, total: bar.update(task, completed=done, total=total))

@@ -63,7 +63,10 @@ class NewOptions:
         None, 'of the model (default: full where there is a GPU, else small)', group='model'
     )
     weights: str | None = option(
-        None, 'checkpoint to start from: of geo_mm, or of a backbone', group='model', metavar='FILE'
+        None,
+        'to start from: a name that geo-mm weights lists, or a checkpoint, also of a backbone',
+        group='model',
+        metavar='NAME',
     )
 
 
@@ -88,6 +91,8 @@ class ConfigPlan:
         class_weight: Weight of each class in the loss, where one is rare.
         load_from: Checkpoint of geo_mm to start from.
         why: Reason of each setting, by its name in the config.
+        normalisation: Mean and standard deviation that pretrained weights want; None for
+            those of the images.
     """
 
     recipe: Recipe
@@ -106,6 +111,7 @@ class ConfigPlan:
     class_weight: tuple[float, ...]
     load_from: str | None
     why: Mapping[str, str]
+    normalisation: tuple[list[float], list[float]] | None = None
 
     @property
     def variant(self) -> Variant:

@@ -142,6 +142,30 @@ def weights_config(
     return ''.join(lines) + f'model = {literal(model, 0, 8)}\n'
 
 
+def published_statistics(
+    chosen: PretrainedSet, bands: Sequence[str], mean: Sequence[float], std: Sequence[float]
+) -> tuple[list[float], list[float]] | None:
+    """Mean and standard deviation that a set wants, if images have such values.
+
+    They have if the mean of each band is less than three published standard deviations
+    from the published mean, and its own deviation more than a hundredth of that.
+
+    Args:
+        chosen: The set.
+        bands: Those of the images.
+        mean: Of the images, per band; taken for bands that the weights lack.
+        std: Of the images, per band.
+    """
+    wanted = list(zip(*chosen.statistics(bands), strict=True))
+    own = list(zip(mean, std, strict=True))
+    known = [(a, b) for a, b in zip(wanted, own, strict=True) if math.isfinite(a[0])]
+    fit = [abs(m - wanted_m) < 3 * s and own_s > s / 100 for (wanted_m, s), (m, own_s) in known]
+    if not known or not all(fit):
+        return None
+    both = [a if math.isfinite(a[0]) else b for a, b in zip(wanted, own, strict=True)]
+    return [float(m) for m, _ in both], [float(s) for _, s in both]
+
+
 def _units(chosen: PretrainedSet) -> str:
     if chosen.scale in (None, 255):
         return ''
@@ -150,3 +174,35 @@ def _units(chosen: PretrainedSet) -> str:
 
 def _known(values: Sequence[float]) -> list[Any]:
     return [value if math.isfinite(value) else Code('...') for value in values]
+
+
+def weights_markdown() -> str:
+    """The table of the documentation: which weights for which imagery."""
+    groups: dict[tuple, list[PretrainedSet]] = {}
+    for each in pretrained_sets():
+        key = (each.sensor, each.gsd, each.gsd_note, each.bands, each.dataset, each.licence)
+        groups.setdefault((each.loads, each.why, *key), []).append(each)
+    order = list(dict.fromkeys(each.sensor for each in pretrained_sets()))
+    lines = [
+        '| sensor | GSD | bands | trained with | licence | names |',
+        '|---|---|---|---|---|---|',
+    ]
+    other = []
+    for sets in sorted(groups.values(), key=lambda sets: order.index(sets[0].sensor)):
+        first = sets[0]
+        names = ', '.join(f'`{each.name}`' for each in sets)
+        if not first.loads:
+            other.append(
+                f'- {first.dataset}, {first.sensor} ({first.licence}): {names}: {first.why}'
+            )
+            continue
+        gsd = f'{first.gsd:g} m' if first.gsd else first.gsd_note
+        licence = first.licence.partition(' (')[0]
+        if first.licence_url:
+            licence = f'[{licence}]({first.licence_url})'
+        bands = ', '.join(first.bands)
+        lines.append(
+            f'| {first.sensor} | {gsd} | {len(first.bands)}: {bands} '
+            f'| {first.dataset} | {licence} | {names} |'
+        )
+    return '\n'.join([*lines, '', 'Published, but no backbone here takes them:', '', *other])

@@ -84,6 +84,7 @@ def _bases(plan: ConfigPlan, path: Path) -> str:
 
 def _data_lines(plan: ConfigPlan, root: str | None, scenes: list[str]) -> list[str]:
     why, labels, statistics = plan.why, plan.labels, plan.profile.statistics
+    mean, std = plan.normalisation or (statistics.mean, statistics.std)
     lines = [f'# ---- data {"-" * 66}\n']
     if root:
         lines.append(assignment('data_root', root))
@@ -91,8 +92,8 @@ def _data_lines(plan: ConfigPlan, root: str | None, scenes: list[str]) -> list[s
         comment(f'Split: {why["scenes"]}.'),
         *scenes,
         assignment('bands', plan.bands.bands, why['bands']),
-        assignment('mean', [float(f'{v:.4g}') for v in statistics.mean], why['mean']),
-        assignment('std', [float(f'{v:.4g}') for v in statistics.std]),
+        assignment('mean', [float(f'{v:.4g}') for v in mean], why['mean']),
+        assignment('std', [float(f'{v:.4g}') for v in std]),
     ]
     if plan.nodata != 'auto':
         lines.append(assignment('nodata', plan.nodata, why['nodata']))

@@ -15,7 +15,8 @@ from mmengine.config import Config
 from geo_mm.catalog import read_catalog
 from geo_mm.cli import main
 from geo_mm.engine.launch import build_model
-from geo_mm.errors import CatalogError
+from geo_mm.errors import CatalogError, ConfigError
+from geo_mm.models import pretrained
 from geo_mm.new_config.choosing import make_plan
 from geo_mm.new_config.plan import NewOptions
 from geo_mm.new_config.recipes import RECIPES
@@ -190,6 +191,42 @@ def test_weights_of_a_backbone_that_were_downloaded_before_are_used(town, tmp_pa
     assert config.model.backbone.init_cfg.checkpoint == 'torchvision://resnet18'
     assert config.model.backbone.init_cfg.bands == config.bands
     assert 'at hand from ImageNet' in (tmp_path / 'unet.py').read_text()
+
+
+@pytest.fixture
+def publish(monkeypatch, tmp_path):
+    """Puts random weights in the place of published ones, whose checksum they lack."""
+
+    def put(name):
+        chosen = replace(pretrained.pretrained_set(name), sha256='', sha256_prefix='')
+        torch.save(ResNet(18, in_channels=len(chosen.bands)).state_dict(), chosen.path(tmp_path))
+        monkeypatch.setenv(pretrained.FOLDER, str(tmp_path))
+        monkeypatch.setattr(pretrained, 'pretrained_sets', lambda: (chosen,))
+
+    return put
+
+
+def test_published_weights_bring_their_normalisation(town, tmp_path, publish):
+    publish('resnet18.tv_in1k')
+    config = new('unet-resnet', town, tmp_path / 'unet.py', '--weights', 'resnet18.tv_in1k')
+    assert config.model.backbone.init_cfg.checkpoint == 'resnet18.tv_in1k'
+    assert config.mean[:3] == [123.7, 116.3, 103.5] and config.std[:3] == [58.4, 57.12, 57.38]
+    assert 40 < config.mean[3] < 220  # of the images: photographs have no near infrared
+    assert 'BSD-3-Clause' in (tmp_path / 'unet.py').read_text()
+
+
+def test_published_weights_for_other_values_leave_the_normalisation(town, tmp_path, publish):
+    publish('ssl4eo-s12-moco-r18')
+    config = new('unet-resnet', town, tmp_path / 'unet.py', '--weights', 'ssl4eo-s12-moco-r18')
+    assert 40 < config.mean[0] < 220
+    assert 'not those of ssl4eo-s12-moco-r18' in (tmp_path / 'unet.py').read_text()
+
+
+def test_published_weights_of_another_backbone_are_refused(town):
+    images, labels = [f'{town}/town.tif'], f'{town}/houses.gpkg'
+    options = NewOptions(images=images, labels=labels, size='small', weights='resnet50.tv_in1k')
+    with pytest.raises(ConfigError, match='unet-resnet of --size full'):
+        make_plan('unet', options)
 
 
 def test_weights_of_a_whole_model_are_loaded_from(town, tmp_path):

@@ -1,13 +1,14 @@
 """Choosing among published weights: the list, one of them, and lines of a config."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from geo_mm.cli import main
 from geo_mm.errors import ConfigError
 from geo_mm.models.pretrained import FOLDER, pretrained_set, pretrained_sets
-from geo_mm.new_config.weights import WeightsOptions, find_weights, weights_config
+from geo_mm.new_config.weights import WeightsOptions, find_weights, weights_config, weights_markdown
 from tests.data.http_server import serving
 
 
@@ -71,6 +72,13 @@ def test_every_set_has_lines_of_a_config(chosen):
     config = run(weights_config(chosen))
     assert config['bands'] == chosen.bands
     assert ('data_preprocessor' in config['model']) == bool(chosen.mean)
+
+
+def test_the_table_of_the_documentation_is_current():
+    page = Path(__file__).parents[2] / 'docs/en/weights.md'
+    assert page.read_text('utf-8').endswith(f'\n\n{weights_markdown()}\n'), (
+        'geo-mm weights --markdown prints it'
+    )
 
 
 def test_the_command_lists(capsys):
