@@ -32,6 +32,7 @@ from geo_mm.inference.tasks import task_of
 from geo_mm.inference.tasks.detection import most_objects
 from geo_mm.inputspec import InputSpec
 from geo_mm.models.checkpoints import check_weights, read_checkpoint
+from geo_mm.models.lora import merge_lora
 from geo_mm.models.segmentors import receptive_radius
 from geo_mm.raster import Scene, Window
 
@@ -106,6 +107,7 @@ class TrainedModel:
             model = build_model(self.config)
         check_weights(model, checkpoint, data)
         model.load_state_dict(data['state_dict'])
+        merge_lora(model)
         _check_normalisation(model, self.spec)
         self._started_from = _records(data.get('pretrained'))
         self._parameters = sum(parameter.numel() for parameter in model.parameters())

@@ -26,6 +26,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from geo_mm.errors import ConfigError
+from geo_mm.models.lora import add_lora, lora_name
 from geo_mm.registry import MODELS
 
 _PYRAMID = 4
@@ -71,11 +72,13 @@ class TimmBackbone(BaseModule):
             such as a plain ViT: :class:`SimpleFPN` makes levels of it.
         with_image: Gives the image itself as well, before all others: for a decoder
             that works at full resolution, as ``ResNetEncoder`` does.
-        drop_path_rate: Of stochastic depth, for the deepest block.
+        lora: ``dict(rank=8)``: only additions of this rank to the weights of attention
+            learn, see :func:`geo_mm.models.lora.add_lora`. For transformers with
+            pretrained weights.
         with_cp: Computes activations again in the backward pass, for less memory.
         init_cfg: ``dict(type='geo_mm.AdaptedPretrained', ...)``.
-        **kwargs: Of the network in timm: ``img_size`` for those with windows of a
-            share of the image (MaxViT), ``output_stride`` for dilated ResNets.
+        **kwargs: Of the network in timm: ``drop_path_rate``, ``img_size`` for those with
+            windows of a share of the image (MaxViT), ``output_stride`` for dilated ResNets.
 
     Raises:
         ConfigError: If timm is not installed, has no such network or the network no
@@ -88,7 +91,7 @@ class TimmBackbone(BaseModule):
         in_channels: int = 3,
         out_indices: Sequence[int] | None = None,
         with_image: bool = False,
-        drop_path_rate: float | None = None,
+        lora: Mapping | None = None,
         with_cp: bool = False,
         init_cfg: Mapping | Sequence[Mapping] | None = None,
         **kwargs,
@@ -103,10 +106,7 @@ class TimmBackbone(BaseModule):
                 'arguments of the network',
                 "weights are loaded by init_cfg=dict(type='geo_mm.AdaptedPretrained', ...)",
             )
-        arguments = {'in_chans': in_channels, 'num_classes': 0, **kwargs}
-        if drop_path_rate is not None:
-            arguments['drop_path_rate'] = drop_path_rate
-        self.model: Any = _create(name, arguments)
+        self.model: Any = _create(name, {'in_chans': in_channels, 'num_classes': 0, **kwargs})
         levels = _levels(self.model)
         self.out_indices = _checked_indices(name, levels, out_indices)
         self.levels = tuple(levels[i] for i in self.out_indices)
@@ -114,6 +114,8 @@ class TimmBackbone(BaseModule):
         self.model.prune_intermediate_layers(list(self.out_indices), prune_norm=True)
         self.divisor = _divisor(self.model, self.levels[-1])
         """Images are padded to multiples of it."""
+        if lora is not None:
+            add_lora(self.model, **lora)
         if with_cp:
             self.model.set_grad_checkpointing(True)
         # MMEngine would let it initialise itself again, after weights have been loaded.
@@ -160,7 +162,7 @@ class TimmBackbone(BaseModule):
         convert = getattr(sys.modules[type(self.model).__module__], 'checkpoint_filter_fn', None)
         if convert is not None:
             found = dict(convert(found, self.model))
-        return {f'model.{key}': value for key, value in found.items()}
+        return {f'model.{lora_name(key, own)}': value for key, value in found.items()}
 
 
 def timm_levels(name: str, **kwargs) -> tuple[Level, ...]:

@@ -1,7 +1,7 @@
 # U-Net (Ronneberger et al. 2015, arXiv:1505.04597) with any network of timm as its
 # encoder: EfficientNet-Lite0 here, which is small. Needs pip install 'geo_mm[timm]'.
 # Change backbone.name; in_index then says which of its levels are used, and
-# python -c "import geo_mm.models as m; print(m.timm_levels('NAME'))" lists them.
+# python -c "import geo_mm; print(geo_mm.timm_levels('NAME'))" lists them.
 # It starts from random weights. For pretrained ones set
 #   backbone=dict(init_cfg=dict(
 #       type='geo_mm.AdaptedPretrained', checkpoint='weights.pth', bands=bands))
