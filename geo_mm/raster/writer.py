@@ -24,6 +24,7 @@ from geo_mm.raster.grid import Grid, Window
 from geo_mm.raster.handles import pictures_allowed
 
 BLOCK = 512  # pixels on a side of a stored block
+_FEW_BLOCKS = 8  # up to here one thread is as fast
 
 
 def write_cog(source: str | os.PathLike, path: str | os.PathLike, *, classes: bool) -> Path:
@@ -36,8 +37,8 @@ def write_cog(source: str | os.PathLike, path: str | os.PathLike, *, classes: bo
     down to less than one block.
 
     Works block by block: memory is GDAL's block cache (``GDAL_CACHEMAX``),
-    whatever the size. The same source gives the same bytes. GDAL compresses
-    with several threads if ``GDAL_NUM_THREADS`` says so.
+    whatever the size. The same source gives the same bytes, compressed by as many
+    threads as there are cores where it has more than a few blocks.
 
     Args:
         source: What to write; any raster that GDAL opens.
@@ -59,11 +60,12 @@ def write_cog(source: str | os.PathLike, path: str | os.PathLike, *, classes: bo
     ):
         with handles.open_quietly(source) as dataset:
             block = block_size(max(dataset.shape))
-        _copy(source, partial, classes, block)
+            blocks = dataset.count * dataset.width * dataset.height / block**2
+        _copy(source, partial, classes, block, threads=blocks > _FEW_BLOCKS)
     return path
 
 
-def _copy(source: str, partial: Path, classes: bool, block: int) -> None:
+def _copy(source: str, partial: Path, classes: bool, block: int, threads: bool) -> None:
     copy(
         source,
         partial,
@@ -74,6 +76,7 @@ def _copy(source: str, partial: Path, classes: bool, block: int) -> None:
         BLOCKSIZE=str(block),
         RESAMPLING='NEAREST' if classes else 'AVERAGE',
         BIGTIFF='IF_SAFER',
+        NUM_THREADS='ALL_CPUS' if threads else '1',
     )
     with handles.open_quietly(os.fspath(partial)) as dataset:
         check_complete(dataset)

@@ -155,3 +155,13 @@ def test_a_full_disk_leaves_the_earlier_file(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ['in.tif', 'out.tif']
     with rasterio.open(path) as dataset:
         assert (dataset.read() == 7).all()
+
+
+def test_the_bytes_do_not_depend_on_the_threads(tmp_path, monkeypatch):
+    source = class_raster(tmp_path / 'source.tif', classes(2100, 1700))
+    written = []
+    for threads_from in (0, 1000):
+        monkeypatch.setattr('geo_mm.raster.writer._FEW_BLOCKS', threads_from)
+        path = write_cog(source, tmp_path / f'{threads_from}.tif', classes=True)
+        written.append(path.read_bytes())
+    assert written[0] == written[1]

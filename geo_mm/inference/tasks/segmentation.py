@@ -231,7 +231,7 @@ class ClassMerger:
         self, likelihood: np.ndarray, valid: np.ndarray, arrays: Mapping[str, np.ndarray]
     ) -> None:
         weighed = likelihood if self._decision is None else likelihood * self._decision
-        best = weighed.argmax(0)
+        best = largest(weighed)
         arrays['classes'][:] = np.where(valid, best, IGNORE)
         if 'confidence' in arrays:
             found = np.take_along_axis(likelihood, best[None], 0)[0]
@@ -240,6 +240,25 @@ class ClassMerger:
             arrays['probabilities'][:] = np.where(valid, as_steps(likelihood), IGNORE)
         elif self._options.probabilities:
             arrays['probabilities'][:] = np.where(valid, likelihood, np.nan)
+
+
+def largest(values: np.ndarray) -> np.ndarray:
+    """Which of some layers is largest at each pixel; the first of equal ones.
+
+    Equals ``values.argmax(0)``, in half of the time or less: NumPy goes pixel by pixel
+    along the first axis.
+
+    Args:
+        values: ``(layers, rows, cols)`` with at most 256 layers, without NaN.
+
+    Returns:
+        ``(rows, cols)`` uint8.
+    """
+    found, best = np.zeros(values.shape[1:], np.uint8), values[0].copy()
+    for number in range(1, len(values)):
+        np.putmask(found, values[number] > best, number)
+        np.maximum(best, values[number], out=best)
+    return found
 
 
 class _Sink(contextlib.AbstractContextManager):

@@ -15,6 +15,7 @@ from geo_mm.inference.area import Area, SceneToPredict
 from geo_mm.inference.model import probabilities
 from geo_mm.inference.prediction import Job
 from geo_mm.inference.runner import RowRunner
+from geo_mm.inference.tasks.segmentation import largest
 from geo_mm.raster import Scene, tile_plan
 from tests.data.models import ensemble, pixel_files, spec_of, trained
 from tests.data.provenance import provenance
@@ -181,3 +182,9 @@ def test_model_with_other_classes_than_the_spec_is_refused(tmp_path):
 def test_probabilities_are_the_softmax_of_the_logits():
     sample = SegDataSample(seg_logits=PixelData(data=torch.tensor([[[0.0]], [[np.log(3)]]])))
     np.testing.assert_allclose(probabilities(sample).ravel(), [0.25, 0.75], rtol=1e-6)
+
+
+@pytest.mark.parametrize('layers', [1, 2, 7, 256])
+def test_the_first_of_the_largest_layers_counts(layers):
+    few = np.random.default_rng(layers).integers(0, 3, (layers, 11, 13)).astype(np.float32)
+    np.testing.assert_array_equal(largest(few), few.argmax(0))
