@@ -1,0 +1,193 @@
+"""Every shipped config in every exchange format: is what comes out what PyTorch predicts?
+
+The model of each config, at full size, gets random weights with which features
+neither fade nor explode, is exported to ONNX, `.pt2` and safetensors, and each file
+predicts a noisy scene of 2 x 1.5 chips with the whole engine (ONNX and safetensors) or as
+a program (`.pt2`), beside PyTorch. A line for each config goes to OUT/exports.jsonl;
+what is there is not repeated.
+
+    python tools/dev/export_matrix.py [CONFIG ...]
+    python tools/dev/export_matrix.py --table
+"""
+
+import argparse
+import json
+import logging
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from geo_mm import Predictor, Scene, export_model
+from geo_mm.classes import ClassSet
+from geo_mm.engine.launch import build_model, load_config
+from geo_mm.errors import ConfigError
+from geo_mm.inference import Prediction
+from geo_mm.inputspec import InputSpec
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / 'tools' / 'benchmarks'))
+from onnx_files import agreement  # noqa: E402
+
+FORMATS = ('onnx', 'pt2', 'safetensors')
+RIGHT = 1e-4
+"""Difference of a probability that is none."""
+
+
+def shipped() -> list[str]:
+    """Names of all configs, without folder and suffix."""
+    return sorted(path.stem for path in (ROOT / 'configs').glob('[!_]*/*.py'))
+
+
+def checked(name: str, folder: Path) -> dict:
+    """What became of one config."""
+    (path,) = (ROOT / 'configs').glob(f'*/{name}.py')
+    config = load_config(path)
+    checkpoint, spec = write_checkpoint(config, folder / f'{name}.pth')
+    height, width = 2 * spec.chip_size[0], spec.chip_size[1] * 3 // 2
+    scene = noisy_scene(spec, height, width)
+    how = {'tile': spec.chip_size[0], 'force': True, 'batch_size': 2}
+    how |= {'probabilities': 'float32'} if spec.of_pixels else {'score': 0.0}
+    expected = Predictor(checkpoint, device='cpu', **how).predict(scene)
+    row = {'config': name, 'size': f'{height} x {width}'}
+    if not spec.of_pixels:
+        row['objects'] = len(expected.objects)
+    for kind in FORMATS:
+        start = time.process_time()
+        try:
+            (written,) = export_model(checkpoint, folder, formats=[kind], tile=spec.chip_size[0])
+        except ConfigError as error:
+            row[kind] = f'refused: {str(error).splitlines()[0].partition(": ")[2]}'
+            continue
+        seconds = time.process_time() - start
+        if kind == 'pt2':
+            row[kind] = of_program(written, checkpoint, scene, spec)
+        else:
+            device = {'provider': 'CPUExecutionProvider'} if kind == 'onnx' else {'device': 'cpu'}
+            row[kind] = compared(Predictor(written, **device, **how).predict(scene), expected)
+        row[f'{kind}, s'] = round(seconds, 1)
+    return row
+
+
+def noisy_scene(spec: InputSpec, height: int, width: int) -> Scene:
+    """Blobs of the mean and the standard deviation of each band."""
+    rng = np.random.default_rng(0)
+    coarse = rng.normal(size=(len(spec.bands), height // 8 + 1, width // 8 + 1))
+    blobs = coarse.repeat(8, 1).repeat(8, 2)[:, :height, :width]
+    mean, std = (np.array(values)[:, None, None] for values in (spec.mean, spec.std))
+    return Scene.from_array((mean + std * blobs).astype(np.float32), bands=spec.bands)
+
+
+def of_program(path: Path, checkpoint: Path, scene: Scene, spec: InputSpec) -> str:
+    """What a program of torch.export gives for a chip, beside the model."""
+    side = spec.chip_size[0]
+    chip = scene.read()[0][:, :side, :side]
+    program = torch.export.load(path).module()
+    found = program(torch.from_numpy(chip)[None])[0].detach().numpy()
+    model = Predictor(checkpoint, device='cpu', tile=side, force=True, probabilities='float32')
+    expected = model.predict(Scene.from_array(chip, bands=spec.bands)).probabilities
+    return difference(found, expected)
+
+
+def compared(found: Prediction, expected: Prediction) -> str:
+    if expected.probabilities is None:
+        return agreement(found, expected)
+    same = float((found.classes == expected.classes).mean())
+    return f'{difference(found.probabilities, expected.probabilities)}, {same:.4%} of classes'
+
+
+def difference(found: np.ndarray, expected: np.ndarray) -> str:
+    far = np.abs(found - expected)
+    beyond = int((far.max(0) > RIGHT).sum())
+    return f'{far.max():.1e}' + (f' ({beyond} pixels beyond {RIGHT:g})' if beyond else '')
+
+
+def write_checkpoint(config: Config, path: Path) -> tuple[Path, InputSpec]:
+    """A checkpoint as training writes it, of weights that tell pixels apart."""
+    dataset = config.train_dataloader.dataset
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    pixels = config.default_scope == 'mmseg'
+    classes = tuple(dataset.metainfo.classes)
+    side = dataset.chip_size
+    spec = InputSpec(
+        task='pixels' if pixels else 'objects',
+        classes=ClassSet(classes, background=classes[0] if pixels else None),
+        bands=tuple(dataset.bands),
+        gsd=None,
+        dtype='float32',
+        nodata=None,
+        mean=tuple(map(float, config.model.data_preprocessor.mean)),
+        std=tuple(map(float, config.model.data_preprocessor.std)),
+        chip_size=(side, side) if isinstance(side, int) else tuple(side),
+    )
+    if not pixels:
+        # Networks that know nothing still have to predict something.
+        test_cfg = config.model.test_cfg.get('rcnn', config.model.test_cfg)
+        test_cfg.update(score_thr=0.0, conf_thr=0.0, max_per_img=20)
+    torch.manual_seed(0)
+    model = build_model(config)
+    give_weights(model, len(spec.bands))
+    data = {'meta': {'cfg': config.pretty_text}, 'state_dict': model.state_dict()}
+    torch.save({**data, 'input_spec': spec.to_dict()}, path)
+    return path, spec
+
+
+def give_weights(network: nn.Module, bands: int) -> None:
+    """Random ones with which features neither fade nor explode, layer after layer."""
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight)
+            if any(word in name for word in ('_reg', 'reg_', 'convs_pred')):
+                module.weight.data *= 0.03  # exponents of the sides of boxes
+            if module.bias is not None:
+                nn.init.normal_(module.bias, std=0.1)
+        elif isinstance(module, nn.BatchNorm2d):
+            module.momentum = None  # the mean over all batches
+    with torch.no_grad():
+        network.train()
+        forward: Callable = network.extract_feat if hasattr(network, 'rpn_head') else network
+        forward(torch.randn(2, bands, 128, 160))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('configs', nargs='*', help='names; default: all that are shipped')
+    parser.add_argument('-o', '--out', type=Path, default=ROOT / 'work_dirs' / 'export_matrix')
+    parser.add_argument('--table', action='store_true', help='only print what is there')
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    results = args.out / 'exports.jsonl'
+    lines = results.read_text().splitlines() if results.exists() else []
+    rows = {row['config']: row for row in map(json.loads, lines) if 'error' not in row}
+    logging.disable(logging.WARNING)
+    warnings.simplefilter('ignore')
+    todo = [name for name in args.configs or shipped() if name not in rows]
+    for name in [] if args.table else todo:
+        with tempfile.TemporaryDirectory() as folder, results.open('a') as file:
+            try:
+                rows[name] = checked(name, Path(folder))
+            except Exception:  # the others go on
+                rows[name] = {'config': name, 'error': traceback.format_exc()}
+            print(json.dumps(rows[name]), file=file, flush=True)
+            print(*rows[name].values(), sep=' | ', flush=True)
+    table = Table('config', 'scene', *FORMATS)
+    for row in rows.values():
+        last = row.get('error', '').splitlines()[-1:]
+        table.add_row(row['config'], row.get('size', str(last)), *(row.get(f, '') for f in FORMATS))
+    Console(width=160).print(table)
+    return int(any('error' in row for row in rows.values()))
+
+
+if __name__ == '__main__':
+    sys.exit(main())
