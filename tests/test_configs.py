@@ -23,7 +23,7 @@ def test_config(path):
         pytest.skip("needs pip install 'geo_mm[timm]'")
     model = build_model(config)
     loader = config.train_dataloader
-    first = next(weight for weight in model.backbone.parameters() if weight.ndim == 4)
+    first = next(weight for weight in model.parameters() if weight.ndim == 4)
     bands = first.shape[1]
     # What must agree, in one place or another.
     assert len(model.data_preprocessor.mean) == len(model.data_preprocessor.std) == bands

@@ -144,7 +144,7 @@ def load(block: Block, checkout: Path) -> Config:
 @pytest.mark.parametrize('block', CONFIGS, ids=str)
 def test_configs_load_and_build_their_model(block, checkout):
     model = build_model(load(block, checkout))
-    assert sum(parameter.numel() for parameter in model.parameters()) > 1e5
+    assert sum(parameter.numel() for parameter in model.parameters()) > 1e3
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def test_every_config_is_listed_once():
 def test_metafile(path):
     (collection,), models = load(path)['Collections'], load(path)['Models']
     assert (ROOT / collection['README']).is_file()
-    assert re.fullmatch(r'https://arxiv\.org/abs/\d{4}\.\d{5}', collection['Paper']['URL'])
+    assert re.fullmatch(r'https://arxiv\.org/abs/\d{4}\.\d{4,5}', collection['Paper']['URL'])
     assert collection['Paper']['Title'] in (ROOT / collection['README']).read_text('utf-8')
     for model in models:
         assert model['In Collection'] == collection['Name']

@@ -141,6 +141,11 @@ def synthetic_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add('--gsd', type=float, default=0.5, help='pixel size in metres (default: 0.5)')
     add('--seed', type=int, default=0, help='same seed, same scenes (default: 0)')
+    add(
+        '--embeddings',
+        action='store_true',
+        help='also write 64 bands of features per scene, stored as embeddings of AlphaEarth',
+    )
 
 
 def synthetic(args: argparse.Namespace) -> None:
@@ -153,6 +158,7 @@ def synthetic(args: argparse.Namespace) -> None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from geo_mm.synthetic import make_town
+    from geo_mm.synthetic.embeddings import make_embeddings
 
     columns = (
         TextColumn('{task.description}'),
@@ -177,8 +183,14 @@ def synthetic(args: argparse.Namespace) -> None:
             )
         except ValueError as error:
             raise GeoMMError(str(error)) from None
+        written = [catalog]
+        if args.embeddings:
+            written.append(
+                make_embeddings(catalog, lambda name: bar.update(task, description=name))
+            )
         bar.update(task, description='synthetic town')
-    print(f'wrote {catalog}')
+    for path in written:
+        print(f'wrote {path}')
 
 
 def env_arguments(parser: argparse.ArgumentParser) -> None:

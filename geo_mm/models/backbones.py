@@ -59,6 +59,15 @@ class ResNetEncoder(ResNet):
 
 
 @MODELS.register_module()
+class IdentityBackbone(BaseModule):
+    """Gives the image as it is, for heads on rasters whose bands are features already."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The image ``(N, bands, height, width)``, as the only level."""
+        return (x,)
+
+
+@MODELS.register_module()
 class VGGEncoder(VGG, BaseModule):
     """VGG for any number of bands and any width, with the features before each pooling.
 

@@ -3,8 +3,10 @@
 import pytest
 import torch
 
+from geo_mm.engine.launch import build_model, load_config
 from geo_mm.errors import ConfigError
 from geo_mm.models.backbones import ResNetEncoder, VGGEncoder
+from tests.data.chips import CONFIGS
 
 
 def shapes(levels):
@@ -105,3 +107,14 @@ def test_frozen_stages_stay_so_in_training():
 def test_what_cannot_be_built(wrong):
     with pytest.raises(ConfigError, match='VGGEncoder'):
         VGGEncoder(**wrong)
+
+
+def test_without_a_backbone_a_pixel_is_classified_by_itself():
+    path = CONFIGS / 'fcn/fcn-pixels_adamw-2k_embeddings-128x128.py'
+    model = build_model(load_config(path)).eval()
+    first = torch.rand(1, 64, 8, 8)
+    second = first.clone()
+    second[..., 3, 5] += 1
+    with torch.no_grad():
+        changed = (model(first) != model(second)).any(dim=1)[0]
+    assert changed.nonzero().tolist() == [[3, 5]]
