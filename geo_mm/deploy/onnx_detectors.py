@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 from mmcv.ops import nms, roi_align
-from mmcv.ops.point_sample import point_sample, rel_roi_point_to_rel_img_point
+from mmcv.ops.point_sample import point_sample, rel_roi_point_to_abs_img_point
 from mmdet.models import (
     AnchorHead,
     CascadeRoIHead,
@@ -22,6 +22,7 @@ from mmdet.models import (
 )
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
+from torch.onnx.operators import shape_as_tensor
 
 from geo_mm.deploy.onnx_graphs import Graph
 from geo_mm.errors import ConfigError
@@ -364,8 +365,11 @@ class DetectorGraph(Graph):
         """PointRend's features at points of each RoI, of one image."""
         found = []
         extractor = self.network.roi_head.mask_roi_extractor
+        pixels = rel_roi_point_to_abs_img_point(rois, rel_roi_points)
         for features, stride in zip(x, extractor.featmap_strides, strict=False):
-            points = rel_roi_point_to_rel_img_point(rois, rel_roi_points, features, 1 / stride)
+            # As a tensor: mmcv's own function would keep the size that the exporter has seen.
+            size = shape_as_tensor(features)[2:].flip(0).float()
+            points = pixels / stride / size
             values = point_sample(features, points.reshape(1, -1, 2))[0]
             found.append(values.reshape(len(values), *rel_roi_points.shape[:2]).transpose(0, 1))
         return torch.cat(found, dim=1)

@@ -7,6 +7,7 @@ import torch
 from geo_mm.deploy import export_model
 from geo_mm.deploy.onnx_graphs import matrix_interpolation
 from geo_mm.inference import TrainedModel
+from geo_mm.inference.onnx_network import OnnxNetwork
 from geo_mm.raster import Scene, Window
 from tests.data.narrow import NARROW, PIXELS, narrow_files
 
@@ -76,6 +77,24 @@ def test_objects_are_those_of_torch(tmp_path, name):
             ):
                 nearest = np.abs(rows - [*box, score, label]).max(axis=1).min()
                 assert nearest <= 1e-4
+
+
+@pytest.mark.parametrize('name', [name for name in DETECTORS if name.startswith('mask-rcnn')])
+def test_masks_are_those_of_torch(tmp_path, name):
+    _, checkpoint = narrow_files(tmp_path, name)
+    (path,) = export_model(checkpoint, tmp_path / 'out', tile=SIDE)
+    ours, theirs = OnnxNetwork(str(path)), TrainedModel(checkpoint, device='cpu', tile=SIDE)
+    for size in SIZES:
+        (image,), valid = images(size, count=1), np.ones(size, bool)
+        what = Scene.from_array(image), Window(0, 0, size[1], size[0]), image, valid
+        found, expected = (
+            network.predict_view([network.prepare(*what)], (False, 0))[0]
+            for network in (ours, theirs)
+        )
+        np.testing.assert_allclose(found.bboxes, expected.bboxes, atol=1e-3)
+        assert expected.masks.any((1, 2)).sum() > 5
+        differ = (found.masks != expected.masks).sum()
+        assert differ <= 0.01 * expected.masks.sum()
 
 
 @pytest.mark.parametrize('size', [(9, 13), (4, 6), (20, 31), (1, 13)])

@@ -120,24 +120,27 @@ def write_checkpoint(config: Config, path: Path) -> tuple[Path, InputSpec]:
     pixels = config.default_scope == 'mmseg'
     classes = tuple(dataset.metainfo.classes)
     side = dataset.chip_size
-    spec = InputSpec(
-        task='pixels' if pixels else 'objects',
-        classes=ClassSet(classes, background=classes[0] if pixels else None),
-        bands=tuple(dataset.bands),
-        gsd=None,
-        dtype='float32',
-        nodata=None,
-        mean=tuple(map(float, config.model.data_preprocessor.mean)),
-        std=tuple(map(float, config.model.data_preprocessor.std)),
-        chip_size=(side, side) if isinstance(side, int) else tuple(side),
-    )
+    # Numbers of bands without names stand for themselves.
+    bands = tuple(b if isinstance(b, str) else f'B{b}' for b in dataset.bands)
     if not pixels:
         # Networks that know nothing still have to predict something.
         test_cfg = config.model.test_cfg.get('rcnn', config.model.test_cfg)
         test_cfg.update(score_thr=0.0, conf_thr=0.0, max_per_img=20)
     torch.manual_seed(0)
     model = build_model(config)
-    give_weights(model, len(spec.bands))
+    give_weights(model, len(bands))
+    preprocessor = model.data_preprocessor
+    spec = InputSpec(
+        task='pixels' if pixels else 'objects',
+        classes=ClassSet(classes, background=classes[0] if pixels else None),
+        bands=bands,
+        gsd=None,
+        dtype='float32',
+        nodata=None,
+        mean=tuple(preprocessor.mean.flatten().tolist()),
+        std=tuple(preprocessor.std.flatten().tolist()),
+        chip_size=(side, side) if isinstance(side, int) else tuple(side),
+    )
     data = {'meta': {'cfg': config.pretty_text}, 'state_dict': model.state_dict()}
     torch.save({**data, 'input_spec': spec.to_dict()}, path)
     return path, spec
