@@ -12,9 +12,11 @@ features are the published network's. ``A`` is found in this order:
 1. bands of the same canonical name (:mod:`geo_mm.models.spectral`);
 2. of what is left, the band of ours at the nearest wavelength, if one of the two
    holds the other's centre (within half a bandwidth);
-3. with ``lost='spread'``, a band of theirs that we lack is interpolated linearly
-   in wavelength between our neighbours on both sides. With ``lost='scale'``, and
-   where there are no neighbours, it is lost;
+3. with ``lost='spread'``, our neighbours stand in for a band of theirs that we lack:
+   it is interpolated linearly in wavelength between those on both sides, or is the
+   nearest, beyond the last of ours. Cirrus, panchromatic and radar bands have no
+   neighbours, and thermal ones thermal ones only. With ``lost='scale'`` all that is
+   not found by 1 and 2 is lost;
 4. a band of ours with no filter so far is interpolated between neighbours of
    theirs, if those would be lost.
 
@@ -258,8 +260,8 @@ class _Match:
         for k in list(open_theirs) if spread else ():
             everyone = range(len(self.ours))
             near = _nearest(self.theirs[k], self.ours, everyone)
-            if found := near or _between(self.theirs[k], self.ours):
-                self._give(found, k, 'stands in' if near else 'interpolated')
+            if found := near or _between(self.theirs[k], self.ours, beyond=True):
+                self._give(found, k, 'stands in for others')
                 open_theirs.remove(k)
         for i, own in enumerate(self.ours):
             found = {} if any(self.shares[i]) else _between(own, self.theirs)
@@ -285,7 +287,7 @@ class _Match:
 
     def row(self, i: int, label: str, missing: str, factor: float) -> StemRow:
         if any(self.shares[i]):
-            how = ' + '.join(self.how[i])
+            how = ', '.join(self.how[i])
             return StemRow(label, self._sum(dict(enumerate(self.shares[i]))), how)
         rule = self.rule(i, missing)
         if isinstance(rule, Mapping):
@@ -332,13 +334,16 @@ def _closest(distances: Mapping[int, float]) -> dict[int, float]:
     return dict.fromkeys(found, 1 / max(len(found), 1))
 
 
-def _between(band: Band, others: Sequence[Band]) -> dict[int, float]:
-    """Shares of the neighbours on both sides, by distance; empty if there is none on one."""
+def _between(band: Band, others: Sequence[Band], beyond: bool = False) -> dict[int, float]:
+    """Shares of the neighbours on both sides, by distance.
+
+    If there is none on one side: the nearest with ``beyond``, else none.
+    """
     gaps = {i: gap for i, gap in _gaps(band, others).items() if _are_alike(band, others[i])}
     below = _closest({i: -gap for i, gap in gaps.items() if gap <= 0})
     above = _closest({i: gap for i, gap in gaps.items() if gap > 0})
     if not below or not above:
-        return {}
+        return below or above if beyond else {}
     down, up = -gaps[next(iter(below))], gaps[next(iter(above))]
     shares = {i: share * up / (down + up) for i, share in below.items()}
     return shares | {i: share * down / (down + up) for i, share in above.items()}

@@ -108,6 +108,18 @@ def test_the_expected_response_is_kept(ours, lost):
     torch.testing.assert_close(found.sum(dim=1), weight.sum(dim=1))
 
 
+def test_beyond_the_last_band_the_nearest_stands_in():
+    theirs = ('coastal', 'red', 'swir22', 'cirrus', 'lwir11', 'VV')
+    found, table = adapt_stem(torch.ones(1, 6, 1, 1), theirs, ('red', 'nir'))
+    # Not for clouds, for the heat of the ground, or for radar.
+    assert (found.flatten().tolist(), table.lost) == ([4, 2], ('cirrus', 'lwir11', 'vv'))
+    assert [row.theirs for row in table.rows] == ['red + coastal', 'swir22']
+    assert [row.how for row in table.rows] == [
+        'same name, stands in for others',
+        'stands in for others',
+    ]
+
+
 def test_several_bands_of_one_name_share_its_filter():
     ours = ('before:red', 'before:nir', 'after:red', 'after:nir')
     assert filters([4, 6], ('red', 'nir'), ours) == [2, 3, 2, 3]
