@@ -59,7 +59,8 @@ class Download:
             OutputError: If the server does not give the file, or another one, or it
                 cannot be written.
         """
-        with reported(self.path):
+        fix = 'free some space, or set GEO_MM_WEIGHTS to another folder'
+        with reported(self.path, fix=fix):
             make_folder(self.path.parent)
             with FileLock(self.path.with_name(f'.{self.path.name}.lock')):
                 if not self.path.exists():
