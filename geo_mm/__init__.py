@@ -53,6 +53,8 @@ if TYPE_CHECKING:  # `as` tells type checkers that a name is public
     from geo_mm.models.pretrained import pretrained_set as pretrained_set
     from geo_mm.models.pretrained import pretrained_sets as pretrained_sets
     from geo_mm.models.timm_backbone import timm_levels as timm_levels
+    from geo_mm.mosaics import MosaicOptions as MosaicOptions
+    from geo_mm.mosaics import mosaic as mosaic
     from geo_mm.raster import Grid as Grid
     from geo_mm.raster import Scene as Scene
     from geo_mm.synthetic import make_town as make_town
@@ -124,6 +126,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         ),
         'models.pretrained': ('fetch_weights', 'pretrained_set', 'pretrained_sets'),
         'models.timm_backbone': ('timm_levels',),
+        'mosaics': ('MosaicOptions', 'mosaic'),
         'raster': ('Grid', 'Scene'),
         'synthetic': ('make_town',),
         'viewer': ('ViewOptions', 'view'),

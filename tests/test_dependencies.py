@@ -42,6 +42,7 @@ MAY_IMPORT = {
     'visualization': {'data_checks', *_THIRD},
     'learn': {'learn', 'new_config', *_THIRD},
     'viewer': {'viewer', 'evaluation', *_FIRST},
+    'mosaics': {'mosaics', *_FIRST},
 }
 
 

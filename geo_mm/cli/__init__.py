@@ -27,6 +27,7 @@ COMMANDS = {
     'report': ('training', 'write a page on a trained model: scores, errors, training, data'),
     'predict': ('predict', 'predict scenes of any size'),
     'status': ('status', 'say how far the predictions into a folder are'),
+    'mosaic': ('mosaic', 'make one map of the results of many scenes'),
     'evaluate': ('evaluate', 'compare results with ground truth, on the map'),
     'describe': (
         'describe',

@@ -6,6 +6,7 @@ in Dask: the journal of a scene, its lock, and the record of what its result is 
 
 import contextlib
 import logging
+import math
 import os
 import threading
 import time
@@ -35,6 +36,9 @@ _AHEAD = 4
 
 _LEAST_AHEAD = 64
 _RETRIES = 2
+_NEWS = 2.0
+"""Seconds between looks at which workers there are."""
+
 _PATIENCE = 60.0
 """Seconds in which a scheduler that was lost may come back."""
 
@@ -161,6 +165,8 @@ class _ClusterRun:
         self._task, self._connect, self._report = task, connect, report
         self._client = connect()
         self._name = f'predict-{uuid.uuid4().hex[:8]}'
+        self._asked = -math.inf
+        self._resources: list[Mapping[str, float]] = []
 
     def settings(self) -> str:
         """What results depend on but for the scene, as a worker sees it.
@@ -221,17 +227,23 @@ class _ClusterRun:
         return Outcome(scene, error=failed)
 
     def _submit(self, work: Callable, *args: Any, key: tuple[str, str]) -> 'Future':
-        workers = self._client.scheduler_info(n_workers=-1)['workers'].values()
         # Where workers say how many GPUs they have, a task takes one.
-        has_gpus = any('GPU' in worker.get('resources', {}) for worker in workers)
+        has_gpus = any('GPU' in resources for resources in self._workers())
         resources = {'GPU': 1} if has_gpus else None
         return self._client.submit(
             work, *args, key=key, pure=False, retries=_RETRIES, resources=resources
         )
 
     def _ahead(self) -> int:
-        workers = self._client.scheduler_info(n_workers=-1)['workers']
-        return max(_LEAST_AHEAD, _AHEAD * len(workers))
+        return max(_LEAST_AHEAD, _AHEAD * len(self._workers()))
+
+    def _workers(self) -> list[Mapping[str, float]]:
+        """The resources of each worker, as of a moment ago: to ask takes longer than a task."""
+        if time.monotonic() - self._asked > _NEWS:
+            info = self._client.scheduler_info(n_workers=-1)
+            self._resources = [worker.get('resources', {}) for worker in info['workers'].values()]
+            self._asked = time.monotonic()
+        return self._resources
 
     def _reconnect(self, missing: int) -> None:
         deadline = time.monotonic() + _PATIENCE

@@ -330,6 +330,7 @@ class Prediction:
             **drawn,
             tiles=len(job.plan),
             identity=job.identity,
+            grid=_plain(job.area.native.grid),
             files=[file.name for file in files],
         )
         complete = replace(self, files=(*files, path))
@@ -384,6 +385,16 @@ class Prediction:
 def result_files(folder: Path, name: str) -> list[Path]:
     """All files that results of a name may have."""
     return [folder / f'{name}{suffix}' for suffix in _SUFFIXES]
+
+
+def _plain(grid: Grid) -> dict:
+    """A grid as plain data."""
+    return {
+        'crs': None if grid.crs is None else grid.crs.to_string(),
+        'transform': tuple(grid.transform)[:6],
+        'width': grid.width,
+        'height': grid.height,
+    }
 
 
 def found_complete(job: Job, folder: Path) -> Prediction | None:

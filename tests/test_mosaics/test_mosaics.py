@@ -1,0 +1,226 @@
+"""One map of many scenes: objects counted once, rasters without a step."""
+
+import json
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from affine import Affine
+from rasterio.crs import CRS
+
+from geo_mm.classes import ClassSet
+from geo_mm.cli import main
+from geo_mm.errors import OutputError
+from geo_mm.formats import write_layer
+from geo_mm.mosaics import MosaicOptions, join_scenes, mosaic
+from geo_mm.raster import Grid, RasterMetadata, RasterWriter
+from geo_mm.raster.projection import transformer
+
+CLASSES = ClassSet(('house', 'tree'))
+# On the border of zones 31 and 32: the same ground has pixels turned by several degrees.
+WEST, EAST = CRS.from_epsg(32631), CRS.from_epsg(32632)
+LAT, LON = 47.0, 6.0
+PIXEL = 0.5
+SMALLEST = 1.0  # m2 of what a detector finds
+
+
+def grid_at(crs, offset, size=(400, 300)):
+    """A grid around the border, so many metres to the east."""
+    x, y = transformer(4326, crs).transform(LON, LAT)
+    x, y = round(x) + offset, round(y)
+    return Grid(Affine(PIXEL, 0, x, 0, -PIXEL, y), *size, crs)
+
+
+def write_result(folder, name, grid, files, started='2026-01-01T00:00:00+00:00'):
+    record = {
+        'grid': {
+            'crs': grid.crs.to_string(),
+            'transform': tuple(grid.transform)[:6],
+            'width': grid.width,
+            'height': grid.height,
+        },
+        'input_spec': CLASSES.to_dict(),
+        'counts': {'house': 1},
+        'provenance': {'started': started},
+        'identity': 'x',
+        'tiles': 1,
+        'files': files,
+    }
+    (folder / f'{name}.json').write_text(json.dumps(record))
+
+
+def houses(grid, seed=0):
+    """Buildings on the ground that do not touch, some across the edges of the grid; a road."""
+    rng = np.random.default_rng(seed)
+    left, bottom, right, top = grid.bounds
+    xs, ys = np.arange(left - 30, right + 130, 12), np.arange(bottom, top, 12)
+    places = [(x, y) for x in xs for y in ys]
+    sides = rng.uniform(3, 9, (len(places), 2))
+    boxes = [shapely.box(x, y, x + w, y + h) for (x, y), (w, h) in zip(places, sides, strict=True)]
+    road = shapely.box(left - 25, bottom + 50, right + 125, bottom + 51.5)
+    shapes = [*(box for box in boxes if not box.dwithin(road, 1)), road]
+    return gpd.GeoDataFrame(
+        {'class': rng.choice(CLASSES.names, len(shapes)), 'score': 0.9},
+        geometry=shapes,
+        crs=grid.crs.to_wkt(),
+    )
+
+
+def seen(truth, grid):
+    """What a perfect detector finds in a scene."""
+    found = truth.to_crs(grid.crs.to_wkt())
+    found = found.assign(geometry=found.intersection(grid.footprint))
+    return found[found.area > SMALLEST].reset_index(drop=True)
+
+
+def whole_of(truth, grids):
+    """What all scenes together see of the ground."""
+    ground = shapely.union_all(
+        [
+            gpd.GeoSeries([shapely.segmentize(grid.footprint, 10)], crs=grid.crs.to_wkt())
+            .to_crs(truth.crs)
+            .iloc[0]
+            for grid in grids
+        ]
+    )
+    parts = [truth.to_crs(grid.crs.to_wkt()).intersection(grid.footprint) for grid in grids]
+    is_seen = np.max([part.area for part in parts], axis=0) > SMALLEST
+    return truth.assign(geometry=truth.intersection(ground))[is_seen]
+
+
+@pytest.mark.parametrize(
+    ('crs', 'offset'),
+    [(WEST, 120.0), (EAST, 120.0), (WEST, 200.0), (WEST, 199.0)],
+    ids=['overlap', 'two zones', 'touching', 'two pixels'],
+)
+def test_objects_of_two_scenes_are_counted_once(tmp_path, crs, offset):
+    grids = grid_at(WEST, 0.0), grid_at(crs, offset)
+    truth = houses(grids[0])
+    for name, grid in zip('ab', grids, strict=True):
+        objects = seen(truth, grid)
+        write_layer(objects, tmp_path / f'{name}.gpkg', layer='objects')
+        write_result(tmp_path, name, grid, [f'{name}.gpkg'])
+    written = mosaic(tmp_path, tmp_path / 'city')
+    assert [path.name for path in written] == ['city.gpkg', 'city_scenes.gpkg']
+    found, expected = gpd.read_file(written[0]), whole_of(truth, grids)
+    assert CRS.from_user_input(found.crs.to_wkt()) == WEST
+    assert len(found) == len(expected)
+    # Each is where and what it should be.
+    pairs = gpd.sjoin(expected, found, lsuffix='true', rsuffix='found')
+    pairs = pairs[pairs.class_true == pairs.class_found]
+    other = found.geometry.loc[pairs.index_found].set_axis(pairs.index)
+    agree = pairs.intersection(other, align=False).area / pairs.union(other, align=False).area
+    assert set(pairs.index[agree > 0.75]) == set(expected.index)
+    road = found[found.area == found.area.max()].iloc[0]
+    assert road.scenes == 'a, b'
+    assert len(gpd.read_file(written[1])) == 2
+
+
+def test_neighbours_of_one_class_that_touch_stay_two():
+    """Two halves of a double house on either side of the border of two overlapping scenes."""
+    grids = grid_at(WEST, 0.0), grid_at(WEST, 120.0)
+    left, bottom, *_ = grids[1].bounds
+    boxes = [shapely.box(left + 20 + dx, bottom + 50, left + 28 + dx, bottom + 58) for dx in (0, 8)]
+    layer = gpd.GeoDataFrame({'class': ['house'] * 2}, geometry=boxes, crs=WEST.to_wkt())
+    found = join_scenes([layer, layer], [grid.footprint for grid in grids], PIXEL, ['a', 'b'])
+    assert len(found) == 2
+    assert set(found.scenes) == {'a, b'}
+
+
+def test_part_that_only_one_scene_reports_whole():
+    """One scene reports a house, the other cuts off a corner that agrees with nothing."""
+    grids = grid_at(WEST, 0.0), grid_at(WEST, 120.0)
+    left, bottom, *_ = grids[1].bounds
+    whole = shapely.box(left - 6, bottom + 50, left + 6, bottom + 62)
+    corner = shapely.box(left, bottom + 50, left + 1.5, bottom + 53)
+    layers = [
+        gpd.GeoDataFrame({'class': ['house']}, geometry=[shape], crs=WEST.to_wkt())
+        for shape in (whole, corner)
+    ]
+    found = join_scenes(layers, [grid.footprint for grid in grids], PIXEL)
+    assert list(found.geometry) == [whole]
+
+
+def write_classes(folder, name, grid, classes, **more):
+    metadata = RasterMetadata(class_names=dict(enumerate(CLASSES.names)))
+    with RasterWriter(folder / f'{name}.tif', grid, 1, 'uint8', 255, metadata) as writer:
+        writer.write(classes.astype(np.uint8))
+    files = [f'{name}.tif']
+    for key, values in more.items():
+        if key != 'started':
+            files.append(f'{name}_{key}.tif')
+            with RasterWriter(folder / files[-1], grid, len(values), 'uint8', 255) as writer:
+                writer.write(values.astype(np.uint8))
+    started = more.get('started', '2026-01-01T00:00:00+00:00')
+    write_result(folder, name, grid, files, started)
+
+
+def ground_pattern(grid):
+    """Classes that depend on where a pixel is on Earth alone: stripes of 15 m."""
+    cols, rows = np.meshgrid(np.arange(grid.width) + 0.5, np.arange(grid.height) + 0.5)
+    x, y = transformer(grid.crs, WEST).transform(*(grid.transform @ (cols, rows)))
+    return (x + y) // 15 % 2
+
+
+@pytest.mark.parametrize('crs', [WEST, EAST], ids=['one zone', 'two zones'])
+def test_raster_without_a_step(tmp_path, crs):
+    grids = grid_at(WEST, 0.0), grid_at(crs, 120.0)
+    for name, grid in zip('ab', grids, strict=True):
+        write_classes(tmp_path, name, grid, ground_pattern(grid))
+    path = mosaic(tmp_path, tmp_path / 'city')[0]
+    with rasterio.open(path) as dataset:
+        found, grid = dataset.read(1), Grid.of(dataset)
+    assert grid.crs == WEST
+    valid = found != 255
+    ground = shapely.union_all([seen_by.footprint for seen_by in grids if seen_by.crs == WEST])
+    assert valid.sum() * PIXEL**2 >= ground.area - 1
+    wrong = valid & (found != ground_pattern(grid))
+    # Nearest neighbours of another zone are off by half a pixel along the stripes.
+    assert wrong.sum() <= (0 if crs == WEST else 0.06 * valid.sum())
+
+
+@pytest.mark.parametrize(
+    ('rule', 'expected'),
+    [('edge', [0, 0, 1]), ('newest', [0, 1, 1]), ('confidence', [0, 1, 1]), ('mean', [0, 0, 1])],
+)
+def test_rule(tmp_path, rule, expected):
+    """Two scenes of one row that disagree; the pixel of both left of the middle of the overlap."""
+    grids = grid_at(WEST, 0.0, (40, 40)), grid_at(WEST, 10.0, (40, 40))
+    for value, grid in enumerate(grids):
+        name, share, year = 'ab'[value], (150, 170)[value], 2025 + value
+        shape = (grid.height, grid.width)
+        shares = np.stack([np.full(shape, steps) for steps in ((240, 10), (80, 170))[value]])
+        write_classes(
+            tmp_path,
+            name,
+            grid,
+            np.full(shape, value),
+            confidence=np.full((1, *shape), share),
+            probabilities=shares,
+            started=f'{year}-01-01T00:00:00+00:00',
+        )
+    path, _ = mosaic(tmp_path, tmp_path / 'city', MosaicOptions(rule=rule))
+    with rasterio.open(path) as dataset:
+        assert dataset.shape == (40, 60)
+        assert dataset.read(1)[20, [5, 25, 55]].tolist() == expected
+
+
+def test_raster_of_a_rule_that_was_not_predicted(tmp_path):
+    write_classes(tmp_path, 'a', grid_at(WEST, 0.0, (8, 8)), np.zeros((8, 8)))
+    with pytest.raises(OutputError, match='a has no raster of probabilities'):
+        mosaic(tmp_path, tmp_path / 'city', MosaicOptions(rule='mean'))
+    with pytest.raises(OutputError, match='no results'):
+        mosaic(tmp_path / 'none', tmp_path / 'city')
+
+
+def test_command(tmp_path, capsys):
+    write_classes(tmp_path, 'a', grid_at(WEST, 0.0, (8, 8)), np.zeros((8, 8)))
+    assert main(['mosaic', str(tmp_path), '-o', str(tmp_path / 'm' / 'city.fgb')]) == 0
+    assert capsys.readouterr().out.split() == [
+        'wrote',
+        str(tmp_path / 'm' / 'city.tif'),
+        'wrote',
+        str(tmp_path / 'm' / 'city_scenes.fgb'),
+    ]
