@@ -200,23 +200,28 @@ class _ClusterRun:
                 numbers[futures[-1].key] = number
             return futures
 
-        running = as_completed(next_ones(self._ahead()), loop=self._client.loop)
-        for future in running:
+        # Results come with their futures: to ask for each takes longer than its task.
+        running = as_completed(
+            next_ones(self._ahead()),
+            loop=self._client.loop,
+            with_results=True,
+            raise_errors=False,
+        )
+        for future, result in running:
             if future.status in ('cancelled', 'lost'):
                 return False
             number = numbers.pop(future.key)
-            outcomes[number] = self._outcome(requests[number], future)
+            outcomes[number] = self._outcome(requests[number], future, result)
             if self._report:
                 self._report(outcomes[number])
             wanted = self._ahead() - len(numbers)
             running.update(next_ones(max(wanted, 0)))
         return True
 
-    def _outcome(self, scene: SceneToPredict, future: 'Future') -> Outcome:
+    def _outcome(self, scene: SceneToPredict, future: 'Future', result: Any) -> Outcome:
+        if future.status == 'finished':
+            return replace(result, scene=scene)
         error = future.exception()
-        if error is None:
-            found = future.result()
-            return replace(found, scene=scene)
         failed = GeoMMError(
             f'{scene.title}: the worker failed: {type(error).__name__}: {error}',
             'workers with enough memory, and the versions of this machine',

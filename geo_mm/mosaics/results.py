@@ -150,5 +150,5 @@ def read_objects(result: Result, crs: CRS) -> gpd.GeoDataFrame:
         if path.suffix == '.parquet':
             objects = gpd.read_parquet(path)
         else:
-            objects = pyogrio.read_dataframe(path)
+            objects = pyogrio.read_dataframe(path, layer=0)  # after it: styles
         return objects.to_crs(crs.to_wkt())

@@ -224,3 +224,28 @@ def test_command(tmp_path, capsys):
         'wrote',
         str(tmp_path / 'm' / 'city_scenes.fgb'),
     ]
+
+
+def test_results_of_a_prediction(tmp_path):
+    """What predict writes is what is read: two halves of a scene that share 20 columns."""
+    from geo_mm.inference import Predictor
+    from geo_mm.inference.scenes import check_outcomes, predict_scenes
+    from tests.data.models import object_files, paint, spec_of
+    from tests.data.rasters import write_raster
+
+    boxes = [[x, y, x + 6, y + 5] for x in range(3, 90, 11) for y in range(3, 50, 9)]
+    image = paint((60, 100), boxes)
+    transform = Affine(PIXEL, 0, 728000, 0, -PIXEL, 5209500)
+    for name, first in (('a', 0), ('b', 40)):
+        part = image[None, :, first : first + 60]
+        place = transform @ Affine.translation(first, 0)
+        write_raster(tmp_path / f'{name}.tif', part, transform=place, crs='EPSG:32631')
+    spec = spec_of('objects', ['even', 'odd'], ['B1'], dtype='uint16')
+    predictor = Predictor(object_files(tmp_path / 'model', spec, with_masks=True)[1], device='cpu')
+    scenes = [tmp_path / 'a.tif', tmp_path / 'b.tif']
+    check_outcomes(predict_scenes(predictor, scenes, tmp_path / 'out'))
+    objects, footprints = mosaic(tmp_path / 'out', tmp_path / 'map.parquet')
+    found = gpd.read_parquet(objects)
+    assert len(found) == len(boxes)
+    np.testing.assert_allclose(found.area.sum(), (image > 0).sum() * PIXEL**2)
+    assert gpd.read_parquet(footprints)['name'].tolist() == ['a', 'b']
