@@ -141,7 +141,15 @@ class TimmBackbone(BaseModule):
                 each[..., : -(-height // level.stride), : -(-width // level.stride)]
                 for each, level in zip(features, self.levels, strict=True)
             ]
+        if self._filters.is_contiguous():
+            # Norms of ConvNeXt leave channels last; RoIAlign of mmcv reads such features wrongly.
+            features = [each.contiguous() for each in features]
         return (x, *features) if self.with_image else tuple(features)
+
+    @property
+    def _filters(self) -> Tensor:
+        """Weights of the first convolution: their layout in memory is the network's."""
+        return next(each for each in self.model.parameters() if each.ndim == 4)
 
     def own_names(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Published weights under the names, and in the shapes, that they have here.

@@ -62,6 +62,11 @@ def test_any_bands_and_any_size(name):
     ]
 
 
+@pytest.mark.parametrize('name', SMALL)
+def test_features_are_laid_out_as_roi_align_reads_them(name):
+    assert all(each.is_contiguous() for each in small(name)(torch.rand(2, 3, 64, 64)))
+
+
 def test_levels_are_chosen_by_index():
     levels = timm_levels('tf_efficientnet_lite0')
     assert [level.stride for level in levels] == [2, 4, 8, 16, 32]

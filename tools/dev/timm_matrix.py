@@ -9,7 +9,6 @@ For each family a small network, on 4 bands and chips of 64 pixels:
 """
 
 import argparse
-import re
 import sys
 import tempfile
 import traceback
@@ -36,6 +35,7 @@ from geo_mm.raster import Scene, Window  # noqa: E402
 from tests.data.narrow import narrow_config, narrow_files  # noqa: E402
 
 PAGE = ROOT / 'docs' / 'en' / 'transfer.md'
+MARK = '<!-- tools/dev/timm_matrix.py -->'
 BANDS, SIDE = 4, 64
 TINY = {'embed_dim': 24, 'depths': (1, 1, 2, 1), 'num_heads': (1, 2, 2, 4)}
 FAMILIES = {
@@ -239,14 +239,19 @@ def examine(family: str, task: str) -> dict[str, str]:
     return found
 
 
-def table(answers: dict[tuple[str, str], dict[str, str]]) -> str:
-    """Rows of Markdown."""
+def rewrite(answers: dict[tuple[str, str], dict[str, str]]) -> None:
+    """Puts the rows of the families that were examined into the page; others stay."""
+    before, rows, after = PAGE.read_text().split(MARK)
     columns = [f'{task}: {check}' for task in TASKS for check in CHECKS]
-    rows = [f'| family | {" | ".join(columns)} |', '|---' * (len(columns) + 1) + '|']
-    for family in FAMILIES:
-        cells = [answers[family, task][check] for task in TASKS for check in CHECKS]
-        rows.append(f'| {family} (`{FAMILIES[family]["name"]}`) | {" | ".join(cells)} |')
-    return '\n'.join(rows)
+    lines = [f'| family | {" | ".join(columns)} |', '|---' * (len(columns) + 1) + '|']
+    for family, network in FAMILIES.items():
+        start = f'| {family} ('
+        cells = [answers.get((family, task), {}).get(check) for task in TASKS for check in CHECKS]
+        if all(cells):
+            lines.append(f'{start}`{network["name"]}`) | {" | ".join(cells)} |')
+        else:
+            lines += [line for line in rows.splitlines() if line.startswith(start)]
+    PAGE.write_text(MARK.join([before, '\n{}\n'.format('\n'.join(lines)), after]))
 
 
 def main() -> None:
@@ -257,11 +262,7 @@ def main() -> None:
     if not chosen:
         raise ConfigError(f'no family is named {args.only}', f'of {", ".join(FAMILIES)}')
     answers = {(family, task): examine(family, task) for family in chosen for task in TASKS}
-    if not args.only:
-        marks = '<!-- tools/dev/timm_matrix.py -->\n'
-        text = PAGE.read_text()
-        new = f'{marks}{table(answers)}\n{marks}'
-        PAGE.write_text(re.sub(f'{marks}.*?{marks}', lambda _: new, text, flags=re.DOTALL))
+    rewrite(answers)
     if any(answer != 'yes' for found in answers.values() for answer in found.values()):
         raise SystemExit(1)
 
