@@ -60,7 +60,7 @@ def facts_of(model: TrainedModel, data: Mapping) -> dict:
             'cfg': model.given_config.pretty_text,
         },
         'about': model.about(),
-        'pretrained': data.get('pretrained') or [],
+        'pretrained': model.started_from,
         'metrics': metrics_of(data),
     }
 

@@ -43,15 +43,17 @@ class InputSpecHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         if not runner._resume:
+            before = checkpoint.get('pretrained')  # out of a file that may be anyone's
             own = [{'checkpoint': str(runner._load_from)}]
-            self._loaded = own + (checkpoint.get('pretrained') or [])
+            self._loaded = own + (before if isinstance(before, list) else [])
         elif 'pretrained' in checkpoint:
             self._loaded = checkpoint['pretrained']
 
     def before_train(self, runner: Runner) -> None:
         made = records_of(runner.model)
         self._pretrained = made if self._loaded is None else self._loaded
-        tell(runner, self._pretrained)
+        if self._loaded is None:
+            tell(runner, made)
         self._spec = input_spec_of(runner.train_dataloader.dataset, runner.model)
         _check_heads(runner.model, self._spec.classes.names)
         if runner.rank == 0:

@@ -109,7 +109,7 @@ class TrainedModel:
         model.load_state_dict(data['state_dict'])
         merge_lora(model)
         _check_normalisation(model, self.spec)
-        self._started_from = _records(data.get('pretrained'))
+        self.started_from = _records(data.get('pretrained'))
         self._parameters = sum(parameter.numel() for parameter in model.parameters())
         # Convolutions on CPUs and tensor cores are faster with channels last.
         use_channels_last(model)
@@ -140,11 +140,11 @@ class TrainedModel:
         source = self.config.get('load_from') or (
             start.get('checkpoint') if isinstance(start, dict) else None
         )
-        if not self._started_from:
+        if not self.started_from:
             return {**about, 'pretrained': str(source)} if source else about
         facts = {'checkpoint': '', 'licence': '_licence', 'citation': '_citation'}
         for key, suffix in facts.items():
-            if said := dict.fromkeys(r[key] for r in self._started_from if r.get(key)):
+            if said := dict.fromkeys(r[key] for r in self.started_from if r.get(key)):
                 about['pretrained' + suffix] = '; '.join(said)
         return about
 

@@ -58,7 +58,8 @@ def test_licence_and_citation_of_pretrained_weights(tmp_path):
     checkpoint = pixel_files(tmp_path, spec, [[1, 0], [0, 1]])[1]
     data = torch.load(checkpoint, weights_only=True)
     started = [
-        {'checkpoint': '/home/me/lakes.pth'},
+        {'checkpoint': '/home/me/lakes.pth', 'stem': torch.ones(1)},
+        'anything',
         {'checkpoint': 'ssl4eo-r50', 'licence': 'CC-BY-4.0', 'citation': 'https://arxiv.org/abs/1'},
     ]
     torch.save(data | {'pretrained': started}, checkpoint)
