@@ -151,8 +151,9 @@ def give_weights(network: nn.Module, bands: int) -> None:
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight)
-            if any(word in name for word in ('_reg', 'reg_', 'convs_pred')):
-                module.weight.data *= 0.03  # exponents of the sides of boxes
+            # Exponents of the sides of boxes, and classes: scores of exactly 1 are ties.
+            if any(word in name for word in ('_reg', 'reg_', 'convs_pred', '_cls', 'conv_seg')):
+                module.weight.data *= 0.03
             if module.bias is not None:
                 nn.init.normal_(module.bias, std=0.1)
         elif isinstance(module, nn.BatchNorm2d):
