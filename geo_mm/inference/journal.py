@@ -139,7 +139,7 @@ class Journal:
         """Whether the folder holds nothing, or is not there."""
         try:
             return set(os.listdir(self.folder)) <= {'lock'}
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return True
 
     def write(

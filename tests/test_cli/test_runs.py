@@ -95,6 +95,7 @@ def test_print_config_prints_that_of_a_checkpoint(trained, capsys):
     assert not scope.keys() & {'classes', 'chips', 'scene'}  # variables, which may be outdated
 
 
+@pytest.mark.slow
 def test_an_error_of_two_processes_is_told_once_and_last(trained):
     work_dir, _ = trained
     config = write_seg_config(work_dir.parent, "chips['bands'] = ('red', 'swir')")
@@ -136,6 +137,7 @@ def test_an_error_under_slurm_is_told_once_and_last(tmp_path):
     assert len(done.stderr[done.stderr.index('\nerror: ') :].splitlines()) <= 4
 
 
+@pytest.mark.slow
 def test_a_stop_of_two_processes_before_training_says_that_nothing_is_lost(tmp_path):
     config = tmp_path / 'slow.py'
     config.write_text(f"import time\nopen({str(tmp_path / 'begun')!r}, 'w')\ntime.sleep(60)\n")

@@ -129,6 +129,7 @@ def test_stacked_chips_of_the_stored_type_are_the_same(scenes, workers):
             assert torch.equal(a.gt_sem_seg.data, b.gt_sem_seg.data)
 
 
+@pytest.mark.slow
 def test_two_ranks_share_the_order_of_one(scenes, tmp_path):
     random = dict(type='geo_mm.RandomChipSampler', positive_share=0.5)
     blocks = dict(type='geo_mm.BlockChipSampler', positive_share=0.1)

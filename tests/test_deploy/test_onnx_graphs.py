@@ -54,9 +54,15 @@ def test_probabilities_are_those_of_torch(tmp_path, name):
 
 # Detectors of timm are in tests/test_tools/test_timm_matrix.py.
 DETECTORS = [name for name in NARROW if name not in PIXELS and 'timm' not in name]
+QUICK = ('faster-rcnn_r50_fpn', 'retinanet_r50_fpn', 'yolov3_d53')
 
 
-@pytest.mark.parametrize('name', DETECTORS)
+def marked(names):
+    """Some quickly, all with the slow tests."""
+    return [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in names]
+
+
+@pytest.mark.parametrize('name', marked(DETECTORS))
 def test_objects_are_those_of_torch(tmp_path, name):
     model, session = exported(tmp_path, name)
     fixed = session.get_inputs()[0].shape[0] == 1

@@ -164,6 +164,7 @@ def test_weights_stay_channels_last():
     assert model.conv.weight.is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='needs the GNU C library')
 def test_freed_memory_is_reused_without_pages_being_filled_with_zeros_again():
     """In a process of its own, since it holds for all of it."""

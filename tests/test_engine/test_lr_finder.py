@@ -115,6 +115,7 @@ def losses_of(config, folder, *hooks) -> list[float]:
     return recorder.found
 
 
+@pytest.mark.slow
 def test_training_goes_on_as_if_nothing_had_been_tested(config, tmp_path):
     alone = losses_of(config, tmp_path / 'a')
     looking = Looking()

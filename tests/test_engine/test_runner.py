@@ -216,9 +216,8 @@ if __name__ == '__main__':
 """
 
 
-@pytest.mark.parametrize(
-    'number', [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGTERM])
 def test_no_loader_process_outlives_its_run(folder, number):
     (folder / 'script.py').write_text(SCRIPT)
     more = WORKERS + 'train_cfg = dict(max_iters=100000, val_interval=100000)\n'

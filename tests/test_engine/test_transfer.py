@@ -440,6 +440,7 @@ train_cfg = dict(max_iters=1)
 """
 
 
+@pytest.mark.slow
 def test_a_stem_filled_at_random_learns_and_one_filled_by_the_mean_need_not(folder):
     first = str(folder / 'first' / 'iter_2.pth')
     for missing, expected in (('random', {'head', 'encoder.0'}), ('mean', {'head'})):

@@ -124,6 +124,7 @@ def test_objects_are_those_of_whole_scenes(object_model, tmp_path):
         assert scores[f'map/{name}/f1'] == pytest.approx(each.counts.f1, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_numbers_of_one(pixel_model, town):
     folder, scenes = town
     given, options = (pixel_model, folder, 'seg', scenes, ['high']), dict(chip=32, stride=20)

@@ -119,6 +119,7 @@ def test_data_are_looked_at_and_drawn(data):
     assert 'instances' in data._repr_html_()
 
 
+@pytest.mark.slow
 def test_a_frozen_backbone_keeps_its_weights(data):
     model = unet(data).fit(iters=1, lr=1e-3)
     before = weights(model.checkpoint)
@@ -149,6 +150,7 @@ def test_epochs_count_passes_over_the_ground(data):
     assert max(line['step'] for line in lines if 'mIoU' in line) == expected
 
 
+@pytest.mark.slow
 def test_trainings_of_earlier_sessions_stay(data, tmp_path):
     first = unet(data).fit(iters=1, lr=1e-3).checkpoint
     second = unet(data).fit(iters=1, lr=1e-3).checkpoint

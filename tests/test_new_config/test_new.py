@@ -271,6 +271,7 @@ def test_files_that_share_no_folder_are_named_in_full(town):
     assert "'/elsewhere/houses.gpkg'" in text and 'data_root' not in text
 
 
+@pytest.mark.slow
 def test_chips_side_by_side_are_split_by_blocks(tmp_path):
     """Dealt out one by one, most would lie in the gaps between the splits."""
     for number in range(64):

@@ -98,6 +98,7 @@ def step(name, **parameters):
     return {'id': f'geo_mm:{name}', 'parameters': parameters}
 
 
+@pytest.mark.slow
 def test_describe_predict_and_evaluate(qgis, tmp_path):
     model = object_files(tmp_path, spec_of('objects', ('roof',), dtype='uint16'))[1]
     boxes = [(5, 5, 12, 9), (30, 20, 40, 30)]

@@ -342,7 +342,7 @@ def test_nothing_is_written_over_the_scene(trained, capsys):
     assert (trained / 'scene.tif').read_bytes() == before
 
 
-@pytest.mark.parametrize('tool', ['train.py', 'predict.py'])
+@pytest.mark.parametrize('tool', [pytest.param('train.py', marks=pytest.mark.slow), 'predict.py'])
 def test_as_a_user_runs_it(trained, tmp_path, tool):
     """In a process of its own, the image truncated, read by a worker or a thread."""
     for name in ('labels.gpkg', 'scene.tif'):
