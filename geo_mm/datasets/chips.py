@@ -172,15 +172,15 @@ class ChipDataset(_Base):
             )
         self._check_classes(classes)
         entries = read_catalog(self.scenes, root=self.data_root or '', split=self.split)
-        self.labelled: list[LabelledScene] = [
-            open_labelled(
-                entry, classes, self.scene_options, self.label_options, objects=self.objects
-            )
-            for entry in announced(entries, 'opened')
-        ]
-        # Where the others wait until they are read, mistakes that all share show now.
-        first = next((item for item in self.labelled if item.has_labels), self.labelled[0])
-        with _without_collecting():
+        with without_collecting():
+            self.labelled: list[LabelledScene] = [
+                open_labelled(
+                    entry, classes, self.scene_options, self.label_options, objects=self.objects
+                )
+                for entry in announced(entries, 'opened')
+            ]
+            # Where the others wait until they are read, mistakes that all share show now.
+            first = next((item for item in self.labelled if item.has_labels), self.labelled[0])
             _ = first.labels, first.aoi
         self._check_bands()
         # By identity: to hash or write a CRS takes long, and scenes of a table share theirs.
@@ -296,22 +296,25 @@ def announced(items: Sequence[_Item], done: str) -> Iterator[_Item]:
         done: What is done with a scene, as ``opened``.
     """
     start = last = time.monotonic()
-    with _without_collecting():
-        for number, item in enumerate(items):
-            now = time.monotonic()
-            if now - last >= _SECONDS and is_main_process():
-                last = now
-                print_log(
-                    f'{done} {number} of {len(items)} scenes in {now - start:.0f} s',
-                    logger='current',
-                )
-            yield item
+    for number, item in enumerate(items):
+        now = time.monotonic()
+        if now - last >= _SECONDS and is_main_process():
+            last = now
+            print_log(
+                f'{done} {number} of {len(items)} scenes in {now - start:.0f} s',
+                logger='current',
+            )
+        yield item
 
 
 @contextlib.contextmanager
-def _without_collecting() -> Iterator[None]:
+def without_collecting() -> Iterator[None]:
     """Without Python's garbage collector: it would look through all scenes and labels
-    read so far again and again, which stay, and take a third of the time."""
+    read so far again and again, which stay, and take a third of the time.
+
+    Around loops, and not inside of the generator that they go through: that of a loop
+    which an error ends would leave the collector off for as long as its traceback is kept.
+    """
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -15,7 +15,12 @@ from mmengine.dist import get_dist_info, sync_random_seed
 from torch.utils.data import Sampler
 
 from geo_mm.catalog import Coverage
-from geo_mm.datasets.chips import ChipDataset, announced, chip_datasets
+from geo_mm.datasets.chips import (
+    ChipDataset,
+    announced,
+    chip_datasets,
+    without_collecting,
+)
 from geo_mm.errors import CatalogError, ConfigError, listed
 from geo_mm.registry import DATA_SAMPLERS
 
@@ -318,8 +323,9 @@ def valid_chips(dataset: Sized, min_valid: float) -> list[ValidChips]:
         for offset, chips in chip_datasets(dataset)
         for number in range(len(chips.labelled))
     ]
-    for scene in announced(scenes, 'valid pixels of'):
-        _ = scene.weight
+    with without_collecting():
+        for scene in announced(scenes, 'valid pixels of'):
+            _ = scene.weight
     if not any(scene.any for scene in scenes):
         chips = scenes[0].chips
         raise CatalogError(
@@ -370,13 +376,14 @@ class LabelSampling:
     ) -> None:
         by_class: dict[str, list] = {}
         most = max(_ANCHORS // len(scenes), _LEAST_ANCHORS)
-        for scene in announced(scenes, 'labels of'):
-            points, labels = scene.anchors()
-            classes = scene.chips.classes.names
-            for label in np.unique(labels):
-                here = points[labels == label]
-                place = (scene, _some(here, most), len(here))
-                by_class.setdefault(classes[label], []).append(place)
+        with without_collecting():
+            for scene in announced(scenes, 'labels of'):
+                points, labels = scene.anchors()
+                classes = scene.chips.classes.names
+                for label in np.unique(labels):
+                    here = points[labels == label]
+                    place = (scene, _some(here, most), len(here))
+                    by_class.setdefault(classes[label], []).append(place)
         weights = _checked_weights(class_weights, by_class, scenes)
         self._shares = np.cumsum(list(weights.values())) / sum(weights.values())
         self._places = [by_class[name] for name in weights]

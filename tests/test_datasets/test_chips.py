@@ -6,8 +6,7 @@ import pytest
 from affine import Affine
 
 from geo_mm.classes import ClassSet
-from geo_mm.datasets import GeoDetDataset, chip_datasets
-from geo_mm.datasets.chips import announced
+from geo_mm.datasets import GeoDetDataset, chip_datasets, chips
 from geo_mm.errors import CatalogError, ConfigError, GeoMMError, LabelError
 from geo_mm.raster import Scene
 from tests.data.chips import build_dataset, fresh_mmengine
@@ -236,11 +235,18 @@ def test_as_many_colours_as_classes(scene):
         )
 
 
-def test_the_garbage_collector_pauses_only_while_scenes_are_opened(scene):
+def test_the_garbage_collector_pauses_only_while_scenes_are_opened(scene, monkeypatch):
     seen = []
-    for item in announced([1, 2], 'opened'):
-        seen.append((item, gc.isenabled()))
-    assert seen == [(1, False), (2, False)] and gc.isenabled()
-    with pytest.raises(GeoMMError):
+    opened = chips.open_labelled
+
+    def watched(*args, **kwargs):
+        seen.append(gc.isenabled())
+        return opened(*args, **kwargs)
+
+    monkeypatch.setattr(chips, 'open_labelled', watched)
+    build_dataset('det', [scene])
+    assert seen == [False] and gc.isenabled()
+    with pytest.raises(GeoMMError) as error:
         build_dataset('det', [scene, dict(scene, image='missing.tif')])
+    assert error.tb is not None  # which keeps the frames that were left
     assert gc.isenabled()
