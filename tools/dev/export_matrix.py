@@ -13,6 +13,7 @@ what is there is not repeated.
 import argparse
 import json
 import logging
+import re
 import sys
 import tempfile
 import time
@@ -164,11 +165,26 @@ def give_weights(network: nn.Module, bands: int) -> None:
         forward(torch.randn(2, bands, 128, 160))
 
 
+def print_markdown(rows: dict[str, dict]) -> None:
+    print('| config | ' + ' | '.join(f'`{kind}`' for kind in FORMATS) + ' |')
+    print('|---' * (len(FORMATS) + 1) + '|')
+    for name, row in sorted(rows.items()):
+        cells = (row.get(kind, '') for kind in FORMATS)
+        print(f'| {name} | ' + ' | '.join(map(shortened, cells)) + ' |')
+
+
+def shortened(cell: str) -> str:
+    cell = re.sub(r'^refused.*', 'no', cell)
+    cell = re.sub(r'^(\d+) and (\d+) objects, (\d+) of.*', r'\3 of \2 objects', cell)
+    return cell.removesuffix(' of classes').replace('0.0e+00', '0').replace('%', ' %')
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('configs', nargs='*', help='names; default: all that are shipped')
     parser.add_argument('-o', '--out', type=Path, default=ROOT / 'work_dirs' / 'export_matrix')
     parser.add_argument('--table', action='store_true', help='only print what is there')
+    parser.add_argument('--markdown', action='store_true', help='the same as in the docs')
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     results = args.out / 'exports.jsonl'
@@ -177,7 +193,7 @@ def main() -> int:
     logging.disable(logging.WARNING)
     warnings.simplefilter('ignore')
     todo = [name for name in args.configs or shipped() if name not in rows]
-    for name in [] if args.table else todo:
+    for name in [] if args.table or args.markdown else todo:
         with tempfile.TemporaryDirectory() as folder, results.open('a') as file:
             try:
                 rows[name] = checked(name, Path(folder))
@@ -185,6 +201,9 @@ def main() -> int:
                 rows[name] = {'config': name, 'error': traceback.format_exc()}
             print(json.dumps(rows[name]), file=file, flush=True)
             print(*rows[name].values(), sep=' | ', flush=True)
+    if args.markdown:
+        print_markdown(rows)
+        return 0
     table = Table('config', 'scene', *FORMATS)
     for row in rows.values():
         last = row.get('error', '').splitlines()[-1:]
