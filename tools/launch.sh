@@ -46,14 +46,18 @@ run_processes() {
         -m geo_mm.cli "${@:2}" --launcher pytorch
 }
 
-# run_slurm PARTITION JOB_NAME COMMAND ARGUMENTS...
+# run_slurm PARTITION JOB_NAME COMMAND ARGUMENTS...: a process for each of GPUS.
 run_slurm() {
     choose_python
+    local gpus=${GPUS:-8}
+    local per_node=${GPUS_PER_NODE:-$((gpus < 8 ? gpus : 8))}
+    local cpus=${CPUS_PER_TASK:-5}
+    # Results depend on the number of threads, which would else be that of the node's cores.
+    export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$cpus}
     # SRUN_ARGS is split into words on purpose.
     # shellcheck disable=SC2086
     exec "$PYTHON" -m geo_mm.cli.processes srun -p "$1" --job-name="$2" \
-        --gres=gpu:"${GPUS_PER_NODE:-8}" --ntasks="${GPUS:-8}" \
-        --ntasks-per-node="${GPUS_PER_NODE:-8}" \
-        --cpus-per-task="${CPUS_PER_TASK:-5}" --kill-on-bad-exit=1 ${SRUN_ARGS:-} \
+        --gres=gpu:"$per_node" --ntasks="$gpus" --ntasks-per-node="$per_node" \
+        --cpus-per-task="$cpus" --kill-on-bad-exit=1 ${SRUN_ARGS:-} \
         "$PYTHON" -u -m geo_mm.cli "${@:3}" --launcher slurm
 }

@@ -137,6 +137,29 @@ def test_an_error_under_slurm_is_told_once_and_last(tmp_path):
     assert len(done.stderr[done.stderr.index('\nerror: ') :].splitlines()) <= 4
 
 
+@pytest.mark.parametrize(
+    ('wanted', 'expected'),
+    [
+        ({'GPUS': '4'}, '--gres=gpu:4 --ntasks=4 --ntasks-per-node=4 --cpus-per-task=5'),
+        ({'GPUS': '16'}, '--gres=gpu:8 --ntasks=16 --ntasks-per-node=8 --cpus-per-task=5'),
+    ],
+)
+def test_what_srun_is_asked_for(tmp_path, wanted, expected):
+    srun = tmp_path / 'srun'
+    srun.write_text('#!/bin/sh\necho "$OMP_NUM_THREADS" "$@"\n')
+    srun.chmod(0o755)
+    environment = {key: value for key, value in os.environ.items() if key != 'OMP_NUM_THREADS'}
+    path = f'{tmp_path}{os.pathsep}{os.environ["PATH"]}'
+    done = subprocess.run(
+        ['bash', str(TOOLS / 'slurm_train.sh'), 'partition', 'job', 'config.py'],
+        env={**environment, 'PATH': path, 'PYTHON': sys.executable, **wanted},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith('5 ') and f' {expected} --kill-on-bad-exit=1 ' in done.stdout
+
+
 @pytest.mark.slow
 def test_a_stop_of_two_processes_before_training_says_that_nothing_is_lost(tmp_path):
     config = tmp_path / 'slow.py'
