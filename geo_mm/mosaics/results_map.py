@@ -57,8 +57,9 @@ def mosaic(
     options, out = options or MosaicOptions(), Path(out)
     suffix = out.suffix if out.suffix in LAYER_FORMATS else '.gpkg'
     stem = out.with_suffix('') if out.suffix in (*LAYER_FORMATS, '.tif') else out
-    make_folder(stem.parent)
     results = read_results(folder)
+    _check_kept(stem, results)
+    make_folder(stem.parent)
     crs = common_crs(results, options.crs)
     written = []
     rasters = [result for result in results if result.raster() is not None]
@@ -71,6 +72,20 @@ def mosaic(
         written += _write_objects(stem.with_name(f'{stem.name}{suffix}'), detected, crs)
     scenes = stem.with_name(f'{stem.name}_scenes{suffix}')
     return [*written, write_layer(footprints(results, crs), scenes, layer='scenes')]
+
+
+def _check_kept(stem: Path, results: Sequence[Result]) -> None:
+    """Raises OutputError if the map would replace what it is made of."""
+    own = {stem.resolve(), stem.with_name(f'{stem.name}_scenes').resolve()}
+    for result in results:
+        for file in result.files:
+            path = (result.folder / file).resolve()
+            if path.with_suffix('') in own:
+                raise OutputError(
+                    f'{stem}: the map would replace {path.name}, a result of {result.name}',
+                    'a name that no result has',
+                    'choose another with -o',
+                )
 
 
 def footprints(results: Sequence[Result], crs: CRS) -> gpd.GeoDataFrame:

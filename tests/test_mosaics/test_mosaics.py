@@ -249,3 +249,16 @@ def test_results_of_a_prediction(tmp_path):
     assert len(found) == len(boxes)
     np.testing.assert_allclose(found.area.sum(), (image > 0).sum() * PIXEL**2)
     assert gpd.read_parquet(footprints)['name'].tolist() == ['a', 'b']
+
+
+@pytest.mark.parametrize('out', ['a', 'a.tif', 'a.gpkg'])
+def test_a_map_does_not_replace_a_result(tmp_path, out):
+    objects = gpd.GeoDataFrame({'class': ['house'], 'confidence': [0.9]})
+    grid = grid_at(WEST, 0)
+    objects = objects.set_geometry([shapely.box(*grid.bounds)], crs=WEST.to_wkt())
+    write_layer(objects, tmp_path / 'a.gpkg', layer='objects')
+    write_result(tmp_path, 'a', grid, ['a.gpkg'])
+    before = (tmp_path / 'a.gpkg').read_bytes()
+    with pytest.raises(OutputError, match=r'would replace a\.gpkg, a result of a'):
+        mosaic(tmp_path, tmp_path / out)
+    assert (tmp_path / 'a.gpkg').read_bytes() == before
