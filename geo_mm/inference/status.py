@@ -191,6 +191,8 @@ class PredictionStatus:
         }
 
     def __str__(self) -> str:
+        if not self.total:
+            return f'no predictions of scenes in {self.folder}'
         counts = ', '.join(f'{state} {count:,}' for state, count in self.counts.items() if count)
         lines = [f'scenes  {self.total:,}: {counts}']
         lines.append(f'tiles   {self.tiles_done:,} of {round(self.tiles):,}')
@@ -236,10 +238,12 @@ def prediction_status(folder: str | os.PathLike) -> PredictionStatus:
     records = (path.name[:-5] for path in folder.glob('*.json'))
     names |= dict.fromkeys(name for name in records if not name.endswith('.stac'))
     found = [_scene(folder, name, planned.get(name), started) for name in sorted(names)]
+    # Those that could not be opened are in a list, but were never planned.
+    named = len(failures - planned.keys()) + sum(map(len, listed.values()))
     return PredictionStatus(
         folder,
         tuple(scene for scene in found if scene is not None),
-        sum(total - len(listed[key]) for key, total in totals.items()),
+        max(0, sum(totals.values()) - named),
         sum(run['at work'] for run in runs),
         time.time() - started,
     )

@@ -124,6 +124,15 @@ def test_scenes_of_shards_that_have_not_begun_are_counted(tmp_path, predictor, s
     assert sum(counts) == 3
 
 
+def test_scenes_that_cannot_be_opened_are_counted_once(tmp_path, predictor, scenes):
+    two = write_raster(tmp_path / 'two.tif', noise((2, 20, 20)), descriptions=['x', 'y'])
+    outcomes = predict_scenes(predictor, [*scenes, two], tmp_path / 'out')
+    assert [outcome.error is None for outcome in outcomes] == [True, True, False, True, False]
+    status = prediction_status(tmp_path / 'out')
+    assert status.counts == status.counts | {'done': 3, 'failed': 2, 'waiting': 0}
+    assert status.total == 5
+
+
 def test_command(tmp_path, predictor, scenes, capsys):
     predict_scenes(predictor, [scenes[0], scenes[2]], tmp_path / 'out')
     assert main(['status', str(tmp_path / 'out'), '--json']) == 0
@@ -132,3 +141,8 @@ def test_command(tmp_path, predictor, scenes, capsys):
     assert [scene['name'] for scene in found['unfinished']] == ['c']
     with pytest.raises(OutputError, match='no such folder'):
         prediction_status(tmp_path / 'none')
+
+
+def test_a_folder_without_predictions(tmp_path, capsys):
+    assert main(['status', str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f'no predictions of scenes in {tmp_path}\n'
