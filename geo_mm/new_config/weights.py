@@ -53,6 +53,8 @@ def find_weights(options: WeightsOptions) -> list[PretrainedSet]:
     if options.bands:
         count = {s.name: len(s.matches(options.bands, options.sensor)) for s in found}
         found.sort(key=lambda each: (-count[each.name], len(each.bands)))
+        # Those for any bands have none of their own.
+        found = [each for each in found if count[each.name] or not each.bands]
     return found
 
 

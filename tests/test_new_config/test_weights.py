@@ -24,6 +24,11 @@ def test_weights_with_most_of_the_bands_come_first():
     assert 'sentinel-1' not in {each.sensor for each in found[5:]}
 
 
+def test_weights_without_any_of_the_bands_are_not_listed():
+    radar = find_weights(WeightsOptions(bands=('VV', 'VH')))
+    assert radar and all({'vv', 'vh'} & set(each.bands) or not each.bands for each in radar)
+
+
 def test_filters_are_all_met():
     options = WeightsOptions(sensor='Landsat', backbone='ResNet18', licence='cc0')
     found = find_weights(options)
