@@ -12,7 +12,7 @@ Sentinel-2 alone), or the name does: ``s2:B5``, ``landsat8:B5``.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from geo_mm.errors import ConfigError
 
@@ -224,10 +224,11 @@ def resolve_bands(
             number that is ambiguous means the band that holds it.
 
     Raises:
-        ConfigError: If a number means different bands, and neither the sensor
-            nor another band tells which, or all are B1, B2, ..., which is what
-            :class:`geo_mm.Scene` calls bands without a name.
+        ConfigError: If they are no list of bands, if a number means different bands,
+            and neither the sensor nor another band tells which, or if all are B1,
+            B2, ..., which is what :class:`geo_mm.Scene` calls bands without a name.
     """
+    _check_bands(bands)
     names = [
         each['name'] if isinstance(each, Mapping) else each
         for each in bands
@@ -245,6 +246,20 @@ def resolve_bands(
         sensor = 'sentinel-2'
     centres = wavelengths or [None] * len(bands)
     return tuple(_resolved(b, sensor, w) for b, w in zip(bands, centres, strict=True))
+
+
+def _check_bands(bands: Sequence[BandLike]) -> None:
+    keys = {field.name for field in fields(Band)}
+    for each in [bands] if isinstance(bands, str) else bands:
+        if isinstance(each, Mapping):
+            fine = isinstance(each.get('name'), str) and each.keys() <= keys
+        else:
+            fine = isinstance(each, str | Band) and each is not bands
+        if not fine:
+            raise ConfigError(
+                f'bands={bands!r}: {each!r} is no band',
+                f'a list of names, or of mappings with {", ".join(sorted(keys))}',
+            )
 
 
 def _of_sentinel_2(name: str) -> bool:

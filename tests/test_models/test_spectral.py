@@ -61,6 +61,15 @@ def test_bands_of_ones_own():
     assert resolve_bands([given]) == (Band('chlorophyll', 0.68, 0.01),)
 
 
+@pytest.mark.parametrize(
+    'bands',
+    ['red', [4, 3, 2], [{'wavelength': 0.68}], [{'name': 'x', 'wavelenght': 0.68}], [{'name': 4}]],
+)
+def test_what_is_no_list_of_bands_is_refused(bands):
+    with pytest.raises(ConfigError, match=r'(?s)is no band.*a list of names'):
+        resolve_bands(bands)
+
+
 def test_bands_without_a_name_are_not_those_of_a_sensor():
     with pytest.raises(ConfigError, match='bands without a name'):
         resolve_bands(['B1', 'B2', 'B3'])
