@@ -114,7 +114,8 @@ class Download:
         except urllib.error.HTTPError as error:
             if start and error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
                 return ''  # there is no more of it; the checksum tells whether it is right
-            answer = f'the server answers {error.code} {error.reason}'
+            # In our words: the server's own could hold anything.
+            answer = f'the server answers {error.code} {http.client.responses.get(error.code, "")}'
             if error.code >= 500 or error.code == http.client.TOO_MANY_REQUESTS:
                 return answer
             raise self._failed(answer) from error
@@ -123,8 +124,7 @@ class Download:
         with response:
             if response.status != http.client.PARTIAL_CONTENT:
                 start = 0  # it gives the whole file, whatever is asked for
-            length = response.headers.get('Content-Length')
-            total = None if length is None else start + int(length)
+            total = None if response.length is None else start + response.length
             with self.partial.open('ab' if start else 'wb') as file:
                 return _copy(response, file, total, progress)
 

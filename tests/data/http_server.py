@@ -15,6 +15,7 @@ class Server(ThreadingHTTPServer):
         most: Bytes after which a connection is closed, whatever was promised.
         ranges: Whether a part can be asked for.
         asked: The first byte of each request, in order.
+        length: What is said of the length of a body; None for the truth.
         gate: Bodies are sent once it is set.
     """
 
@@ -25,6 +26,7 @@ class Server(ThreadingHTTPServer):
         self.content = content
         self.most = len(content)
         self.ranges = True
+        self.length: str | None = None
         self.asked: list[int] = []
         self.gate = threading.Event()
         self.gate.set()
@@ -49,7 +51,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.send_error(416)
         body = self.server.content[start:]
         self.send_response(206 if asked else 200)
-        self.send_header('Content-Length', str(len(body)))
+        self.send_header('Content-Length', self.server.length or str(len(body)))
         self.end_headers()
         self.server.gate.wait(10)
         self.wfile.write(body[: self.server.most])

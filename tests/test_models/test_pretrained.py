@@ -157,6 +157,12 @@ def test_a_file_that_someone_put_there_is_checked(server, folder):
         fetch_weights(served(server))
 
 
+@pytest.mark.parametrize('length', ['many', '-1'])
+def test_a_length_that_is_no_number_is_not_believed(server, length):
+    server.length = length
+    assert fetch_weights(served(server)).read_bytes() == CONTENT
+
+
 def test_a_file_that_the_server_has_not(server, folder):
     with pytest.raises(OutputError, match='404') as caught:
         fetch_weights(served(server, 'missing'))
