@@ -87,9 +87,11 @@ _DATASETS = frozenset(('geo_mm.GeoDetDataset', 'geo_mm.GeoSegDataset'))
 _WRAPPERS = frozenset(('ConcatDataset', 'RepeatDataset'))
 # Weights are loaded over these.
 _STARTS = frozenset(('init_cfg', 'pretrained'))
-# No paths, addresses or expressions; a dot only in numbers, as in regnetx_3.2gf.
 _UNSAFE_IN_KEYS = re.compile(r"['\\\x00-\x1f\x7f]")
+# No paths, addresses or expressions; a dot only in numbers, as in regnetx_3.2gf.
 _WORDS = re.compile(r'(?:[\w +,-]|(?<=\d)\.(?=\d))*')
+# Networks of timm, which have to be in its list: resnet50.a1_in1k.
+_TIMM, _TAGGED = 'geo_mm.TimmBackbone', re.compile(r'\w+\.\w+')
 _FORMATS = frozenset(('pkl', 'pickle', 'npy', 'npz', 'json', 'yml', 'yaml', 'py', 'pth', 'pt'))
 
 
@@ -355,6 +357,8 @@ def _bad_values(
             if key == 'type' and isinstance(item, str):
                 if not _is_known(item, scope, parts):
                     yield f'{where}.type is {item!r}'
+            elif key == 'name' and value.get('type') == _TIMM and _is_tagged(item):
+                continue
             elif key != '_scope_':
                 yield from _bad_values(item, f'{where}.{key}', scope, parts)
     elif isinstance(value, list | tuple | set | frozenset):
@@ -366,6 +370,10 @@ def _bad_values(
 
 def _is_word(value: str | bytes) -> bool:
     return isinstance(value, str) and bool(_WORDS.fullmatch(value)) and value not in _FORMATS
+
+
+def _is_tagged(name: object) -> bool:
+    return isinstance(name, str) and bool(_TAGGED.fullmatch(name))
 
 
 def _is_scope(scope: object) -> bool:

@@ -12,7 +12,7 @@ import torch
 from mmengine.config import Config
 
 from geo_mm.engine import embedded_config
-from geo_mm.engine.embedded_config import config_of
+from geo_mm.engine.embedded_config import check, config_of
 from geo_mm.engine.launch import load_config
 from geo_mm.engine.run import config_for
 from geo_mm.errors import ConfigError
@@ -143,6 +143,25 @@ def test_trust_imports_and_builds_anything(files, evil):
 def test_modules_that_are_imported_already_do_no_harm(files):
     assert 'tests.data.models' in sys.modules  # which the config of these models names
     assert TrainedModel(files[1], device='cpu').spec == SPEC
+
+
+@pytest.mark.parametrize('name', ['resnet18', 'resnet18.a1_in1k'])
+def test_names_of_timm_may_have_a_tag(name):
+    check(Config({'model': {'type': 'geo_mm.TimmBackbone', 'name': name}}), 'a.pth')
+
+
+@pytest.mark.parametrize(
+    'model',
+    [
+        {'type': 'geo_mm.TimmBackbone', 'name': 'hf-hub:stranger/resnet18.a1_in1k'},
+        {'type': 'geo_mm.TimmBackbone', 'name': '../resnet18.a1_in1k'},
+        {'type': 'geo_mm.TimmBackbone', 'checkpoint_path': 'resnet18.a1_in1k'},
+        {'type': 'mmdet.ResNet', 'name': 'resnet18.a1_in1k'},
+    ],
+)
+def test_other_texts_with_dots_are_refused(model):
+    with pytest.raises(ConfigError, match='a1_in1k'):
+        check(Config({'model': model}), 'a.pth')
 
 
 def test_weights_to_start_from_are_left_out(files):
