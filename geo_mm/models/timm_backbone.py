@@ -180,7 +180,8 @@ def timm_levels(name: str, **kwargs) -> tuple[Level, ...]:
         name: As in ``timm.list_models()``.
         **kwargs: Of the network.
     """
-    return _levels(_create(name, {'num_classes': 0, **kwargs}))
+    with torch.device('meta'):  # no memory, no time
+        return _levels(_create(name, {'num_classes': 0, **kwargs}))
 
 
 def fit_neck(model: ConfigDict) -> None:
@@ -271,7 +272,7 @@ def _create(name: str, arguments: Mapping[str, Any]) -> Any:
         known = inspect.signature(type(model)).parameters
         if 'dynamic_img_size' in known and not getattr(model, 'dynamic_img_size', False):
             model = timm.create_model(name, dynamic_img_size=True, **arguments)
-    except TypeError as error:
+    except (TypeError, RuntimeError) as error:  # RuntimeError: of a tag that timm does not know
         raise ConfigError(
             f'geo_mm.TimmBackbone {name} with {", ".join(arguments)}: {error}',
             'arguments that the network takes',
