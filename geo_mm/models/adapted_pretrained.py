@@ -110,9 +110,9 @@ class AdaptedPretrained:
 
     def __call__(self, module: nn.Module) -> None:
         """Loads the weights; ``module.pretrained_record`` says what was done, as plain data."""
-        known = _registered(self.checkpoint)
+        known = registered(self.checkpoint)
         theirs = self._from_bands(known)
-        path = self._path(known)
+        path = fetch_weights(known) if known else local_copy(self.checkpoint)
         own = module.state_dict()
         published = _unwrapped(module, own, load_weights(path, self.prefix))
         given = {key: _flat(value, own[key]) for key, value in published.items() if key in own}
@@ -144,11 +144,6 @@ class AdaptedPretrained:
     def _from_bands(self, known: PretrainedSet | None) -> Sequence[BandLike]:
         bands = self.from_bands or (known.bands if known else RGB)
         return bands[::-1] if self.channel_order == 'bgr' else bands
-
-    def _path(self, known: PretrainedSet | None) -> Path:
-        if known is None:
-            return local_copy(self.checkpoint)
-        return fetch_weights(known.name)
 
     def _find_stems(
         self,
@@ -231,7 +226,7 @@ class AdaptedPretrained:
             )
 
 
-def _registered(checkpoint: str) -> PretrainedSet | None:
+def registered(checkpoint: str) -> PretrainedSet | None:
     """The set of this name in the registry; None for files and addresses."""
     path = Path(checkpoint)
     if '://' in checkpoint or len(path.parts) != 1 or path.suffix in _SUFFIXES or path.is_file():

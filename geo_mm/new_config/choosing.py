@@ -43,8 +43,9 @@ from geo_mm.engine.config_data import (
 )
 from geo_mm.engine.launch import load_config
 from geo_mm.errors import CatalogError, ConfigError, listed
+from geo_mm.models.adapted_pretrained import registered
 from geo_mm.models.checkpoints import load_weights
-from geo_mm.models.pretrained import pretrained_set
+from geo_mm.models.pretrained import PretrainedSet
 from geo_mm.new_config.plan import ConfigPlan, NewOptions, merged
 from geo_mm.new_config.python_text import Code
 from geo_mm.new_config.recipes import RECIPES, Size, recipe
@@ -325,8 +326,12 @@ def _with_weights(plan: ConfigPlan, weights: str | None) -> ConfigPlan:
     """Starting from a file that is given, or from one that was downloaded before."""
     name = plan.variant.pretrained
     if weights is not None:
+        if published := registered(weights):
+            return _with_published(plan, published)
         if not Path(weights).is_file():
-            return _with_published(plan, weights)
+            raise ConfigError(
+                f'--weights {weights}: no such file', 'a checkpoint, or a name of geo-mm weights'
+            )
         path = str(Path(weights).absolute())
         if _is_whole_model(path):
             return replace(plan, load_from=path, why=plan.because(load_from='given'))
@@ -339,10 +344,9 @@ def _with_weights(plan: ConfigPlan, weights: str | None) -> ConfigPlan:
     return replace(plan, why=plan.because(model='from random weights: no others were given'))
 
 
-def _with_published(plan: ConfigPlan, name: str) -> ConfigPlan:
+def _with_published(plan: ConfigPlan, chosen: PretrainedSet) -> ConfigPlan:
     """Starting from published weights, normalised as they want it if the values are theirs."""
-    chosen = pretrained_set(name)
-    fits = plan.variant.pretrained
+    name, fits = chosen.name, plan.variant.pretrained
     if chosen.arch != fits:
         takes = [
             f'{model} of --size {size}'

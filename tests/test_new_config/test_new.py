@@ -229,6 +229,13 @@ def test_published_weights_of_another_backbone_are_refused(town):
         make_plan('unet', options)
 
 
+def test_a_file_of_weights_that_is_missing_is_called_a_file(town):
+    images, labels = [f'{town}/town.tif'], f'{town}/houses.gpkg'
+    options = NewOptions(images=images, labels=labels, size='small', weights='missing.pth')
+    with pytest.raises(ConfigError, match=r'missing\.pth: no such file'):
+        make_plan('unet', options)
+
+
 def test_weights_of_a_whole_model_are_loaded_from(town, tmp_path):
     torch.save({'state_dict': {'backbone.conv1.weight': torch.zeros(1)}}, tmp_path / 'a.pth')
     config = new('unet', town, tmp_path / 'unet.py', '--weights', str(tmp_path / 'a.pth'))
