@@ -79,4 +79,4 @@ def _print_table(rows: list[dict], options: WeightsOptions) -> None:
             '  '.join(f'{cell:<{width}}' for cell, width in zip(line, widths, strict=True)).rstrip()
         )
     if not rows:
-        print('none: ask for less, or with --all')
+        print('none match: leave out an option, or add --all')
