@@ -2,8 +2,8 @@
 
 import json
 import logging
-import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -124,15 +124,16 @@ class InputSpec:
         sizes = self.chip_size
         return {
             'task': self.task in OF_PIXELS,
-            'bands': bool(self.bands) and all(map(_is_name, self.bands)),
-            'gsd': self.gsd is None or (_is_number(self.gsd) and self.gsd > 0),
+            'bands': bool(self.bands) and all(map(is_name, self.bands)),
+            'gsd': self.gsd is None or (is_number(self.gsd) and self.gsd > 0),
             'dtype': np.dtype(self.dtype).kind in 'iufb',
             'nodata': self.nodata in (None, 'auto') or isinstance(self.nodata, int | float),
-            'mean': len(self.mean) == count and all(map(_is_number, self.mean)),
-            'std': len(self.std) == count and all(_is_number(v) and v > 0 for v in self.std),
+            'mean': len(self.mean) == count and all(map(is_number, self.mean)),
+            'std': len(self.std) == count and all(is_number(v) and v > 0 for v in self.std),
             'chip_size': len(sizes) == 2 and all(isinstance(v, int) and v > 0 for v in sizes),
             'receptive_radius': self.receptive_radius is None
             or (isinstance(self.receptive_radius, int) and self.receptive_radius >= 0),
+            'version': is_name(self.version),
         }
 
     def fit(self, scene: Scene, *, gsd: float | None = None, force: bool = False) -> Scene:
@@ -248,13 +249,14 @@ class InputSpec:
         )
 
 
-def _is_name(value: object) -> bool:
+def is_name(value: object) -> bool:
     """Text without control characters, which a terminal would obey."""
     return isinstance(value, str) and not re.search(r'[\x00-\x1f\x7f-\x9f]', value)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+def is_number(value: object) -> bool:
+    """A finite number that a float can hold."""
+    return isinstance(value, int | float) and abs(value) <= sys.float_info.max  # NaN is not
 
 
 def _refuse(force: bool, found: str, expected: str, fix: str) -> None:

@@ -1,15 +1,15 @@
 """A model's weights without pickle, with all that stands in its checkpoint beside them."""
 
 import json
-import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
+from mmengine.logging import HistoryBuffer
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from geo_mm.inference.model import TrainedModel
+from geo_mm.inputspec import is_name, is_number
 from geo_mm.models.checkpoints import FACTS, SAFETENSORS, read_checkpoint
 from geo_mm.paths import atomic_write, reported
 
@@ -70,14 +70,17 @@ def metrics_of(data: Mapping) -> dict[str, float]:
 
     Those in a file that was converted before are taken as they are.
     """
-    if isinstance(data.get('metrics'), Mapping):
-        return {name: float(value) for name, value in data['metrics'].items()}
-    scalars: Any = (data.get('message_hub') or {}).get('log_scalars') or {}
-    found = {}
-    for name, history in scalars.items():
-        kind, _, metric = name.partition('/')
-        if kind == 'val' and metric not in _TIMES and len(history.data[0]):
-            value = float(history.current())
-            if math.isfinite(value):
-                found[metric] = value
-    return found
+    given = data.get('metrics')
+    newest = given.items() if isinstance(given, Mapping) else _newest(data.get('message_hub'))
+    return {name: float(value) for name, value in newest if is_name(name) and is_number(value)}
+
+
+def _newest(message_hub: object) -> Iterator[tuple[str, float]]:
+    """The last value of each score in MMEngine's log, which in a file may be anything."""
+    scalars = message_hub.get('log_scalars') if isinstance(message_hub, Mapping) else None
+    for name, history in scalars.items() if isinstance(scalars, Mapping) else ():
+        kind, _, metric = str(name).partition('/')
+        if kind != 'val' or metric in _TIMES or not isinstance(history, HistoryBuffer):
+            continue
+        if len(history.data[0]):
+            yield metric, float(history.current())

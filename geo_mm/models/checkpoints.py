@@ -341,6 +341,11 @@ def read_checkpoint(path: str | os.PathLike) -> dict:
     )
     if not (isinstance(data, dict) and named):
         raise ConfigError(f'{path}: no weights in it', 'a checkpoint written by geo-mm train')
+    if not isinstance(data.get('meta') or {}, Mapping):
+        raise ConfigError(
+            f'{path}: meta is a {type(data["meta"]).__name__}',
+            'a checkpoint written by geo-mm train',
+        )
     return data
 
 

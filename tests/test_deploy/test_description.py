@@ -4,10 +4,13 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from affine import Affine
 
 import geo_mm
 from geo_mm.cli import main
+from geo_mm.deploy.description import describe
+from geo_mm.deploy.weights import metrics_of
 from geo_mm.errors import GeoMMError
 from tests.data.models import pixel_files, spec_of
 from tests.data.rasters import TRANSFORM, noise, write_raster
@@ -75,3 +78,25 @@ def test_a_result_is_not_compared_with_an_image(tmp_path):
     path = image(tmp_path / 'a.tif', ('red',), 1)
     with pytest.raises(GeoMMError, match='a model file to compare'):
         geo_mm.describe(path, path)
+
+
+@pytest.mark.parametrize(
+    'data',
+    [
+        {'metrics': {'IoU': 'high', '\x1b[2J': 1.0, 3: 1.0, 'mIoU': 10**400, 'loss': float('nan')}},
+        {'message_hub': [1]},
+        {'message_hub': {'log_scalars': [1]}},
+        {'message_hub': {'log_scalars': {'val/mIoU': 3, 4: 5}}},
+    ],
+)
+def test_what_is_no_score_in_a_checkpoint_is_left_out(data):
+    assert metrics_of(data) == {}
+
+
+@pytest.mark.parametrize(('key', 'value'), [('meta', [1]), ('version', '\x1b[2J')])
+def test_a_checkpoint_of_a_stranger_is_refused_in_words(checkpoint, key, value):
+    data = torch.load(checkpoint, weights_only=True)
+    (data['input_spec'] if key == 'version' else data)[key] = value
+    torch.save(data, checkpoint)
+    with pytest.raises(GeoMMError, match=key):
+        describe(checkpoint)
