@@ -23,6 +23,8 @@ from geo_mm.paths import reported
 _TRIES = 5
 """Attempts, as others do the same: who asks whether a lock is held holds it for a moment."""
 
+_LONGEST_OWNER = 1000  # bytes; what a process writes about itself is shorter
+
 _LEVEL = 1  # of zlib; more makes class rasters little smaller and the writing much slower
 
 
@@ -103,6 +105,13 @@ class Journal:
 
     def _took_lock(self) -> bool:
         path = self.folder / 'lock'
+        # All that is in the folder may be deleted: it must not be one somewhere else.
+        if self.folder.is_symlink() or path.is_symlink():
+            raise OutputError(
+                f'{path if path.is_symlink() else self.folder} is a symbolic link',
+                'a folder and a file that geo-mm predict has made',
+                'delete the link',
+            )
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             self._lock = path.open('ab')
@@ -234,6 +243,8 @@ class Journal:
             run = json.loads(path.read_text(encoding='utf-8'))
             if run.pop('checksum') != _checksum(run):
                 raise ValueError('its checksum differs')
+            if not all(isinstance(run[key], dict) for key in ('facts', 'notes')):
+                raise TypeError('facts or notes of another type')
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
@@ -310,12 +321,12 @@ def lock_owner(folder: Path) -> str | None:
     """Who works on the journal in a folder, on whatever machine; None if nobody does."""
     try:
         with (folder / 'lock').open('rb') as file:
-            owner = file.read().decode() or 'a process'
+            owner = file.read(_LONGEST_OWNER).decode(errors='replace') or 'a process'
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 return owner
-    except FileNotFoundError:
+    except OSError:  # there is none, or something that is no lock
         pass
     return None
 

@@ -1,4 +1,6 @@
 import fcntl
+import hashlib
+import json
 import os
 
 import numpy as np
@@ -74,6 +76,41 @@ def test_settings_that_are_a_folder(tmp_path):
     with pytest.raises(OutputError, match='damaged'):
         opened(tmp_path / 'j')
     assert opened(tmp_path / 'j', restart=True).notes == {'time': 'then'}
+
+
+@pytest.mark.parametrize('run', [{}, {'facts': FACTS}, {'facts': FACTS, 'notes': 5}])
+def test_settings_of_another_form(tmp_path, run):
+    (tmp_path / 'j').mkdir()
+    text = json.dumps(run, sort_keys=True)
+    run['checksum'] = hashlib.sha256(text.encode()).hexdigest()
+    (tmp_path / 'j' / 'run.json').write_text(json.dumps(run))
+    with pytest.raises(OutputError, match='damaged'):
+        opened(tmp_path / 'j')
+
+
+def test_links_out_of_the_folder_are_not_followed(tmp_path):
+    """Else all in the linked folder would be deleted, and the linked file overwritten."""
+    home = tmp_path / 'home'
+    home.mkdir()
+    (home / 'thesis.txt').write_text('mine')
+    (tmp_path / 'linked').symlink_to(home)
+    (tmp_path / 'j').mkdir()
+    (tmp_path / 'j' / 'lock').symlink_to(home / 'thesis.txt')
+    for folder in ('linked', 'j'):
+        for restart in (False, True):
+            with pytest.raises(OutputError, match='is a symbolic link'):
+                opened(tmp_path / folder, restart=restart)
+    assert [path.name for path in home.iterdir()] == ['thesis.txt']
+    assert (home / 'thesis.txt').read_text() == 'mine'
+
+
+def test_owner_of_what_is_no_lock(tmp_path):
+    assert lock_owner(tmp_path) is None
+    (tmp_path / 'lock').write_bytes(b'\xff')
+    assert lock_owner(tmp_path) is None
+    (tmp_path / 'lock').unlink()
+    (tmp_path / 'lock').mkdir()
+    assert lock_owner(tmp_path) is None
 
 
 def test_a_row_of_which_arrays_are_missing(tmp_path):
