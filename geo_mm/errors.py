@@ -182,5 +182,12 @@ def _message(error: GeoMMError) -> str:
     """The user's message alone, without the traceback that a DataLoader worker
     sends along."""
     text = re.split(r'^geo_mm\.errors\.\w+: ', str(error), flags=re.MULTILINE)[-1].rstrip()
-    # Names in files of others could move the cursor and write over the message.
+    return printable(text)
+
+
+def printable(text: str) -> str:
+    """A text for the terminal, whose control characters but line breaks are written out.
+
+    Names in files of others could move the cursor and write over what was said.
+    """
     return re.sub(r'[\x00-\x09\x0b-\x1f\x7f-\x9f]', lambda sign: repr(sign[0])[1:-1], text)

@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import math
 import os
 import time
 from collections import Counter
@@ -15,9 +16,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, NamedTuple
 
-from geo_mm.errors import OutputError
+from geo_mm.errors import OutputError, printable
 from geo_mm.inference.journal import Journal, lock_owner
 from geo_mm.paths import make_folder, reported, write_text
 
@@ -204,7 +205,7 @@ class PredictionStatus:
             for scene in self.scenes:
                 if scene.state == state:
                     lines.append(f'  {state} {scene.name}: {_told(scene)}')
-        return '\n'.join(lines)
+        return printable('\n'.join(lines))
 
 
 def prediction_status(folder: str | os.PathLike) -> PredictionStatus:
@@ -222,14 +223,14 @@ def prediction_status(folder: str | os.PathLike) -> PredictionStatus:
     if not folder.is_dir():
         raise OutputError(f'{folder}: no such folder', 'the folder of a prediction (-o)')
     runs = list(_runs(folder / '.runs'))
-    started = min((run['started'] for run in runs if run['at work']), default=time.time())
-    planned = {name: Planned(name, *rest) for run in runs for name, *rest in run['scenes']}
+    started = min((run.started for run in runs if run.at_work), default=time.time())
+    planned = {scene.name: scene for run in runs for scene in run.scenes}
     names = dict.fromkeys(planned)
     totals: dict[str, int] = {}
     listed: dict[str, set[str]] = {}
     for run in runs:
-        totals[run['list']] = run['total']
-        listed.setdefault(run['list'], set()).update(name for name, *_ in run['scenes'])
+        totals[run.names] = run.total
+        listed.setdefault(run.names, set()).update(scene.name for scene in run.scenes)
     # What is begun is looked for before what is done: it may become that meanwhile.
     begun = [path.name[1:-11] for path in sorted(folder.glob('.*.unfinished'))]
     names |= dict.fromkeys(begun)
@@ -244,18 +245,46 @@ def prediction_status(folder: str | os.PathLike) -> PredictionStatus:
         folder,
         tuple(scene for scene in found if scene is not None),
         max(0, sum(totals.values()) - named),
-        sum(run['at work'] for run in runs),
+        sum(run.at_work for run in runs),
         time.time() - started,
     )
 
 
-def _runs(folder: Path) -> Iterator[dict]:
+class _Run(NamedTuple):
+    """What :class:`RunFiles` has written; ``names`` stands for those of the whole list."""
+
+    names: str
+    total: int
+    started: float
+    scenes: list[Planned]
+    at_work: bool
+
+
+def _runs(folder: Path) -> Iterator[_Run]:
     for path in sorted(folder.glob('*.json')):
-        if path.name.endswith(_FAILED):
-            continue
-        run = _json(path)
-        if {'list', 'total', 'started', 'scenes'} <= run.keys():
-            yield run | {'at work': _locked(path.with_suffix('.lock'))}
+        if not path.name.endswith(_FAILED) and (run := _run(path)) is not None:
+            yield run
+
+
+def _run(path: Path) -> _Run | None:
+    """What is in a file; None if it is something else."""
+    run = _json(path)
+    try:
+        scenes = [
+            Planned(str(name), str(identity), _whole(tiles))
+            for name, identity, tiles in run['scenes']
+        ]
+        total, started = _whole(run['total']), float(run['started'])
+        named = all(_is_file_name(scene.name) for scene in scenes)
+        if total is None or not named or not math.isfinite(started):
+            return None
+        return _Run(str(run['list']), total, started, scenes, _locked(path.with_suffix('.lock')))
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+
+
+def _is_file_name(name: str) -> bool:
+    return not {'/', '\0'} & set(name) and len(os.fsencode(name)) < 200
 
 
 def _locked(path: Path) -> bool:
@@ -264,7 +293,7 @@ def _locked(path: Path) -> bool:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except FileNotFoundError:
+    except OSError:  # there is none, or something that is no lock
         pass
     return False
 
@@ -274,12 +303,13 @@ def _scene(folder: Path, name: str, planned: Planned | None, started: float) -> 
     journal = Journal(folder / f'.{name}.unfinished')
     tiles = None if planned is None else planned.tiles
     failure_path, record_path = folder / '.runs' / f'{name}{_FAILED}', folder / f'{name}.json'
-    failure = _json(failure_path).get('reason', '')
+    failure = str(_json(failure_path).get('reason', ''))
     if (owner := lock_owner(journal.folder)) is not None or not journal.empty:
-        notes = _json(journal.folder / 'run.json').get('notes', {})
-        rows, tiles = notes.get('rows', 1), notes.get('tiles', tiles)
+        notes = _json(journal.folder / 'run.json').get('notes')
+        notes = notes if isinstance(notes, dict) else {}
+        rows, tiles = _whole(notes.get('rows')), _whole(notes.get('tiles', tiles))
         files = list(journal.folder.glob('row-*.npz'))
-        share = (tiles or 0) / rows
+        share = (tiles or 0) / (rows or 1)
         recent = sum(_changed(path) >= started for path in files)
         state: State = 'failed' if failure else 'interrupted'
         counts = round(share * len(files)), round(share * recent)
@@ -290,9 +320,10 @@ def _scene(folder: Path, name: str, planned: Planned | None, started: float) -> 
     record, wanted = _json(record_path), '' if planned is None else planned.identity
     changed = _changed(record_path)
     is_newer = not failure or changed > _changed(failure_path)
-    if 'identity' in record and (record['identity'] or '').startswith(wanted) and is_newer:
-        tiles = record['tiles']
-        return SceneStatus(name, 'done', tiles, tiles, tiles if changed >= started else 0)
+    done = _whole(record.get('tiles'))
+    is_same = 'identity' in record and str(record['identity'] or '').startswith(wanted)
+    if done is not None and is_same and is_newer:
+        return SceneStatus(name, 'done', done, done, done if changed >= started else 0)
     if failure:
         return SceneStatus(name, 'failed', tiles, note=failure)
     return None if planned is None else SceneStatus(name, 'waiting', tiles)
@@ -302,9 +333,14 @@ def _json(path: Path) -> dict:
     """What a file holds; nothing if it is not there, or is something else."""
     try:
         found = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _whole(value: object) -> int | None:
+    """A count in a file; None if it cannot be one."""
+    return value if isinstance(value, int) and 0 <= value < 1 << 53 else None
 
 
 def _changed(path: Path) -> float:

@@ -146,3 +146,55 @@ def test_command(tmp_path, predictor, scenes, capsys):
 def test_a_folder_without_predictions(tmp_path, capsys):
     assert main(['status', str(tmp_path)]) == 0
     assert capsys.readouterr().out == f'no predictions of scenes in {tmp_path}\n'
+
+
+RUN = {'list': 'a', 'total': 2, 'shard': '', 'started': 1.0, 'scenes': [['x', 'id', 3]]}
+NESTED = '[' * 100_000
+NOTES = [5, {'rows': 0, 'tiles': 4}, {'rows': 'a', 'tiles': [1]}, {'rows': 1, 'tiles': 10**400}]
+RECORDS = [{'identity': 'x'}, {'identity': 'x', 'tiles': 'a'}, {'identity': [1], 'tiles': 1e400}]
+RUNS = [
+    {'scenes': 5},
+    {'scenes': [5]},
+    {'scenes': [['x']]},
+    {'scenes': [['../x', 'id', 3]]},
+    {'scenes': [['x\0', 'id', 3]]},
+    {'scenes': [['x' * 5000, 'id', 3]]},
+    {'started': 'x'},
+    {'started': float('nan')},
+    {'total': -5},
+    {'total': float('inf')},
+]
+
+
+@pytest.mark.parametrize(
+    ('name', 'text', 'expected'),
+    [
+        *(('.runs/a.json', json.dumps(RUN | wrong), {}) for wrong in RUNS),
+        *(('y.json', json.dumps(record), {}) for record in RECORDS),
+        *(
+            ('.y.unfinished/run.json', json.dumps({'notes': notes}), {'y': 'interrupted'})
+            for notes in NOTES
+        ),
+        ('.runs/a.json', NESTED, {}),
+        ('y.json', NESTED, {}),
+        ('.y.unfinished/run.json', NESTED, {'y': 'interrupted'}),
+        ('.y.unfinished/lock/x', '', {'y': 'interrupted'}),
+    ],
+)
+def test_files_that_are_not_ours(tmp_path, name, text, expected):
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    if '.y.unfinished' in name:
+        (tmp_path / '.y.unfinished' / 'row-000000.npz').touch()
+    assert states(tmp_path) == expected
+    status = prediction_status(tmp_path)
+    assert status.total == len(expected)
+    assert status.tiles < 100
+    assert str(status)
+
+
+def test_reason_cannot_write_over_the_terminal(tmp_path):
+    (tmp_path / '.runs').mkdir()
+    (tmp_path / '.runs' / 'a.failed.json').write_text(json.dumps({'reason': '\x1b[2J\r1\n2'}))
+    assert str(prediction_status(tmp_path)).endswith('failed a: \\x1b[2J\\r1\n2')
