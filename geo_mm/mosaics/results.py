@@ -54,7 +54,10 @@ class Result:
         try:
             record: Mapping[str, Any] = json.loads(path.read_text(encoding='utf-8'))
             grid = record['grid']
-            return cls(
+            # A name with a folder would be a file somewhere else.
+            if not all(Path(file).name == file for file in record['files']):
+                return None
+            found = cls(
                 path.name.removesuffix('.json'),
                 path.parent,
                 Grid(
@@ -68,8 +71,20 @@ class Result:
                 str(record['provenance']['started']),
                 tuple(record['files']),
             )
-        except (OSError, ValueError, KeyError, TypeError, ConfigError):
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            OverflowError,
+            RecursionError,
+            ConfigError,
+        ):
             return None
+        transform, pixels = found.grid.transform, found.grid.window.area
+        is_raster = np.isfinite(transform).all() and transform.determinant != 0
+        return found if is_raster and pixels > 0 else None
 
     def raster(self, values: str = '') -> Path | None:
         """The raster of classes, or that of ``'confidence'`` or ``'probabilities'``."""

@@ -15,6 +15,7 @@ from geo_mm.cli import main
 from geo_mm.errors import OutputError
 from geo_mm.formats import write_layer
 from geo_mm.mosaics import MosaicOptions, join_scenes, mosaic
+from geo_mm.mosaics.results import read_results
 from geo_mm.raster import Grid, RasterMetadata, RasterWriter
 from geo_mm.raster.projection import transformer
 
@@ -262,3 +263,23 @@ def test_a_map_does_not_replace_a_result(tmp_path, out):
     with pytest.raises(OutputError, match=r'would replace a\.gpkg, a result of a'):
         mosaic(tmp_path, tmp_path / out)
     assert (tmp_path / 'a.gpkg').read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    'wrong',
+    [
+        {'files': ['../secret.tif']},
+        {'files': 5},
+        {'counts': 5},
+        {'grid': {'crs': 'EPSG:32631', 'transform': [0] * 6, 'width': 4, 'height': 4}},
+        {'grid': {'crs': 'EPSG:32631', 'transform': [1, 0, 0, 0, -1, 0], 'width': 0, 'height': 4}},
+        {'grid': 'x'},
+        {'input_spec': 5},
+    ],
+)
+def test_records_of_another_form_are_no_results(tmp_path, wrong):
+    write_result(tmp_path, 'a', grid_at(WEST, 0), ['a.tif'])
+    write_result(tmp_path, 'b', grid_at(WEST, 0), ['b.tif'])
+    path = tmp_path / 'b.json'
+    path.write_text(json.dumps(json.loads(path.read_text()) | wrong))
+    assert [result.name for result in read_results(tmp_path)] == ['a']
