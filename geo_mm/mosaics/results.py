@@ -83,7 +83,7 @@ class Result:
         ):
             return None
         transform, pixels = found.grid.transform, found.grid.window.area
-        is_raster = np.isfinite(transform).all() and transform.determinant != 0
+        is_raster = np.isfinite(tuple(transform)).all() and transform.determinant != 0
         return found if is_raster and pixels > 0 else None
 
     def raster(self, values: str = '') -> Path | None:
