@@ -46,18 +46,22 @@ run_processes() {
         -m geo_mm.cli "${@:2}" --launcher pytorch
 }
 
-# run_slurm PARTITION JOB_NAME COMMAND ARGUMENTS...: a process for each of GPUS.
+# run_slurm PARTITION JOB_NAME COMMAND ARGUMENTS...: a process for each of GPUS, or PROCESSES
+# without GPUs.
 run_slurm() {
     choose_python
     local gpus=${GPUS:-8}
     local per_node=${GPUS_PER_NODE:-$((gpus < 8 ? gpus : 8))}
+    local tasks=(--gres=gpu:"$per_node" --ntasks="$gpus" --ntasks-per-node="$per_node")
+    if [[ -n ${PROCESSES:-} ]]; then
+        tasks=(--ntasks="$PROCESSES")
+    fi
     local cpus=${CPUS_PER_TASK:-5}
-    # Results depend on the number of threads, which would else be that of the node's cores.
+    # Results depend on the number of threads, which would else be that of cores of a node.
     export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$cpus}
     # SRUN_ARGS is split into words on purpose.
     # shellcheck disable=SC2086
     exec "$PYTHON" -m geo_mm.cli.processes srun -p "$1" --job-name="$2" \
-        --gres=gpu:"$per_node" --ntasks="$gpus" --ntasks-per-node="$per_node" \
-        --cpus-per-task="$cpus" --kill-on-bad-exit=1 ${SRUN_ARGS:-} \
+        "${tasks[@]}" --cpus-per-task="$cpus" --kill-on-bad-exit=1 ${SRUN_ARGS:-} \
         "$PYTHON" -u -m geo_mm.cli "${@:3}" --launcher slurm
 }

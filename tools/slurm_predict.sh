@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Predict under SLURM: [GPUS=8 GPUS_PER_NODE=8 CPUS_PER_TASK=5 SRUN_ARGS=...] \
+# Predict under SLURM: [GPUS=8 GPUS_PER_NODE=8 | PROCESSES=8, without GPUs] [CPUS_PER_TASK=5 SRUN_ARGS=...] \
 #   bash tools/slurm_predict.sh PARTITION JOB_NAME [CONFIG] CHECKPOINT SCENE -o OUT [geo-mm predict options]
 set -euo pipefail
 source "$(dirname "$0")/launch.sh"

@@ -9,6 +9,7 @@ import importlib.util
 import inspect
 import os
 import re
+import subprocess
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -257,6 +258,8 @@ def build_runner(config: Config, launcher: str = 'none', *, verbose: bool = True
     """
     use_safe_loading()
     config.launcher = launcher
+    if launcher == 'slurm':
+        set_slurm_ranks()
     if launcher != 'none' and not torch.cuda.is_available():
         _join_cpu_ranks(config, launcher)
     if config.get('load_from'):
@@ -286,10 +289,10 @@ def _join_cpu_ranks(config: Config, launcher: str) -> None:
     MMEngine would do it later, but binds each rank and its model to a GPU in
     any case.
     """
-    if launcher != 'pytorch':
+    if launcher == 'mpi':
         raise ConfigError(
             f'--launcher {launcher} without GPUs',
-            'GPUs, or --launcher pytorch',
+            'GPUs, or --launcher pytorch or slurm',
             'bash tools/dist_train.sh CONFIG NUM_PROCESSES trains on CPUs',
         )
     join_gloo()
@@ -305,8 +308,34 @@ def _join_cpu_ranks(config: Config, launcher: str) -> None:
     }
 
 
+def set_slurm_ranks() -> None:
+    """Says in the environment who and where the processes that srun has started are.
+
+    It does so in the variables that torchrun sets and PyTorch reads; an address
+    and a port that the user has set stay.
+
+    Raises:
+        ConfigError: If this process was not started by srun.
+    """
+    own = os.environ
+    if 'SLURM_PROCID' not in own or 'SLURM_STEP_NODELIST' not in own:
+        raise ConfigError(
+            '--launcher slurm, but srun has not started this process',
+            'a process of a SLURM job',
+            'bash tools/slurm_train.sh and the like start them',
+        )
+    own['RANK'], own['WORLD_SIZE'] = own['SLURM_PROCID'], own['SLURM_NTASKS']
+    own['LOCAL_RANK'] = own['SLURM_LOCALID']
+    if 'MASTER_ADDR' not in own:
+        command = ['scontrol', 'show', 'hostnames', own['SLURM_STEP_NODELIST']]
+        own['MASTER_ADDR'] = subprocess.check_output(command, text=True).split()[0]
+    # Jobs may share a node, so their ports must differ. From 32768 on the system hands them out.
+    job, step = int(own['SLURM_JOB_ID']), int(own['SLURM_STEP_ID'])
+    own.setdefault('MASTER_PORT', str(15_000 + (17 * job + step) % 15_000))
+
+
 def join_gloo(**kwargs: Any) -> None:
-    """Connects the processes that torchrun has started, until this one ends.
+    """Connects the processes that torchrun or srun has started, until this one ends.
 
     Args:
         **kwargs: For :func:`torch.distributed.init_process_group`.

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from geo_mm.errors import ConfigError, GeoMMError
+from geo_mm.errors import GeoMMError
 
 _PATIENCE = datetime.timedelta(days=30)
 """A rank may be done with its rows long before the others. One that dies is
@@ -111,25 +111,20 @@ def join(launcher: str) -> Serial:
         launcher: ``'none'``, ``'pytorch'`` (torchrun) or ``'slurm'``.
 
     Raises:
-        ConfigError: If SLURM is to start processes without GPUs, which
-            MMEngine cannot connect.
+        ConfigError: If it is SLURM and has not started this process.
     """
     if launcher == 'none':
         return Serial()
     import torch
     from mmengine.dist import init_dist
 
-    from geo_mm.engine.launch import join_gloo, leave_gloo
+    from geo_mm.engine.launch import join_gloo, leave_gloo, set_slurm_ranks
 
+    if launcher == 'slurm':
+        set_slurm_ranks()
     if torch.cuda.is_available():
         init_dist(launcher, backend='gloo', timeout=_PATIENCE.total_seconds())
         atexit.register(leave_gloo)
-    elif launcher == 'pytorch':
-        join_gloo(timeout=_PATIENCE)
     else:
-        raise ConfigError(
-            f'--launcher {launcher} without GPUs',
-            'GPUs, or --launcher pytorch',
-            'bash tools/dist_predict.sh predicts on CPUs',
-        )
+        join_gloo(timeout=_PATIENCE)
     return current()

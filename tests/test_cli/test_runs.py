@@ -142,6 +142,7 @@ def test_an_error_under_slurm_is_told_once_and_last(tmp_path):
     [
         ({'GPUS': '4'}, '--gres=gpu:4 --ntasks=4 --ntasks-per-node=4 --cpus-per-task=5'),
         ({'GPUS': '16'}, '--gres=gpu:8 --ntasks=16 --ntasks-per-node=8 --cpus-per-task=5'),
+        ({'PROCESSES': '3', 'CPUS_PER_TASK': '2'}, '--job-name=job --ntasks=3 --cpus-per-task=2'),
     ],
 )
 def test_what_srun_is_asked_for(tmp_path, wanted, expected):
@@ -157,7 +158,9 @@ def test_what_srun_is_asked_for(tmp_path, wanted, expected):
         text=True,
         check=True,
     )
-    assert done.stdout.startswith('5 ') and f' {expected} --kill-on-bad-exit=1 ' in done.stdout
+    threads = wanted.get('CPUS_PER_TASK', '5')
+    assert done.stdout.startswith(f'{threads} ')
+    assert f' {expected} --kill-on-bad-exit=1 ' in done.stdout
 
 
 @pytest.mark.slow

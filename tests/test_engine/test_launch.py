@@ -82,10 +82,15 @@ def test_weights_to_start_from_must_exist():
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='only without a GPU')
-@pytest.mark.parametrize('launcher', ['slurm', 'mpi'])
-def test_launchers_for_gpus(launcher):
+def test_launcher_for_gpus():
     with pytest.raises(ConfigError, match=r'(?s)without GPUs.*dist_train.sh'):
-        launch.build_runner(launch.load_config(TOWN), launcher)
+        launch.build_runner(launch.load_config(TOWN), 'mpi')
+
+
+def test_processes_that_srun_has_not_started(monkeypatch):
+    monkeypatch.delenv('SLURM_PROCID', raising=False)
+    with pytest.raises(ConfigError, match=r'(?s)srun has not started.*slurm_train.sh'):
+        launch.build_runner(launch.load_config(TOWN), 'slurm')
 
 
 def test_resuming(tmp_path):
