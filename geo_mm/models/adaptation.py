@@ -155,11 +155,11 @@ def adapt_stem(
         adapted[:, i] = factor * _filled(weight, match.rule(i, missing), ours[i].name, seed)
     unused = [b.name for b, c in zip(theirs, columns.sum(dim=0), strict=True) if not c]
     table = StemTable(
-        tuple(match.row(i, _label(to_bands[i]), missing, factor) for i in range(len(ours))),
+        tuple(match.row(i, label(to_bands[i]), missing, factor) for i in range(len(ours))),
         tuple(unused) if kept > 0 else (),
         scale,
         tuple(match.same),
-        tuple(_label(to_bands[i]) for i in others),
+        tuple(label(to_bands[i]) for i in others),
     )
     return adapted.to(weight.dtype), table
 
@@ -182,7 +182,7 @@ def check_rules(missing: str, lost: str) -> None:
         )
 
 
-def _label(given: BandLike) -> str:
+def label(given: BandLike) -> str:
     """A band as the config calls it."""
     if isinstance(given, Mapping):
         return given['name']

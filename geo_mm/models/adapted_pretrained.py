@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from geo_mm.errors import ConfigError, listed
 from geo_mm.models.adaptation import RGB, StemTable, adapt_stem, check_rules
 from geo_mm.models.checkpoints import load_weights, local_copy
+from geo_mm.models.dofa import as_plain_vit, has_wavelength_embedding
 from geo_mm.models.pretrained import PretrainedSet, fetch_weights, pretrained_set
 from geo_mm.models.spectral import BandLike, resolve_bands
 from geo_mm.models.stems import PIXELS
@@ -114,12 +115,15 @@ class AdaptedPretrained:
         theirs = self._from_bands(known)
         path = fetch_weights(known) if known else local_copy(self.checkpoint)
         own = module.state_dict()
-        published = _unwrapped(module, own, load_weights(path, self.prefix))
+        weights = load_weights(path, self.prefix)
+        table = StemTable(())
+        if made := has_wavelength_embedding(weights):
+            weights, table = as_plain_vit(weights, self.bands)
+        published = _unwrapped(module, own, weights)
         given = {key: _flat(value, own[key]) for key, value in published.items() if key in own}
         share = _Share(own, given, {k: v for k, v in published.items() if k not in own})
         share.check(self.checkpoint, module, self.least)
-        table = StemTable(())
-        for stem in self._find_stems(own, given, published, len(theirs)):
+        for stem in [] if made else self._find_stems(own, given, published, len(theirs)):
             given[stem], table = self._adapted(given[stem], theirs)
             self._check_frozen(module, stem, table)
         self._check_shapes(own, given)

@@ -10,6 +10,8 @@ from geo_mm.models.pretrained import PretrainedSet, pretrained_sets
 from geo_mm.new_config.python_text import Code, assignment, comment, literal
 from geo_mm.options import option
 
+_ANY = 'any'  # sensor of weights that are for all of them
+
 
 @dataclass(frozen=True)
 class WeightsOptions:
@@ -44,7 +46,7 @@ def find_weights(options: WeightsOptions) -> list[PretrainedSet]:
     def wanted(each: PretrainedSet) -> bool:
         return (
             (each.loads or options.all)
-            and _within(options.sensor, each.sensor)
+            and (each.sensor == _ANY or _within(options.sensor, each.sensor))
             and _within(options.backbone, each.arch)
             and _within(options.licence, each.licence)
         )
@@ -202,9 +204,8 @@ def weights_markdown() -> str:
         licence = first.licence.partition(' (')[0]
         if first.licence_url:
             licence = f'[{licence}]({first.licence_url})'
-        bands = ', '.join(first.bands)
+        bands = f'{len(first.bands)}: {", ".join(first.bands)}' if first.bands else 'any'
         lines.append(
-            f'| {first.sensor} | {gsd} | {len(first.bands)}: {bands} '
-            f'| {first.dataset} | {licence} | {names} |'
+            f'| {first.sensor} | {gsd} | {bands} | {first.dataset} | {licence} | {names} |'
         )
     return '\n'.join([*lines, '', 'Published, but no backbone here takes them:', '', *other])

@@ -156,3 +156,72 @@ def test_a_name_of_the_registry_gives_bands_and_statistics():
         AdaptedPretrained('ssl4eo-s12-moko-r50', ('red',))(torch.nn.Conv2d(1, 1, 1))
     table = adapt_stem(torch.ones(1, 13, 1, 1), known.bands, ('VV', 'B04'))[1]
     assert _statistics(known, table) == [None, [known.mean[3], known.std[3]]]
+
+
+class Dofa(torch.nn.Module):
+    """DOFA in its published layout: filters of ``test_vit`` are made from wavelengths."""
+
+    def __init__(self):
+        super().__init__()
+        network = import_timm().create_model('test_vit', num_classes=0)
+        self.cls_token, self.pos_embed = network.cls_token, network.pos_embed
+        self.blocks, width = network.blocks, network.embed_dim
+        part = torch.nn.Module
+        self.patch_embed, maker = part(), part()
+        self.patch_embed.weight_generator = maker
+        self.patch_embed.fclayer = part()
+        self.patch_embed.fclayer.w1 = torch.nn.Linear(128, 128)
+        self.patch_embed.fclayer.w2 = torch.nn.Linear(128, 128)
+        layer = torch.nn.TransformerEncoderLayer(128, 4, activation='gelu', dropout=0)
+        maker.transformer_encoder = torch.nn.TransformerEncoder(layer, 1)
+        maker.fc_weight = torch.nn.Linear(128, 16 * 16 * width)
+        maker.fc_bias = torch.nn.Linear(128, width)
+        maker.weight_tokens = torch.nn.Parameter(torch.randn(128, 128))
+        maker.bias_token = torch.nn.Parameter(torch.randn(1, 128))
+
+    def forward(self, image, wavelengths):
+        """Tokens of patches, after each block."""
+        maker, residual = self.patch_embed.weight_generator, self.patch_embed.fclayer
+        rates = 1 / 10000 ** (torch.arange(64) / 64)
+        angles = torch.einsum('m,d->md', torch.tensor(wavelengths) * 1000, rates)
+        waves = torch.cat([angles.sin(), angles.cos()], 1)
+        waves = waves + residual.w2(residual.w1(waves).relu()).relu()
+        tokens = maker.transformer_encoder(
+            torch.cat([maker.weight_tokens, waves, maker.bias_token])
+        )
+        filters = maker.fc_weight(tokens[128:-1] + waves).view(len(waves), 16, 16, -1)
+        bias = maker.fc_bias(tokens[-1])
+        x = torch.nn.functional.conv2d(
+            image, filters.permute(3, 0, 1, 2) * 0.01, bias * 0.01, stride=16, padding=1
+        )
+        x = torch.cat([self.cls_token, x.flatten(2).mT], 1) + self.pos_embed
+        return [x := block(x) for block in self.blocks]
+
+
+@pytest.mark.parametrize(
+    ('bands', 'wavelengths'),
+    [
+        (['red', 'green', 'blue', 'nir'], [0.6646, 0.5598, 0.4924, 0.8328]),
+        (['VV', dict(name='lidar', wavelength=1.06)], [5.405, 1.06]),
+    ],
+)
+def test_filters_made_from_wavelengths(tmp_path, bands, wavelengths):
+    """Features of DOFA, whose patches begin one pixel above and left of the image."""
+    torch.manual_seed(0)
+    dofa = Dofa().eval()
+    torch.save({'model': dofa.state_dict()}, tmp_path / 'dofa.pth')
+    backbone = TimmBackbone('test_vit', in_channels=len(bands), out_indices=range(len(dofa.blocks)))
+    start(backbone, tmp_path / 'dofa.pth', bands)
+    image = torch.randn(1, len(bands), 160, 160)
+    with torch.no_grad():
+        theirs = [tokens[:, 1:].mT.unflatten(2, (10, 10)) for tokens in dofa(image, wavelengths)]
+        ours = backbone(torch.nn.functional.pad(image, (1, 0, 1, 0))[..., :160, :160])
+    assert_equal_features(ours, theirs)
+    assert 'made from its wavelength' in backbone.pretrained_record['stem']
+
+
+def test_filters_of_an_unknown_wavelength(tmp_path):
+    torch.save(Dofa().state_dict(), tmp_path / 'dofa.pth')
+    backbone = TimmBackbone('test_vit', in_channels=2)
+    with pytest.raises(ConfigError, match='that of elevation is unknown'):
+        start(backbone, tmp_path / 'dofa.pth', ['red', 'elevation'])
