@@ -64,7 +64,7 @@ def _print_table(rows: list[dict], options: WeightsOptions) -> None:
     lines = [('name', 'backbone', 'sensor', 'bands', 'GSD', 'licence', 'MB', 'here')]
     for row in rows:
         bands = str(len(row['bands']) or 'any')
-        if options.bands:
+        if options.bands and row['bands']:
             bands = f'{len(row["matches"])} of {len(options.bands)}, {bands} in all'
         size = f'{row["parameters"] * 4 / 1e6:.0f}' if row['parameters'] else ''
         gsd = f'{row["gsd"]:g} m' if row['gsd'] else ''

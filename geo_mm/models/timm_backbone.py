@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from geo_mm.errors import ConfigError
 from geo_mm.models.lora import add_lora, lora_name
+from geo_mm.models.timm_names import from_efficientnet_pytorch, from_torchvision_swin
 from geo_mm.registry import MODELS
 
 _PYRAMID = 4
@@ -155,8 +156,9 @@ class TimmBackbone(BaseModule):
         """Published weights under the names, and in the shapes, that they have here.
 
         Takes timm's names, those of its ``features_only`` (``stages_0``), those of the
-        authors as far as timm knows them, and ``efficientnet-pytorch``'s. Embeddings of
-        positions are resampled to the grid of this network.
+        authors as far as timm knows them, those of ``efficientnet-pytorch``, and
+        torchvision's for Swin v2. Embeddings of positions are resampled to the grid of
+        this network.
 
         Args:
             weights: By name, without the prefix of a wrapper.
@@ -164,7 +166,9 @@ class TimmBackbone(BaseModule):
         own = self.model.state_dict()
         found = dict(weights)
         if '_conv_stem.weight' in found:
-            found = _from_efficientnet_pytorch(found, own)
+            found = from_efficientnet_pytorch(found, own)
+        elif 'features.0.0.weight' in found and 'patch_embed.proj.weight' in own:
+            found = from_torchvision_swin(found)
         dotted = {re.sub(r'_(\d+)(?=\.)', r'.\1', key): value for key, value in found.items()}
         found = max(found, dotted, key=lambda names: sum(key in own for key in names))
         convert = getattr(sys.modules[type(self.model).__module__], 'checkpoint_filter_fn', None)
@@ -315,32 +319,6 @@ def _divisor(model: Any, coarsest: Level) -> int:
     config = get_model_input_config(model)
     # With windows that are a share of this size, or embeddings for nothing else.
     return max(config['input_size'][-2:]) if config['fixed_input_size'] else coarsest.stride
-
-
-def _from_efficientnet_pytorch(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict:
-    """timm's names for weights of the package efficientnet-pytorch.
-
-    It numbers blocks through all stages. Both register the layers of a block in the
-    order in which they compute.
-    """
-    blocks: dict[str, list[str]] = {}
-    for key in own:
-        if found := re.match(r'blocks\.\d+\.\d+\.', key):
-            blocks.setdefault(found[0], []).append(key.removeprefix(found[0]))
-    theirs: dict[str, list[str]] = {}
-    for key in weights:
-        if found := re.match(r'_blocks\.\d+\.', key):
-            theirs.setdefault(found[0], []).append(key)
-    names = {'_conv_stem': 'conv_stem', '_bn0': 'bn1', '_conv_head': 'conv_head', '_bn1': 'bn2'}
-    named = {
-        names[key.split('.')[0]] + '.' + key.split('.', 1)[1]: value
-        for key, value in weights.items()
-        if key.split('.')[0] in names
-    }
-    for (start, layers), keys in zip(blocks.items(), theirs.values(), strict=False):
-        if len(layers) == len(keys):
-            named |= {start + layer: weights[key] for layer, key in zip(layers, keys, strict=True)}
-    return named
 
 
 @MODELS.register_module()

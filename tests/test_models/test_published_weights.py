@@ -1,6 +1,7 @@
 """Weights in the published layout, of networks of timm, in backbones for other bands."""
 
 import importlib.util
+import re
 
 import mmdet.models
 import mmseg.models
@@ -156,6 +157,67 @@ def test_a_name_of_the_registry_gives_bands_and_statistics():
         AdaptedPretrained('ssl4eo-s12-moko-r50', ('red',))(torch.nn.Conv2d(1, 1, 1))
     table = adapt_stem(torch.ones(1, 13, 1, 1), known.bands, ('VV', 'B04'))[1]
     assert _statistics(known, table) == [None, [known.mean[3], known.std[3]]]
+
+
+def names_of_torchvision(weights):
+    """Swin v2 in the layout of torchvision, which has a bias of keys, too, but takes it for 0."""
+    found = {}
+    for key, value in weights.items():
+        layer = re.match(r'layers\.(\d)\.(blocks|downsample)\.', key)
+        if layer:
+            number = 2 * int(layer[1]) + (layer[2] == 'blocks')
+            key = f'features.{number}.{key[layer.end() :]}'
+        for ours, theirs in (
+            ('patch_embed.proj', 'features.0.0'),
+            ('patch_embed.norm', 'features.0.2'),
+            ('mlp.fc1', 'mlp.0'),
+            ('mlp.fc2', 'mlp.3'),
+        ):
+            key = key.replace(ours, theirs)
+        if key.endswith('q_bias'):
+            found[key.replace('q_bias', 'qkv.bias')] = value.repeat(3) + 1
+        elif not key.endswith('v_bias'):
+            found[key] = value
+    for key, value in found.items():
+        if key.endswith('qkv.bias'):
+            number, block = map(int, key.split('.')[1:3])
+            attention = f'layers.{number // 2}.blocks.{block}.attn'
+            bias = [weights[f'{attention}.{part}_bias'] for part in 'qv']
+            value.copy_(torch.cat([bias[0], torch.ones_like(bias[0]), bias[1]]))
+    return found
+
+
+def test_swin_v2_in_the_layout_of_torchvision(tmp_path):
+    """As that of SatlasPretrain."""
+    name, kwargs = 'swinv2_tiny_window8_256', SWIN | {'depths': (1, 2, 1, 1)}
+    source = published(tmp_path / 'a.pth', name, 3, **kwargs)
+    torch.save(names_of_torchvision(source.state_dict()), tmp_path / 'b.pth')
+    backbone = TimmBackbone(name, in_channels=3, **kwargs)
+    start(backbone, tmp_path / 'b.pth', ('red', 'green', 'blue'))
+    image = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        assert_equal_features(backbone(image), features(source, image))
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec('torchvision') is None, reason='torchvision is not installed'
+)
+def test_swin_v2_of_torchvision_itself(tmp_path):
+    from torchvision.models import swin_v2_t
+
+    torch.manual_seed(0)
+    theirs = swin_v2_t().eval()
+    torch.save(theirs.state_dict(), tmp_path / 'a.pth')
+    backbone = TimmBackbone('swinv2_tiny_window8_256', in_channels=3)
+    start(backbone, tmp_path / 'a.pth', ('red', 'green', 'blue'))
+    image = torch.randn(1, 3, 256, 256)
+    with torch.no_grad():
+        x, levels = image, []
+        for number, layer in enumerate(theirs.features):
+            x = layer(x)
+            if number % 2:
+                levels.append(x.permute(0, 3, 1, 2))
+        assert_equal_features(backbone(image), levels)
 
 
 class Dofa(torch.nn.Module):
