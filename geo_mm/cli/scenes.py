@@ -279,7 +279,7 @@ def export_chips(args: argparse.Namespace) -> None:
 def _of_config(args: argparse.Namespace) -> 'Source':
     env.require()
     from geo_mm.catalog import read_catalog
-    from geo_mm.datasets.chips import chip_datasets
+    from geo_mm.datasets.wrappers import chip_datasets
     from geo_mm.engine.config_data import build_dataset
     from geo_mm.engine.launch import load_config
 

@@ -12,7 +12,7 @@ with contextlib.redirect_stdout(io.StringIO()):
 
 from geo_mm.datasets.block_sampler import BlockChipSampler
 from geo_mm.datasets.chip_space import ChipSpace
-from geo_mm.datasets.chips import ChipDataset, GeoDetDataset, GeoSegDataset, chip_datasets
+from geo_mm.datasets.chips import ChipDataset, GeoDetDataset, GeoSegDataset
 from geo_mm.datasets.label_statistics import (
     ClassFrequencies,
     ObjectSizes,
@@ -30,6 +30,7 @@ from geo_mm.datasets.transforms import (
     Mosaic,
     stack_chips,
 )
+from geo_mm.datasets.wrappers import chip_datasets
 
 __all__ = [
     'META_KEYS',

@@ -2,27 +2,20 @@
 
 import contextlib
 import difflib
-import gc
 import hashlib
 import inspect
 import logging
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
-import numpy as np
 from mmdet.datasets import BaseDetDataset
-from mmengine.dataset import ClassBalancedDataset
-from mmengine.dist import is_main_process
 from mmengine.fileio import list_from_file
-from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 from mmseg.datasets import BaseSegDataset
-from torch.utils.data import Subset
 
 from geo_mm.catalog import (
     LabelledScene,
@@ -33,6 +26,8 @@ from geo_mm.catalog import (
 )
 from geo_mm.classes import IGNORE, ClassSet
 from geo_mm.datasets.chip_space import ChipSpace
+from geo_mm.datasets.jitter import jitter_variants
+from geo_mm.datasets.opening import announced, without_collecting
 from geo_mm.errors import ConfigError
 from geo_mm.labels import LabelOptions
 from geo_mm.raster import Grid, Scene, Window, handles
@@ -40,9 +35,6 @@ from geo_mm.raster.sources import NoData
 from geo_mm.registry import DATASETS
 
 logger = logging.getLogger(__name__)
-
-_SECONDS = 5.0
-"""Between two messages while scenes are opened."""
 
 # Arguments of the libraries' datasets that have no meaning for chips.
 _NOT_FOR_CHIPS = {
@@ -141,7 +133,7 @@ class ChipDataset(_Base):
             )
         self._ahead: dict[int, Future] = {}
         self._places: dict[int, _Place] = {}
-        self._jitter = _jitter(gsd_jitter, rotation)
+        self._jitter = jitter_variants(gsd_jitter, rotation)
         if self._jitter is not None and kwargs.get('test_mode'):
             raise ConfigError(
                 f'gsd_jitter={gsd_jitter}, rotation={rotation} in a dataset of test_mode',
@@ -285,45 +277,6 @@ class ChipDataset(_Base):
         raise NotImplementedError('a chip dataset has no subset: use a sampler with num_chips')
 
 
-_Item = TypeVar('_Item')
-
-
-def announced(items: Sequence[_Item], done: str) -> Iterator[_Item]:
-    """Scenes one by one; where that takes long, a line of log says how far it is.
-
-    Args:
-        items: Something for each scene.
-        done: What is done with a scene, as ``opened``.
-    """
-    start = last = time.monotonic()
-    for number, item in enumerate(items):
-        now = time.monotonic()
-        if now - last >= _SECONDS and is_main_process():
-            last = now
-            print_log(
-                f'{done} {number} of {len(items)} scenes in {now - start:.0f} s',
-                logger='current',
-            )
-        yield item
-
-
-@contextlib.contextmanager
-def without_collecting() -> Iterator[None]:
-    """Without Python's garbage collector: it would look through all scenes and labels
-    read so far again and again, which stay, and take a third of the time.
-
-    Around loops, and not inside of the generator that they go through: that of a loop
-    which an error ends would leave the collector off for as long as its traceback is kept.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
 def _coloured(metainfo: Mapping | None) -> dict:
     """The metainfo with a palette; MMSegmentation would draw one at random."""
     metainfo = dict(metainfo or {})
@@ -351,33 +304,6 @@ _READERS = 16  # threads of a process that read remote scenes
 def _pool(process: int) -> ThreadPoolExecutor:
     """The threads of a process, each of which keeps its open files; a fork has none of them."""
     return ThreadPoolExecutor(_READERS, 'reading chips')
-
-
-_VARIANTS = 4096
-"""Of GSD and direction, of which the sampler draws one for each chip."""
-
-
-def _jitter(gsd_jitter: Sequence[float] | None, rotation: float) -> np.ndarray | None:
-    """Factor of the GSD and degrees of rotation of each variant; the first has none.
-
-    The number of a variant is part of that of a chip: whoever knows the number of
-    a chip, in whatever process, reads the same pixels.
-
-    Raises:
-        ConfigError: If the factors or degrees are not usable.
-    """
-    low, high = gsd_jitter or (1.0, 1.0)
-    if not 0 < low <= high or not 0 <= rotation <= 180:
-        raise ConfigError(
-            f'gsd_jitter={gsd_jitter}, rotation={rotation}',
-            'factors (low, high) above 0, and degrees from 0 to 180',
-            'such as gsd_jitter=(0.8, 1.25), rotation=180',
-        )
-    if low == high == 1 and not rotation:
-        return None
-    rng = np.random.default_rng(0)
-    factors = np.exp(rng.uniform(np.log(low), np.log(high), _VARIANTS))
-    return np.column_stack([factors, rng.uniform(-rotation, rotation, _VARIANTS)])
 
 
 class _Place:
@@ -450,40 +376,6 @@ def _check_arguments(dataset: type, kwargs: Mapping) -> None:
                 f'one of {", ".join(sorted(known))}',
                 f'did you mean {close[0]!r}?' if close else '',
             )
-
-
-# Their indices do not count the chips of what they wrap.
-_RENUMBERING = (ClassBalancedDataset, Subset)
-
-
-def chip_datasets(dataset: Any) -> list[tuple[int, ChipDataset]]:
-    """The chip datasets inside wrappers, each with the index of its first chip.
-
-    Args:
-        dataset: A chip dataset, or a wrapper: ConcatDataset has ``datasets``;
-            RepeatDataset and MultiImageMixDataset have ``dataset``, and give
-            the same chip for an index as that does.
-
-    Raises:
-        ConfigError: If there is a dataset that does not hold chips.
-    """
-    if isinstance(dataset, ChipDataset):
-        dataset.full_init()
-        return [(0, dataset)]
-    if hasattr(dataset, 'datasets'):
-        found, start = [], 0
-        for part in dataset.datasets:
-            found += [(start + offset, chips) for offset, chips in chip_datasets(part)]
-            start += len(part)
-        return found
-    if hasattr(dataset, 'dataset') and not isinstance(dataset, _RENUMBERING):
-        return chip_datasets(dataset.dataset)
-    raise ConfigError(
-        f'chip samplers need a geo_mm dataset, got {type(dataset).__name__}',
-        'geo_mm.GeoDetDataset or geo_mm.GeoSegDataset, also concatenated, repeated or mixed',
-        "balance classes with the sampler's positive_share and class_weights, or use the "
-        'sampler DefaultSampler or InfiniteSampler with this dataset',
-    )
 
 
 @DATASETS.register_module()

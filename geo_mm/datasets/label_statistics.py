@@ -10,7 +10,8 @@ from torch.utils.data import DataLoader
 
 from geo_mm.classes import IGNORE
 from geo_mm.datasets.chip_space import ChipSpace
-from geo_mm.datasets.chips import ChipDataset, GeoDetDataset, GeoSegDataset, chip_datasets
+from geo_mm.datasets.chips import ChipDataset, GeoDetDataset, GeoSegDataset
+from geo_mm.datasets.wrappers import chip_datasets
 from geo_mm.errors import CatalogError, ConfigError
 
 

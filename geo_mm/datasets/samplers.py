@@ -15,12 +15,9 @@ from mmengine.dist import get_dist_info, sync_random_seed
 from torch.utils.data import Sampler
 
 from geo_mm.catalog import Coverage
-from geo_mm.datasets.chips import (
-    ChipDataset,
-    announced,
-    chip_datasets,
-    without_collecting,
-)
+from geo_mm.datasets.chips import ChipDataset
+from geo_mm.datasets.opening import announced, without_collecting
+from geo_mm.datasets.wrappers import chip_datasets
 from geo_mm.errors import CatalogError, ConfigError, listed
 from geo_mm.registry import DATA_SAMPLERS
 

@@ -331,7 +331,7 @@ def _checked(predictor: Predictor, request: SceneToPredict, folder: Path) -> Job
 
 def scenes_of(dataset: Sized) -> list[CatalogScene]:
     """The scenes that the chips of a dataset are cut from, each with a name of its own."""
-    from geo_mm.datasets.chips import chip_datasets  # which imports torch
+    from geo_mm.datasets.wrappers import chip_datasets  # which imports torch
 
     found = [
         (entry, chips.classes.names, chips.label_options)

@@ -210,7 +210,7 @@ def test_only_chip_datasets_hold_chips():
 
 def test_opening_many_scenes_tells_how_far_it_is(scene, monkeypatch, capsys):
     for seconds, told in ((0.0, True), (60.0, False)):
-        monkeypatch.setattr('geo_mm.datasets.chips._SECONDS', seconds)
+        monkeypatch.setattr('geo_mm.datasets.opening._SECONDS', seconds)
         with fresh_mmengine():
             build_dataset('det', [scene, scene, scene])
         assert ('opened 2 of 3 scenes' in capsys.readouterr().out) == told
