@@ -8,6 +8,7 @@ file with the same column names.
 import difflib
 import glob
 import logging
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -53,6 +54,8 @@ class CatalogEntry:
         name: Name in messages and results; default the image's stem.
         group: Scenes of one group go to the same split, such as chips that
             overlap; None if it depends on no other scene.
+        weight: How often chips are drawn here for training, relative to as much ground
+            elsewhere: a number, or a raster of numbers; None counts as 1.
         columns: Other columns of the table, such as ``date``: not for training,
             but to split by, and kept when the catalog is written again.
         table: The catalog it is from, for messages.
@@ -66,6 +69,7 @@ class CatalogEntry:
     layer: str | None = None
     name: str | None = None
     group: str | None = None
+    weight: float | str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     table: str = field(default='', compare=False)
 
@@ -159,6 +163,8 @@ def _known_columns(rows: list[dict], path: str) -> list[dict]:
         return rows  # an entry without an image is an error below
     others = [key for key in found if key not in COLUMNS and not _is_image(key)]
     for key in others:
+        if key in DESCRIPTIONS:  # `height` is no misspelt `weight`
+            continue
         close = difflib.get_close_matches(key.strip().lower(), COLUMNS, n=1, cutoff=0.75)
         if close and close[0] not in found:
             raise CatalogError(
@@ -208,12 +214,12 @@ def _entries(row: Any, root: Path, where: str, number: int) -> list[CatalogEntry
             raise CatalogError(
                 f'{where}: entry {number} has {key}={row[key]!r}', 'one text', f'correct `{key}`'
             )
-    area = row.pop('area', None)
     entry = CatalogEntry(
-        **{key: v for key, v in row.items() if key != 'image'},
+        **{key: v for key, v in row.items() if key not in ('image', 'area', 'weight')},
         image=(),
         columns=columns,
-        area=_parse_area(area, where, number),
+        area=_parse_area(row.get('area'), where, number),
+        weight=_parse_weight(row.get('weight'), where, number),
         table=where,
     )
     if isinstance(row['image'], str) and 'labels' not in row:
@@ -366,8 +372,8 @@ def _resolve(
 ) -> CatalogEntry:
     paths: dict[str, Any] = {
         key: _existing(match.fill(value, f'{where}: {key}'), root, where)
-        for key in ('labels', 'aoi')
-        if (value := getattr(entry, key)) is not None and not is_polygon_text(value)
+        for key in ('labels', 'aoi', 'weight')
+        if isinstance(value := getattr(entry, key), str) and not is_polygon_text(value)
     }
     return replace(entry, image=image, name=entry.name or Path(match.path).stem, **paths)
 
@@ -400,6 +406,25 @@ def _parse_area(area: Any, where: str, number: int) -> tuple | None:
             'the western two thirds are (0, 0, 0.667, 1)',
         )
     return left, top, right, bottom
+
+
+def _parse_weight(weight: Any, where: str, number: int) -> float | str | None:
+    """A number, the path of a raster, or None for an empty cell."""
+    if weight is None or (isinstance(weight, float) and math.isnan(weight)):
+        return None
+    try:
+        found = float(weight)
+    except (TypeError, ValueError):
+        found = -1.0
+        if isinstance(weight, str):
+            return weight
+    if not 0 <= found < math.inf:
+        raise CatalogError(
+            f'{where}: entry {number} has weight {weight!r}',
+            'a number of 0 or more, or a raster of such numbers',
+            'ground of weight 2 is drawn twice as often as ground of weight 1',
+        )
+    return found
 
 
 def write_catalog(
@@ -438,6 +463,8 @@ def _row(entry: CatalogEntry, folder: Path, as_layer: bool) -> dict:
         row['area'] = ' '.join(f'{share:.9g}' for share in entry.area)
     if entry.labels is not None:
         row['labels'] = _cell(entry.labels, folder)
+    if isinstance(entry.weight, str):
+        row['weight'] = _cell(entry.weight, folder)
     if entry.aoi is not None and not is_polygon_text(entry.aoi):
         row['aoi'] = _cell(entry.aoi, folder)
     elif entry.aoi is not None and as_layer:

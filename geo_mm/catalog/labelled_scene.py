@@ -14,6 +14,7 @@ from rasterio.features import rasterize
 
 from geo_mm.catalog.entries import CatalogEntry
 from geo_mm.catalog.record import read_record
+from geo_mm.catalog.weights import read_weights
 from geo_mm.errors import SceneError
 from geo_mm.formats.training import read_image_labels
 from geo_mm.labels import LabelLayer, LabelOptions, Labels, SceneLabels, open_labels
@@ -48,6 +49,8 @@ class LabelledScene:
         has_labels: Whether there are labels, which need not be open.
         valid: Coarse map of the valid pixels of the scene, as a table tells it,
             ``(rows, cols)`` bool; None where it does not.
+        weight: How often chips are drawn here, relative to as much ground elsewhere: a
+            number, or the path of a raster of numbers.
 
     Args:
         scene: The image.
@@ -55,6 +58,7 @@ class LabelledScene:
         aoi: Polygons in the same grid, or how to open them; pixels outside them
             are invalid.
         valid: The map.
+        weight: The number, or the raster.
     """
 
     def __init__(
@@ -63,9 +67,11 @@ class LabelledScene:
         labels: 'Labels | Later | None' = None,
         aoi: 'SceneLabels | Later | None' = None,
         valid: np.ndarray | None = None,
+        weight: float | str = 1.0,
     ) -> None:
         self.scene = scene
         self.valid = valid
+        self.weight = weight
         self._labels, self._aoi = labels, aoi
 
     @property
@@ -108,6 +114,16 @@ class LabelledScene:
     def labels_near(self, window: Window) -> Labels | None:
         """The labels of a window and maybe more."""
         return self.labels
+
+    def weights(self, shape: tuple[int, int]) -> np.ndarray:
+        """Mean weight of chips in each of ``(rows, cols)`` equal cells of the scene.
+
+        Raises:
+            SceneError: If its raster cannot be read, lies elsewhere or has negative values.
+        """
+        if isinstance(self.weight, str):
+            return read_weights(self.weight, self.scene.grid, shape)
+        return np.full(shape, self.weight)
 
     def points(self) -> tuple[np.ndarray, np.ndarray]:
         """Points worth cutting a chip around.
@@ -273,12 +289,13 @@ def open_labelled(
         labels = Later(partial(_labels, entry, classes, given, grids, scene, objects))
     if entry.aoi is not None:
         aoi = Later(partial(read_aoi, entry.aoi, whole, scene))
+    weight = 1.0 if entry.weight is None else entry.weight
     if record is None:
-        return LabelledScene(scene, labels and labels.open(), aoi and aoi.open())
+        return LabelledScene(scene, labels and labels.open(), aoi and aoi.open(), weight=weight)
     if scene_options.nodata != 'auto':  # the table tells what is valid as files declare it
-        return LabelledScene(scene, labels, aoi)
+        return LabelledScene(scene, labels, aoi, weight=weight)
     valid = record.valid if entry.area is None else _part(record.valid, entry.area)
-    return LabelledScene(scene, labels, aoi, valid)
+    return LabelledScene(scene, labels, aoi, valid, weight)
 
 
 def _labels(
@@ -426,10 +443,13 @@ class Coverage:
 
     def at(self, points: np.ndarray) -> np.ndarray:
         """Whether the cells under pixel positions ``(N, 2)``, as (x, y), are valid."""
+        return self.valid[self.cells_at(*points.T)]
+
+    def cells_at(self, xs: np.ndarray, ys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and columns of the cells at pixel positions, the nearest outside of the scene."""
         rows, cols = self.valid.shape
-        col = np.clip((points[:, 0] / self.cell_width).astype(int), 0, cols - 1)
-        row = np.clip((points[:, 1] / self.cell_height).astype(int), 0, rows - 1)
-        return self.valid[row, col]
+        row = np.clip((ys / self.cell_height).astype(int), 0, rows - 1)
+        return row, np.clip((xs / self.cell_width).astype(int), 0, cols - 1)
 
     def touches(self, window: Window) -> bool:
         """Whether any cell under or next to ``window`` is valid.

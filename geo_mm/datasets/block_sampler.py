@@ -239,12 +239,12 @@ def _regions(scene: ValidChips, down: int, right: int) -> tuple[list[_Region], n
         _axis(cols_of, stride, width, blocks[1], bool(right)),
     )
     # What a table tells need not be looked into before a chip is drawn.
-    usable = scene.usable.astype(float) if scene.looked_into else np.ones((1, 1))
-    rows, cols = (axis.shares(bins) for axis, bins in zip(axes, usable.shape, strict=True))
-    shares = rows @ usable @ cols.T
+    likely = scene.likelihood if scene.looked_into else np.ones((1, 1))
+    rows, cols = (axis.shares(bins) for axis, bins in zip(axes, likely.shape, strict=True))
+    shares = rows @ likely @ cols.T
     # Over all shifts, positions count once.
-    whole = axes[0].whole(usable.shape[0]) @ usable @ axes[1].whole(usable.shape[1])
-    weights = shares * (scene.area / whole)
+    whole = axes[0].whole(likely.shape[0]) @ likely @ axes[1].whole(likely.shape[1])
+    weights = shares * (scene.weight / whole)
     places = np.argwhere(weights > 0)
     found = [_Region(scene, axes, int(row), int(col)) for row, col in places]
     return found, weights[weights > 0]
@@ -255,16 +255,16 @@ class _Tables:
 
     def __init__(self, region: _Region) -> None:
         self._region = region
-        self._usable = region.scene.usable
+        likelihood = region.scene.likelihood
         rows, cols = (
             axis.shares(bins)[number]
             for axis, bins, number in zip(
-                region.axes, self._usable.shape, (region.row, region.col), strict=True
+                region.axes, likelihood.shape, (region.row, region.col), strict=True
             )
         )
         top, left = np.flatnonzero(rows), np.flatnonzero(cols)
         self._rows, self._cols = top, left
-        weights = np.outer(rows[top], cols[left]) * self._usable[np.ix_(top, left)]
+        weights = np.outer(rows[top], cols[left]) * likelihood[np.ix_(top, left)]
         self._ends = np.cumsum(weights)
         self.total = float(self._ends[-1]) if len(self._ends) else 0.0
 
@@ -272,7 +272,7 @@ class _Tables:
         """A chip in the region."""
         drawn = np.searchsorted(self._ends[:-1], rng.random() * self.total, side='right')
         row, col = divmod(int(drawn), len(self._cols))
-        region, bins = self._region, self._usable.shape
+        region, bins = self._region, self._region.scene.likelihood.shape
         position = (
             region.axes[0].draw(region.row, int(self._rows[row]), bins[0], rng),
             region.axes[1].draw(region.col, int(self._cols[col]), bins[1], rng),

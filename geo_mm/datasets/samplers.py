@@ -29,7 +29,9 @@ class RandomChipSampler(Sampler):
     """Draws chips at random, uniformly over the valid area of all scenes.
 
     A scene is chosen as often as it has valid pixels; in it, every position
-    of a chip with enough of them is equally likely. With ``positive_share``
+    of a chip with enough of them is equally likely. The ``weight`` of the catalog makes
+    scenes more or less likely, or, as a raster, the places in them: by its mean around
+    the middle of a chip. With ``positive_share``
     part of the chips is drawn around labels: a class at random (all equally
     often, or by ``class_weights``), a label of that class at random, and a
     chip that holds its centre anywhere but at the rim.
@@ -214,8 +216,8 @@ class ValidChips:
         return Coverage(self.labelled, self.chips.chip_size)
 
     @cached_property
-    def usable(self) -> np.ndarray:
-        """Which bins count, ``(rows, cols)`` bool."""
+    def _middles(self) -> tuple[np.ndarray, np.ndarray]:
+        """Pixel column and row of the first pixel of a chip in the middle of each bin."""
         stride = self.chips.stride
         cells = (self.coverage.cell_height, self.coverage.cell_width)
         bins = [
@@ -226,12 +228,36 @@ class ValidChips:
             ((np.arange(count) + 0.5) * steps / count - 0.5) * stride
             for count, steps in zip(bins, self.steps, strict=True)
         )
-        shares = self.coverage.shares(cols, rows, self.chips.chip_size)
+        return cols, rows
+
+    @cached_property
+    def _fitting(self) -> np.ndarray:
+        """Which bins have chips with enough valid pixels, ``(rows, cols)`` bool."""
+        shares = self.coverage.shares(*self._middles, self.chips.chip_size)
         return shares >= self._min_valid - _ROUNDING if self._min_valid > 0 else shares > 0
+
+    @cached_property
+    def likelihood(self) -> np.ndarray:
+        """How likely a position is in each bin, relative to others, ``(rows, cols)``."""
+        (height, width), (cols, rows) = self.chips.chip_size, self._middles
+        weights = self.labelled.weights(self.coverage.valid.shape)
+        cells = self.coverage.cells_at(cols + width / 2, rows + height / 2)
+        return np.where(self._fitting, weights[np.ix_(*cells)], 0.0)
+
+    @cached_property
+    def usable(self) -> np.ndarray:
+        """Which bins count, ``(rows, cols)`` bool."""
+        return self.likelihood > 0
 
     @cached_property
     def _bins(self) -> np.ndarray:
         return np.flatnonzero(self.usable)
+
+    @cached_property
+    def _ends(self) -> np.ndarray | None:
+        """Cumulated likelihood of the bins that count; None if all are equally likely."""
+        likelihood = self.likelihood.ravel()[self._bins]
+        return None if np.ptp(likelihood) == 0 else np.cumsum(likelihood)
 
     @cached_property
     def area(self) -> float:
@@ -248,17 +274,24 @@ class ValidChips:
 
     @property
     def weight(self) -> float:
-        """Valid pixels of the scene; 0 if it is known that no chip is usable."""
-        return 0.0 if self.looked_into and not self.any else self.area
+        """Valid pixels of the scene, times its weight; 0 if it is known that no chip is usable."""
+        if self.looked_into:
+            return self.area * float(self.likelihood[self._fitting].mean()) if self.any else 0.0
+        return self.area * float(self.labelled.weight)
 
     @property
     def looked_into(self) -> bool:
         """Whether usable chips are known; where a table tells the area, not before one is drawn."""
-        return self.labelled.valid is None or self.labelled.has_aoi
+        labelled = self.labelled
+        return labelled.valid is None or labelled.has_aoi or isinstance(labelled.weight, str)
 
     def draw(self, rng: np.random.Generator) -> int:
-        """A chip, each position in usable bins being equally likely."""
-        chosen = divmod(int(self._bins[rng.integers(len(self._bins))]), self.usable.shape[1])
+        """A chip, each position as likely as its bin."""
+        if self._ends is None:
+            number = rng.integers(len(self._bins))
+        else:
+            number = self._ends[:-1].searchsorted(rng.random() * self._ends[-1], side='right')
+        chosen = divmod(int(self._bins[number]), self.usable.shape[1])
         row, col = (
             min(int((place + rng.random()) * steps / count), steps - 1)
             for place, steps, count in zip(chosen, self.steps, self.usable.shape, strict=True)
@@ -328,7 +361,7 @@ def valid_chips(dataset: Sized, min_valid: float) -> list[ValidChips]:
         raise CatalogError(
             f'no chip of {chips.chip_size[1]} x {chips.chip_size[0]} pixels has a valid share '
             f'of at least {min_valid} in {_names(scenes)}, {_sizes(scenes)}',
-            fix="lower the sampler's min_valid, or check nodata, AOI, gsd and chip_size",
+            fix="lower the sampler's min_valid, or check nodata, AOI, weight, gsd and chip_size",
         )
     return scenes
 
