@@ -234,13 +234,16 @@ def doctor(args: argparse.Namespace) -> int:
 
 def export_chips_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add('source', help='config (.py), catalog, or training set of another program')
+    add('source', nargs='?', help='config (.py), catalog, or training set of another program')
+    add('--images', nargs='+', metavar='IMAGE', help='or images, or patterns in quotes')
+    add('--labels', metavar='FILE', help='of --images; {stem} stands for the name of the image')
+    add('--aoi', metavar='FILE', help='of --images: polygons inside which labels are complete')
     add('-o', '--out', required=True, help='folder to make')
     add('--split', help='split of the catalog to export (default: train of a config, else all)')
-    add('--classes', nargs='+', metavar='NAME', help='classes of a catalog')
-    add('--class-column', metavar='COLUMN', help='attribute of its layers that holds the class')
-    add('--bands', nargs='+', metavar='NAME', help='bands of a catalog (default: all)')
-    add('--gsd', type=float, metavar='METRES', help='of a catalog (default: that of each scene)')
+    add('--classes', nargs='+', metavar='NAME', help='classes (default: those of the labels)')
+    add('--class-column', metavar='COLUMN', help='attribute of layers that holds the class')
+    add('--bands', nargs='+', metavar='NAME', help='bands (default: all)')
+    add('--gsd', type=float, metavar='METRES', help='metres per pixel (default: of each scene)')
     add_overrides(parser)
     add_options(parser, ExportOptions)
 
@@ -249,6 +252,7 @@ def export_chips(args: argparse.Namespace) -> None:
     """Cut labelled scenes into chips, and write them as ArcGIS, COCO, VOC or YOLO want them.
 
     geo-mm export-chips roofs.py -o chips --metadata-format RCNN_Masks
+    geo-mm export-chips --images 'ortho/*.tif' --labels roofs.gpkg -o chips
     geo-mm export-chips catalog.csv -o chips --classes roof tree --class-column kind
     geo-mm export-chips arcgis/ -o coco --metadata-format COCO --tile-size-x 512 --tile-size-y 512
 
@@ -259,8 +263,11 @@ def export_chips(args: argparse.Namespace) -> None:
     from geo_mm.chip_export import export_chips
 
     options = ExportOptions(**given(args, ExportOptions))
+    if bool(args.source) == bool(args.images) or bool(args.images) != bool(args.labels):
+        raise ConfigError('no data to cut', 'a config, a catalog, or --images with --labels')
+    is_config = args.source and args.source.endswith('.py')
     entries, classes, scene_options, label_options = (
-        _of_config(args) if args.source.endswith('.py') else _of_catalog(args, options)
+        _of_config(args) if is_config else _of_catalog(args, options)
     )
     result = export_chips(
         entries,
@@ -297,19 +304,27 @@ def _of_config(args: argparse.Namespace) -> 'Source':
 
 def _of_catalog(args: argparse.Namespace, options: ExportOptions) -> 'Source':
     from geo_mm.catalog import SceneOptions, is_training_set, read_catalog, read_training_set
+    from geo_mm.catalog.label_classes import find_classes
     from geo_mm.classes import ClassSet
     from geo_mm.labels import LabelOptions
 
-    entries = read_catalog(args.source, split=args.split)
-    found = read_training_set(args.source).classes if is_training_set(args.source) else None
+    if args.images:
+        row = {'labels': args.labels, 'aoi': args.aoi}
+        entries = read_catalog([{'image': image, **row} for image in args.images])
+    else:
+        entries = read_catalog(args.source, split=args.split)
+    scene_options = SceneOptions(args.bands, args.gsd)
     if args.classes:
         ground = 'background' if options.of_pixels and 'background' in args.classes else None
-        found = ClassSet(tuple(args.classes), background=ground)
-    if found is None:
-        raise ConfigError(
-            f'{args.source} does not say which classes there are',
-            '--classes NAME ...',
-            'give also --class-column if there are several',
-        )
-    scene_options = SceneOptions(args.bands, args.gsd)
-    return entries, found, scene_options, LabelOptions(class_column=args.class_column)
+        known = ClassSet(tuple(args.classes), background=ground)
+        return entries, known, scene_options, LabelOptions(class_column=args.class_column)
+    if (
+        args.source
+        and is_training_set(args.source)
+        and (classes := read_training_set(args.source).classes)
+    ):
+        return entries, classes, scene_options, LabelOptions()
+    found = find_classes(entries, objects=not options.of_pixels, column=args.class_column)
+    for note in filter(None, found.notes.values()):
+        print(note)
+    return entries, found.classes, scene_options, found.options

@@ -352,6 +352,26 @@ model = dict(type='FasterRCNN')
     assert sorted(item.labels.labels.tolist()) == [0, 1, 1, 1]
 
 
+def test_the_command_takes_images_and_labels(entry, tmp_path, capsys):
+    words = ['export-chips', '--images', entry.image, '--labels', entry.labels]
+    out = tmp_path / 'out'
+    options = ['--class-column', 'class', '--output-nofeature-tiles', 'ALL_TILES']
+    assert main([*words, '-o', str(out), *options, '--stride-x', '256']) == 0
+    assert 'wrote 1 chips' in capsys.readouterr().out
+    data = read_training_set(out)
+    assert set(data.classes.names) >= {'roof', 'tree'}
+
+
+@pytest.mark.parametrize(
+    'words', [[], ['a.csv', '--images', 'b.tif'], ['--images', 'b.tif'], ['--labels', 'a.gpkg']]
+)
+def test_the_command_wants_one_source(tmp_path, words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(['export-chips', *words, '-o', str(tmp_path / 'out')])
+    assert stop.value.code == 2
+    assert '--images with --labels' in capsys.readouterr().err
+
+
 @pytest.mark.skipif(not ROOT, reason='GEO_MM_DATA_ROOT is not set')
 def test_real_buildings_are_read_back(tmp_path):
     """Outlines as far as pixels hold them, classes of pixels exactly."""
