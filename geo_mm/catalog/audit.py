@@ -13,7 +13,7 @@ from shapely import STRtree
 from geo_mm.catalog.entries import CatalogEntry
 from geo_mm.catalog.ground import Ground, Plane, Shapes, open_ground, sites
 from geo_mm.errors import CatalogError
-from geo_mm.geometry import rounded
+from geo_mm.geometry import rounded, union
 from geo_mm.raster import Scene
 from geo_mm.raster.projection import GEOD, transformer
 
@@ -86,8 +86,12 @@ class SplitPair:
 
     @property
     def shared(self) -> float:
-        """Ground of all overlaps."""
-        return sum(overlap.area for overlap in self.overlaps)
+        """Ground in both splits, however many of their scenes cover it."""
+        whole = sum(overlap.area for overlap in self.overlaps)
+        outlines = [o.outline for o in self.overlaps if o.outline is not None]
+        if len(outlines) < max(len(self.overlaps), 2):
+            return whole
+        return whole * union(outlines).area / sum(outline.area for outline in outlines)
 
     @property
     def leaks(self) -> bool:
@@ -124,9 +128,10 @@ class Audit:
         return _summed(self.splits[split])
 
     def area(self, split: str) -> float:
-        """Ground of a split in km2, what several of its scenes cover counted each time."""
-        found = (scene.ground.outline for scene in self.splits[split])
-        return sum(abs(GEOD.geometry_area_perimeter(o)[0]) for o in found if o is not None) / 1e6
+        """Ground of a split in km2, however many of its scenes cover it."""
+        found = [scene.ground.outline for scene in self.splits[split]]
+        parts = shapely.get_parts(union([outline for outline in found if outline is not None]))
+        return sum(abs(GEOD.geometry_area_perimeter(part)[0]) for part in parts) / 1e6
 
     def findings(self) -> list[str]:
         """What is wrong, or might be, the worst first."""

@@ -56,6 +56,21 @@ def test_random_chips_of_one_scene_leak(tmp_path):
     assert audit.to_dict()['pairs'][0]['overlaps'][0]['area'] > 100
 
 
+def test_ground_that_several_scenes_cover_counts_once(tmp_path):
+    """Half of the training scene is in three chips of val, two of which are of one place."""
+    places = {'train': [0], 'val': [25, 25, 50]}
+    entries = [
+        CatalogEntry(write_scene(tmp_path / f'{split}{n}.tif', x), split=split, name=f'{split}{n}')
+        for split, all_x in places.items()
+        for n, x in enumerate(all_x)
+    ]
+    audit = audited(entries)
+    assert len(audit.pairs[0].overlaps) == 2
+    assert audit.pairs[0].shared == pytest.approx(25 * 50, rel=0.001)
+    assert audit.area('val') == pytest.approx(75 * 50 / 1e6, rel=0.001)
+    assert audit.area('train') == pytest.approx(50 * 50 / 1e6, rel=0.001)
+
+
 @pytest.mark.parametrize('splits', [('val', 'train'), ('test', 'train'), ('fold_1', 'fold_2')])
 def test_a_leak_is_one_in_any_order_and_between_folds(tmp_path, splits):
     image = write_scene(tmp_path / 'a.tif')
