@@ -43,6 +43,8 @@ def browse_chips(
 ) -> Image.Image:
     """Draw chips with their labels and valid areas, in the order of the sampler.
 
+    The title of each is its scene, and the column and row where it begins there.
+
     Args:
         config: Any config of chips.
         split: ``'train'``, ``'val'`` or ``'test'``.
@@ -69,7 +71,10 @@ def browse_chips(
     with explained_chip_errors():
         for index in islice(iter(loader.sampler), number):
             item = loader.dataset[index]
-            images.append(draw_chip(item['inputs'].numpy(), item['data_samples'], spec))
+            sample = item['data_samples']
+            left, top, *_ = sample.window
+            picture = draw_chip(item['inputs'].numpy(), sample, spec)
+            images.append(titled(picture, f'{sample.scene_id}: {left}, {top}'))
     sheet = with_legend(contact_sheet(images, columns), spec.classes)
     sheet.info |= {'number': len(images), 'size': spec.chip_size}
     return sheet
@@ -169,7 +174,7 @@ def contact_sheet(images: Sequence[Image.Image], columns: int) -> Image.Image:
 
 
 _TITLE = 18  # pixels above each picture
-_LEAST_SIDE = 160  # pixels of a picture; narrower ones have no room for their title
+_LEAST_SIDE = 224  # pixels of a picture; narrower ones have no room for their title
 
 
 @VISUALIZERS.register_module()

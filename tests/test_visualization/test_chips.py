@@ -150,7 +150,7 @@ def chip(request, scene):
 
 def drawn(sheet, panel, colour):
     """Where a colour stands in one of the three pictures, below its title."""
-    part = sheet[20 : 18 + 160 : 5, panel * 166 + 2 : panel * 166 + 160 : 5]
+    part = sheet[20 : 18 + 224 : 7, panel * 230 + 2 : panel * 230 + 224 : 7]
     return np.argwhere((part == colour).all(axis=2))
 
 
@@ -164,7 +164,7 @@ def test_a_sheet_shows_image_truth_and_prediction_in_the_colours_of_the_data(chi
     assert truth.min() in (3, 4) and truth.max() in (19, 20)
     # What the model is less sure of than pred_score_thr is left out.
     assert prediction.min() in (17, 18, 20) and prediction.max() in (29, 30)
-    legend = sheet[18 + 160 + 6 :]
+    legend = sheet[18 + 224 + 6 :]
     assert (legend == PALETTE[1]).all(axis=2).any()
 
 
