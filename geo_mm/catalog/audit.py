@@ -91,7 +91,7 @@ class SplitPair:
         outlines = [o.outline for o in self.overlaps if o.outline is not None]
         if len(outlines) < max(len(self.overlaps), 2):
             return whole
-        return whole * union(outlines).area / sum(outline.area for outline in outlines)
+        return whole * float(shapely.area(union(outlines)) / shapely.area(outlines).sum())
 
     @property
     def leaks(self) -> bool:
