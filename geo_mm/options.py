@@ -3,9 +3,11 @@
 import argparse
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, field, fields
 from typing import Any, Literal
+
+from geo_mm.errors import ConfigError
 
 
 def option(default: Any, help: str, **more: Any) -> Any:
@@ -25,8 +27,9 @@ def add_options(parser: argparse.ArgumentParser, options: type) -> None:
     """Add an option for each field of a dataclass that has a help text.
 
     The field's type gives the option's: ``bool`` a switch, called ``--no-...`` if
-    it is on by default, ``Literal`` choices, a sequence several values. Options that
-    are not given leave no trace in the parsed arguments: see :func:`given`.
+    it is on by default, ``Literal`` choices, a sequence several values, a mapping several
+    ``KEY=VALUE``. Options that are not given leave no trace in the parsed arguments: see
+    :func:`given`.
     """
     groups: dict[str, argparse._ActionsContainer] = {}
     hints = typing.get_type_hints(options)
@@ -61,6 +64,16 @@ def given(args: argparse.Namespace, options: type) -> dict[str, Any]:
     return {f.name: getattr(args, f.name) for f in fields(options) if hasattr(args, f.name)}
 
 
+class KeyValues(argparse.Action):
+    """``KEY=VALUE ...`` as a dict; the last ``=`` parts them."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
+        wrong = [text for text in values if '=' not in text]
+        if wrong:
+            raise ConfigError(f'{option} {" ".join(wrong)}', str(self.metavar))
+        setattr(namespace, self.dest, dict(text.rsplit('=', 1) for text in values))
+
+
 def _argument(hint: Any) -> dict[str, Any]:
     """Arguments of argparse for a type."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
@@ -69,6 +82,8 @@ def _argument(hint: Any) -> dict[str, Any]:
         return {'action': 'store_true'}
     if typing.get_origin(hint) is Literal:
         return {'choices': typing.get_args(hint)}
+    if typing.get_origin(hint) is Mapping:
+        return {'nargs': '+', 'action': KeyValues, 'metavar': 'KEY=VALUE'}
     if typing.get_origin(hint) in (tuple, Sequence):
         (item, *_) = typing.get_args(hint)
         return {'nargs': '+', **_argument(item)}

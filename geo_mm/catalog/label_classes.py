@@ -13,10 +13,10 @@ import shapely
 from geo_mm.catalog.entries import CatalogEntry
 from geo_mm.catalog.labelled_scene import SceneOptions, open_labelled
 from geo_mm.classes import IGNORE, ClassSet
-from geo_mm.errors import CatalogError, ConfigError, LabelError
+from geo_mm.errors import CatalogError, ConfigError, LabelError, listed
 from geo_mm.formats.training import read_image_labels
 from geo_mm.labels import ImageClasses, ImageObjects, LabelOptions, read_layer
-from geo_mm.labels.classification import IGNORED_NAME, NULL, attribute_values
+from geo_mm.labels.classification import IGNORED_NAME, NULL, attribute_text, attribute_values
 from geo_mm.labels.opening import is_label_raster
 from geo_mm.raster.handles import open_quietly
 
@@ -52,6 +52,7 @@ def find_classes(
     objects: bool,
     column: str | None = None,
     name: str | None = None,
+    mapping: Mapping | None = None,
 ) -> LabelClasses:
     """Look through labels for their classes.
 
@@ -62,10 +63,14 @@ def find_classes(
         column: Attribute that holds the class of a feature. None takes one that
             is called 'class' or the like, or else a single class.
         name: Name of the single class; None takes it from the file.
+        mapping: Class name for an attribute or pixel value, as text or number; several
+            values may be one class. Features of other values are left out, pixels of
+            others are ignored. None makes a class of each value.
 
     Raises:
         CatalogError: If a scene has no labels.
-        ConfigError: If the column does not exist, or objects are asked of a label raster.
+        ConfigError: If the column does not exist, objects are asked of a label raster, or
+            the mapping has a class that nothing is labelled as.
     """
     unlabelled = [entry.name for entry in entries if entry.labels is None]
     if unlabelled:
@@ -77,7 +82,7 @@ def find_classes(
     chosen = spread(list({(entry.labels, entry.layer): entry for entry in entries}.values()))
     in_pixels = [read_image_labels(str(entry.labels), entry.image) for entry in chosen]
     if all(labels is not None for labels in in_pixels):
-        return _of_training_set(in_pixels, objects)
+        return _of_training_set(in_pixels, objects, mapping)
     rasters = [is_label_raster(str(entry.labels)) for entry in chosen]
     if any(rasters):
         if objects or not all(rasters):
@@ -85,8 +90,12 @@ def find_classes(
                 f'{chosen[rasters.index(True)].labels}: a label raster has no single objects',
                 'a vector layer for all scenes, or a model for pixels such as unet',
             )
-        return _of_rasters(chosen)
-    return _of_layers(chosen, objects, column, name)
+        return _of_rasters(chosen, mapping)
+    if mapping and name is not None:
+        raise ConfigError(
+            f'class_mapping, and {name!r} as the name of all features', 'one of the two'
+        )
+    return _of_layers(chosen, objects, column, name, mapping)
 
 
 def spread(entries: Sequence[CatalogEntry], most: int = LOOKED_AT) -> list[CatalogEntry]:
@@ -95,19 +104,86 @@ def spread(entries: Sequence[CatalogEntry], most: int = LOOKED_AT) -> list[Catal
     return [entries[int(i * step)] for i in range(min(len(entries), most))]
 
 
-def of_training_set(known: ClassSet, objects: bool) -> LabelClasses:
-    """The classes that a training set names."""
+def of_training_set(
+    known: ClassSet,
+    objects: bool,
+    mapping: Mapping | None = None,
+    values: Mapping[int, str] | None = None,
+) -> LabelClasses:
+    """The classes that a training set names.
+
+    Args:
+        known: Its classes.
+        objects: Whether objects are learnt, not classes of pixels.
+        mapping: As for :func:`find_classes`; by the names of its classes, or by their values.
+        values: Name of the class of each value, if it has values.
+    """
     names = tuple(name for name in known.names if name != known.background)
     background = None if objects else known.background
+    notes = {'classes': 'of the training set'}
+    class_map = None
+    if mapping:
+        by_value = {str(value): name for value, name in (values or {}).items()}
+        if background is not None:
+            by_value.setdefault('0', background)
+        by_name = {
+            key if key in known.names else by_value.get(key, key): target
+            for key, target in _as_texts(mapping).items()
+        }
+        names, class_map, notes = _mapped(by_name, names)
+        names = tuple(name for name in names if name != background)
     if background is not None:
         names = (background, *names)
-    notes = {'classes': 'of the training set'}
     colours = known.colours if names == known.names else _colours(names, background)
-    options = LabelOptions(background=background)
+    options = LabelOptions(background=background, class_map=class_map)
     return LabelClasses(ClassSet(names, colours, background), options, notes)
 
 
-def _of_training_set(labels: Sequence, objects: bool) -> LabelClasses:
+def _as_texts(mapping: Mapping) -> dict[str, str | None]:
+    return {attribute_text(value): name for value, name in mapping.items()}
+
+
+def _mapped(
+    mapping: Mapping[str, str | None], found: Sequence[str], *, all_found: bool = True
+) -> tuple[tuple[str, ...], dict[str, str | None], dict[str, str]]:
+    """What a mapping of the user's makes of the values that occur.
+
+    Args:
+        mapping: Class name by value; None drops a value, ``'ignore'`` ignores its area.
+        found: The values.
+        all_found: Whether there can be no others.
+
+    Returns:
+        The classes, in the order of the mapping; for each value without a class of its
+        own name what becomes of it; and what to say of both.
+    """
+    targets = {value: name for value, name in mapping.items() if name not in (None, IGNORED_NAME)}
+    names = tuple(dict.fromkeys(str(name) for name in targets.values()))
+    class_map = {value: name for value, name in mapping.items() if value != name}
+    given = {*mapping, *names, NULL}
+    known = {mapping.get(value, value) for value in found}
+    absent = [name for name in names if name not in known]
+    if not names or (absent and all_found):
+        raise ConfigError(
+            f'class_mapping: nothing is labelled as {", ".join(absent)}'
+            if names
+            else 'class_mapping without a class',
+            f'classes of values out of {listed([v for v in found if v != NULL], 40)}',
+            'correct the values, or leave these classes out',
+        )
+    others = [value for value in found if value not in given]
+    class_map |= dict.fromkeys(others)
+    if NULL in found and NULL not in mapping:
+        class_map[NULL] = IGNORED_NAME
+    notes = {'classes': 'given'}
+    if others:
+        notes['class_map'] = f'{listed(others, 8)}: not in class_mapping, so left out'
+    return names, class_map, notes
+
+
+def _of_training_set(
+    labels: Sequence, objects: bool, mapping: Mapping | None = None
+) -> LabelClasses:
     """The classes of a training set that does not name them: those that occur."""
     counts: Counter = Counter()
     for item in labels:
@@ -122,11 +198,13 @@ def _of_training_set(labels: Sequence, objects: bool) -> LabelClasses:
     if background is not None:
         names = (background, *(name for name in names if name != background))
     known = ClassSet(names, _colours(names, background), background)
-    return of_training_set(known, objects)
+    return of_training_set(known, objects, mapping)
 
 
-def _of_rasters(entries: Sequence[CatalogEntry]) -> LabelClasses:
-    """Classes called after the values of label rasters."""
+def _of_rasters(entries: Sequence[CatalogEntry], mapping: Mapping | None = None) -> LabelClasses:
+    """Classes called after the values of label rasters, or as a mapping names them."""
+    if mapping and any(str(key).startswith('#') for key in mapping):  # colours, of three bands
+        return _of_mapped_rasters(mapping, list(mapping), all_found=False)
     values: Counter = Counter()
     for entry in entries:
         values.update(_pixel_values(str(entry.labels)))
@@ -134,12 +212,29 @@ def _of_rasters(entries: Sequence[CatalogEntry]) -> LabelClasses:
     known = sorted(value for value in values if value not in ignored)
     if not known:
         raise LabelError(f'{entries[0].labels}: no pixel has a class', 'class values from 0 on')
+    if mapping:
+        return _of_mapped_rasters(mapping, sorted(values), all_found=len(entries) < LOOKED_AT)
     class_map: dict = {value: None for value in ignored}
     class_map |= {value: f'class_{value}' for value in known}
     notes = {'classes': 'called after the values in the label rasters: rename them in both places'}
     if ignored:
         notes['class_map'] = f'{", ".join(map(str, ignored))}: not labelled, ignored'
     names = tuple(class_map[value] for value in known)
+    return LabelClasses(ClassSet(names), LabelOptions(class_map=class_map), notes)
+
+
+def _of_mapped_rasters(mapping: Mapping, found: Sequence, *, all_found: bool) -> LabelClasses:
+    """Classes of label rasters as a mapping names them; other values are ignored."""
+    names, others, notes = _mapped(_as_texts(mapping), list(map(str, found)), all_found=all_found)
+    class_map: dict = {}
+    for value, name in {**_as_texts(mapping), **others}.items():
+        try:
+            class_map[value if value.startswith('#') else int(value)] = name
+        except ValueError:
+            raise ConfigError(
+                f'class_mapping has the value {value!r}',
+                f'values of pixels, of which {listed(list(map(str, found)), 40)} occur',
+            ) from None
     return LabelClasses(ClassSet(names), LabelOptions(class_map=class_map), notes)
 
 
@@ -159,7 +254,11 @@ def _pixel_values(path: str) -> Counter:
 
 
 def _of_layers(
-    entries: Sequence[CatalogEntry], objects: bool, column: str | None, name: str | None
+    entries: Sequence[CatalogEntry],
+    objects: bool,
+    column: str | None,
+    name: str | None,
+    mapping: Mapping | None,
 ) -> LabelClasses:
     frames = [read_layer(str(entry.labels), layer=entry.layer) for entry in entries]
     columns = [str(key) for key in frames[0].columns if key not in ('fid', 'geometry')]
@@ -171,6 +270,12 @@ def _of_layers(
             column = None
         elif column is not None:
             notes['class_column'] = f'found by its name among {", ".join(columns)}'
+    if column is None and mapping:
+        raise ConfigError(
+            f'{entries[0].labels}: class_mapping, but no column is called class or the like',
+            f'the column that holds the values, out of {", ".join(columns)}',
+            'name it with class_column (--class-column)',
+        )
     if column is None:
         names: tuple[str, ...] = (name or _word(str(entries[0].labels)),)
         notes['classes'] = 'one class'
@@ -179,7 +284,7 @@ def _of_layers(
             notes['classes'] += f'; --class-column would take them from {", ".join(others)}'
         options = LabelOptions()
     else:
-        names, options = _of_column(frames, column, str(entries[0].labels), notes)
+        names, options = _of_column(frames, column, str(entries[0].labels), notes, mapping)
     background = None
     if not objects:
         background = 'background'
@@ -203,7 +308,7 @@ def _word(path: str) -> str:
 
 
 def _of_column(
-    frames: Sequence, column: str, path: str, notes: dict[str, str]
+    frames: Sequence, column: str, path: str, notes: dict[str, str], mapping: Mapping | None
 ) -> tuple[tuple[str, ...], LabelOptions]:
     """Classes from the values of an attribute."""
     counts: Counter = Counter()
@@ -216,6 +321,12 @@ def _of_column(
             )
         rows, values = attribute_values(frame[column])
         counts.update(dict(zip(values, np.bincount(rows).tolist(), strict=True)))
+    if mapping:
+        given, others, said = _mapped(
+            _as_texts(mapping), list(counts), all_found=len(frames) < LOOKED_AT
+        )
+        notes.update(said)
+        return given, LabelOptions(class_column=column, class_map=others or None)
     class_map, reasons = _merged(counts)
     names = [text for text, _ in counts.most_common() if text not in class_map]
     if not names:

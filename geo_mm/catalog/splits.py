@@ -339,7 +339,11 @@ def group_count(entries: Sequence[CatalogEntry]) -> int:
 
 
 def split_by_strips(
-    entry: CatalogEntry, options: SceneOptions, gap: float, shortest: float
+    entry: CatalogEntry,
+    options: SceneOptions,
+    gap: float,
+    shortest: float,
+    val: float | None = None,
 ) -> list[CatalogEntry]:
     """Cut a scene across its longer side into parts to train, validate and test.
 
@@ -348,10 +352,13 @@ def split_by_strips(
         options: How it is opened, at its own GSD.
         gap: Pixels between two parts, of which none is read.
         shortest: Pixels that a part must have along the longer side.
+        val: Share of the ground to validate with, which is tested with, too; None
+            leaves a quarter for both.
 
     Returns:
         Two or three entries with their parts and splits: where the ground does
-        not suffice for three parts, the second both validates and tests.
+        not suffice for three parts, or ``val`` is given, the second both validates
+        and tests.
         Without room for two, the scene itself, without a split.
     """
     scene = Scene.open(entry.image, bands=options.bands, nodata=options.nodata, name=entry.name)
@@ -361,10 +368,11 @@ def split_by_strips(
     ground = coverage.valid.sum(axis=0 if across else 1).astype(float)
     cell = coverage.cell_width if across else coverage.cell_height
     begin, end = np.flatnonzero(ground)[[0, -1]] + np.array([0, 1])
-    cut = _cut_strips(ground, begin, end, gap / cell, _STRIP_TRAIN)
+    train = _STRIP_TRAIN if val is None else 1 - val
+    cut = _cut_strips(ground, begin, end, gap / cell, train)
     if cut is None or min(cut[0] - begin, end - cut[1]) * cell < shortest:
         return [entry]
-    again = _cut_strips(ground, cut[1], end, gap / cell, 0.5)
+    again = _cut_strips(ground, cut[1], end, gap / cell, 0.5) if val is None else None
     if again is None or min(again[0] - cut[1], end - again[1]) * cell < shortest:
         parts = {'train': (0, cut[0]), 'val': (cut[1], len(ground)), 'test': (cut[1], len(ground))}
     else:

@@ -67,6 +67,11 @@ class TrainingSet:
         """
         return _merged([found.classes for found in self.sources if found.classes is not None])
 
+    @property
+    def class_values(self) -> dict[int, str]:
+        """Name of the class of each value, where its format has values, too."""
+        return {value: name for found in self.sources for value, name in found.values.items()}
+
 
 def is_training_set(path: str) -> bool:
     """Whether a path is a training set of a format that is read."""

@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from geo_mm.errors import LabelError
+from geo_mm.options import KeyValues
 
 if TYPE_CHECKING:
     from geo_mm.evaluation import ObjectSettings, PixelSettings
@@ -29,7 +30,8 @@ def evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         '--class-map',
         nargs='+',
-        default=[],
+        action=KeyValues,
+        default={},
         metavar='VALUE=CLASS',
         help="classes of values of the ground truth; 'VALUE=ignore' excludes areas",
     )
@@ -116,7 +118,7 @@ def _pixel_settings(args: argparse.Namespace) -> 'PixelSettings':
         truth_names=parse_class_names(args.truth_classes) if args.truth_classes else None,
         ignore=args.ignore,
         class_column=args.class_column or 'class',
-        class_map=_class_map(args.class_map),
+        class_map=args.class_map,
         background=args.background,
     )
 
@@ -130,7 +132,7 @@ def _object_settings(args: argparse.Namespace) -> 'ObjectSettings':
         class_column=args.class_column or 'class',
         truth_class_column=args.truth_class_column,
         one_class=args.one_class,
-        class_map=_class_map(args.class_map),
+        class_map=args.class_map,
         classes=args.classes,
         score_column=None if args.no_score else args.score_column,
         min_score=args.min_score,
@@ -138,13 +140,6 @@ def _object_settings(args: argparse.Namespace) -> 'ObjectSettings':
         size_limits=_size_limits(args.size_classes),
         point_size=args.point_size,
     )
-
-
-def _class_map(texts: list[str]) -> dict[str, str]:
-    wrong = [text for text in texts if '=' not in text]
-    if wrong:
-        raise LabelError(f'--class-map {" ".join(wrong)}', 'VALUE=CLASS')
-    return dict(text.rsplit('=', 1) for text in texts)
 
 
 def _size_limits(text: str | None) -> list[float]:

@@ -74,7 +74,7 @@ def prepare_data(
     return TrainingData(NewOptions(**given, **options), folder, tuple(transforms))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainingData:
     """Data to train with; made by :func:`prepare_data`.
 

@@ -17,7 +17,6 @@ import torch
 from mmengine.config import Config
 
 from geo_mm.catalog import CatalogEntry, SceneOptions, read_catalog, read_training_set
-from geo_mm.catalog.ground import read_ground
 from geo_mm.catalog.inventory import find_entries
 from geo_mm.catalog.label_classes import (
     LabelClasses,
@@ -31,8 +30,6 @@ from geo_mm.catalog.profile import (
     find_collar,
     profile_catalog,
 )
-from geo_mm.catalog.split_options import SplitOptions
-from geo_mm.catalog.splits import SplitCatalog, group_count, split_by_strips, split_entries
 from geo_mm.datasets import ClassFrequencies
 from geo_mm.engine.config_data import (
     chip_memory,
@@ -46,6 +43,7 @@ from geo_mm.errors import CatalogError, ConfigError, listed
 from geo_mm.models.adapted_pretrained import registered
 from geo_mm.models.checkpoints import load_weights
 from geo_mm.models.pretrained import PretrainedSet
+from geo_mm.new_config.dividing import FEW, GIVEN, Dividing, is_split
 from geo_mm.new_config.plan import ConfigPlan, NewOptions, merged
 from geo_mm.new_config.python_text import Code
 from geo_mm.new_config.recipes import RECIPES, Size, recipe
@@ -55,8 +53,6 @@ from geo_mm.new_config.writing import config_text, write_config
 _CHIP = {'small': 256, 'full': 512}  # pixels, where the ground suffices
 _OBJECT = {'small': 32, 'full': 64}  # pixels that the median object is to be wide
 _SMALLEST = 8  # pixels that nearly all objects are to be wide
-_LEAST = 0.4  # share of the ground that is to be left to train, of blocks with gaps between
-_FEW = 3  # scenes from which whole scenes are validated with, not parts of them
 _CUT = 6  # chips along a scene that is cut, so that the gap leaves most of it
 _PASSES = 50  # over the ground, where that takes longer than the shortest run
 _SHORTEST, _LONGEST = 2000, 20000  # iterations
@@ -110,7 +106,8 @@ def make_plan(model: str, options: NewOptions, tell: Progress = lambda text: Non
     chip_size, why_chip = _choose_chip_size(entries, whole, gsd, size)
     if options.chip_size is not None:
         chip_size, why_chip = options.chip_size, 'pixels; given'
-    entries, why_split, fitting = _split(entries, scene_options, whole, gsd, chip_size)
+    dividing = Dividing(options, scene_options, gsd)
+    entries, why_split, fitting = dividing.of(entries, whole, chip_size)
     if fitting < chip_size and options.chip_size is None:
         chip_size, why_chip = fitting, 'pixels; more would leave too little to train'
     train = [entry for entry in entries if entry.split in ('train', None)]
@@ -132,7 +129,7 @@ def make_plan(model: str, options: NewOptions, tell: Progress = lambda text: Non
         bands=bands,
         nodata=nodata,
         entries=tuple(entries),
-        table=(options.catalog or options.stac) if why_split == _GIVEN else None,
+        table=(options.catalog or options.stac) if why_split == GIVEN else None,
         profile=profile,
         gsd=gsd,
         chip_size=chip_size,
@@ -142,11 +139,9 @@ def make_plan(model: str, options: NewOptions, tell: Progress = lambda text: Non
         class_weight=(),
         load_from=None,
         why=why,
+        seed=options.seed,
     )
     return _with_length(_measured(_with_weights(plan, options.weights), options.batch_size, tell))
-
-
-_GIVEN = 'as the catalog says'
 
 
 def _check_any_objects(entries: Sequence[CatalogEntry], whole: CatalogProfile) -> None:
@@ -176,8 +171,10 @@ def _read(options: NewOptions, objects: bool, kind: str) -> tuple[list[CatalogEn
             )
         entries = [entry for entry in data.entries if entry.labels is not None]
         if data.classes is None:
-            return entries, find_classes(entries, objects=objects)
-        return entries, of_training_set(data.classes, objects)
+            return entries, find_classes(entries, objects=objects, mapping=options.class_mapping)
+        return entries, of_training_set(
+            data.classes, objects, options.class_mapping, data.class_values
+        )
     if options.catalog or options.stac:
         found = (
             read_catalog(options.catalog)
@@ -200,7 +197,11 @@ def _read(options: NewOptions, objects: bool, kind: str) -> tuple[list[CatalogEn
         given_rows = [{'image': image, **row} for image in options.images]
         entries = read_catalog([{k: v for k, v in r.items() if v} for r in given_rows])
     classes = find_classes(
-        entries, objects=objects, column=options.class_column, name=options.class_name
+        entries,
+        objects=objects,
+        column=options.class_column,
+        name=options.class_name,
+        mapping=options.class_mapping,
     )
     return entries, classes
 
@@ -232,7 +233,7 @@ def _choose_chip_size(
     factor = 1.0 if gsd is None or profile.gsd is None else profile.gsd / gsd
     chip, why = _CHIP[size], 'pixels'
     room = profile.shortest * factor
-    if not _is_split(entries) and len(entries) < _FEW:
+    if not is_split(entries) and len(entries) < FEW:
         # The gap between the parts is the diagonal of a chip.
         room = min(room, room * profile.longest / profile.shortest / _CUT)
     if room < chip:
@@ -240,86 +241,6 @@ def _choose_chip_size(
     if gsd is not None or profile.gsd is not None:
         why += f'; {chip * (gsd or profile.gsd or 0):.3g} m on the ground'
     return chip, why
-
-
-def _is_split(entries: Sequence[CatalogEntry]) -> bool:
-    return {'train', 'val'} <= {entry.split for entry in entries}
-
-
-def _split(
-    entries: Sequence[CatalogEntry],
-    options: SceneOptions,
-    profile: CatalogProfile,
-    gsd: float | None,
-    chip_size: int,
-) -> tuple[list[CatalogEntry], str, int]:
-    """The entries with a split, how they were split, and for which size of chips."""
-    if _is_split(entries):
-        if any(entry.split == 'test' for entry in entries):
-            return list(entries), _GIVEN, chip_size
-        tested = [replace(entry, split='test') for entry in entries if entry.split == 'val']
-        why = 'as the catalog says; no scene is for test: val is'
-        return [*entries, *tested], why, chip_size
-    if len(entries) >= _FEW:
-        return _split_many(entries, gsd, chip_size)
-    diagonal = chip_size * math.sqrt(2)
-    factor = 1.0 if gsd is None or profile.gsd is None else gsd / profile.gsd
-    found = [
-        part
-        for entry in entries
-        for part in split_by_strips(entry, options, diagonal * factor, chip_size * factor)
-    ]
-    if not _is_split(found):
-        why = 'too little ground to split: scores are those of the training data'
-        return list(entries), why, chip_size
-    metres = '' if profile.gsd is None else f' = {diagonal * (gsd or profile.gsd):.3g} m'
-    why = f'parts of the scene, a gap of {diagonal:.0f} pixels{metres} between (diagonal of a chip)'
-    areas = {entry.split: entry.area for entry in found}
-    if areas['val'] == areas['test']:
-        why += '; too little ground for a third part: val is test'
-    return found, why, chip_size
-
-
-def _split_many(
-    entries: Sequence[CatalogEntry], gsd: float | None, chip_size: int
-) -> tuple[list[CatalogEntry], str, int]:
-    """Whole scenes in each split; blocks of the ground where nearly all scenes overlap, or
-    adjoin, so that the gaps would take most of them."""
-    grounds = [read_ground(entry) for entry in entries]
-    options = SplitOptions(by='scene', gsd=gsd, chip_size=chip_size)
-    several = group_count(entries) >= _FEW
-    whole = split_entries(entries, options, grounds=grounds) if several else None
-    if whole is not None and _leaves_enough(whole):
-        found, what = whole, 'groups of scenes that do not overlap'
-    else:
-        found, chip_size = _blocks(entries, grounds, gsd, chip_size)
-        what = f'blocks of the ground, since the scenes {"adjoin" if several else "overlap"}'
-    why = f'{found.units} {what}'
-    if found.buffer:
-        why += f'; {found.buffer:.3g} m between splits are left out (diagonal of a chip)'
-    return list(found.entries), why, chip_size
-
-
-def _blocks(
-    entries: Sequence[CatalogEntry], grounds: Sequence, gsd: float | None, chip_size: int
-) -> tuple[SplitCatalog, int]:
-    """A split by blocks for the largest chips whose diagonal leaves enough ground to train."""
-    sizes = [size for size in (512, 384, 256, 192, 128, 96, 64) if size <= chip_size]
-    for size in sizes:
-        options = SplitOptions(by='block', gsd=gsd, chip_size=size)
-        try:
-            found = split_entries(entries, options, grounds=grounds)
-        except CatalogError:
-            if size == sizes[-1]:
-                raise
-            continue
-        if _leaves_enough(found):
-            break
-    return found, size
-
-
-def _leaves_enough(found: SplitCatalog) -> bool:
-    return found.areas[0] >= _LEAST * (sum(found.areas) + found.left_out)
 
 
 def _with_weights(plan: ConfigPlan, weights: str | None) -> ConfigPlan:

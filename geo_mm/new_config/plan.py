@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from geo_mm.errors import ConfigError
 from geo_mm.new_config.recipes import Recipe, Size, Variant
 from geo_mm.options import option
 
@@ -44,6 +45,13 @@ class NewOptions:
         group='data',
         metavar='FILE',
     )
+    val_split_pct: float | None = option(
+        None,
+        'share of the ground to validate with, between 0 and 1, and to test with; the rest is to '
+        'train with (default: 0.15 each to validate and to test, or as the data say)',
+        group='data',
+        metavar='SHARE',
+    )
     class_column: str | None = option(
         None,
         "column with the class of a feature (default: one called 'class' or the like)",
@@ -54,6 +62,13 @@ class NewOptions:
         'what all features are called, if there is no such column '
         '(default: from the name of the file)',
         group='classes',
+    )
+    class_mapping: Mapping[str, str] | None = option(
+        None,
+        'classes of attribute or pixel values, several of which may be one class; features of '
+        'other values are left out, pixels of others are ignored (default: each value is a class)',
+        group='classes',
+        metavar='VALUE=CLASS',
     )
     chip_size: int | None = option(
         None, 'pixels of a side (default: from the ground that there is)', group='model'
@@ -68,6 +83,14 @@ class NewOptions:
         group='model',
         metavar='NAME',
     )
+    seed: int = option(0, 'of the split and of training', group='model')
+
+    def __post_init__(self) -> None:
+        val = self.val_split_pct
+        if val is not None and not 0 < val < 1:
+            raise ConfigError(
+                f'a share of {val:g} of the ground to validate with', 'one between 0 and 1'
+            )
 
 
 @dataclass(frozen=True)
@@ -93,6 +116,7 @@ class ConfigPlan:
         why: Reason of each setting, by its name in the config.
         normalisation: Mean and standard deviation that pretrained weights want; None for
             those of the images.
+        seed: Of the split and of training.
     """
 
     recipe: Recipe
@@ -112,6 +136,7 @@ class ConfigPlan:
     load_from: str | None
     why: Mapping[str, str]
     normalisation: tuple[list[float], list[float]] | None = None
+    seed: int = 0
 
     @property
     def variant(self) -> Variant:

@@ -55,6 +55,8 @@ def config_text(plan: ConfigPlan, path: Path, *, inline: bool = False) -> str:
     lines.append(assignment('batch_size', plan.batch_size, why.get('batch_size', '')))
     lines.append(assignment('lr', plan.variant.lr, 'of AdamW, for a batch of this size'))
     lines.append(assignment('max_iters', plan.iterations, why.get('max_iters', '')))
+    if plan.seed:
+        lines.append(assignment('seed', plan.seed, 'of the weights and chips, and of the split'))
     if plan.variant.width:
         lines.append(assignment('width', *plan.variant.width))
         for name, value in plan.recipe.variables.items():
@@ -227,6 +229,8 @@ def _settings_lines(plan: ConfigPlan, rooted: bool) -> list[str]:
         assignment('optim_wrapper', optimizer),
         assignment('train_cfg', length),
     ]
+    if plan.seed:
+        lines.append(assignment('randomness', {'seed': Code('seed')}))
     if plan.load_from:
         lines.append(assignment('load_from', plan.load_from, plan.why.get('load_from', '')))
     return [*lines, comment(reasons[:1].upper() + reasons[1:]), f'model = {literal(model, 0, 8)}\n']

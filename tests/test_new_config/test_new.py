@@ -76,6 +76,20 @@ def test_configs_of_all_models_are_complete(model, town, tmp_path, capsys):
     assert f'geo-mm train {tmp_path}' in capsys.readouterr().out
 
 
+def test_share_classes_and_seed_are_options_of_the_command(town, tmp_path):
+    options = (
+        '--val-split-pct 0.4 --class-column roof --class-mapping tin=metal tile=stone --seed 7'
+    )
+    config = new('unet', town, tmp_path / 'unet.py', '--chip-size', '64', *options.split())
+    assert config.classes == ('background', 'metal', 'stone')
+    mapped = {'tin': 'metal', 'tile': 'stone', 'slate': None, '<null>': 'ignore'}
+    assert config.label_cfg.class_map == mapped
+    assert config.randomness.seed == 7
+    train, val, test = (scene.area for scene in config.scenes)
+    assert (val[2] - val[0]) / (train[2] - train[0]) == pytest.approx(2 / 3, abs=0.15)
+    assert val == test
+
+
 def test_parts_have_the_diagonal_of_a_chip_between_them(town, tmp_path):
     config = new('unet', town, tmp_path / 'unet.py')
     train, val, _ = (scene.area for scene in config.scenes)

@@ -106,6 +106,7 @@ def read(path: Path) -> TrainingData:
         find_classes=lambda: classes or _found_classes(mode, path, images),
         bands=info.bands,
         chip_size=info.chip_size,
+        values=info.names,
     )
 
 

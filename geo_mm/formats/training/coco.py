@@ -48,11 +48,13 @@ def read(path: Path) -> TrainingData:
     found: dict[str, tuple[str, list[dict], dict[int, str]]] = {}
     names: list[str] = []
     colours: dict[str, Colour] = {}
+    values: dict[int, str] = {}
     outlined = False
     for file, split in zip(files, splits, strict=True):
         data = _parsed(file, file.stat().st_mtime_ns)
         own = _categories(data, colours)
         names += own.values()
+        values |= own
         objects = _by_image(data, file)
         outlined |= any(item.get('segmentation') for items in objects.values() for item in items)
         where = None if file == path else file.relative_to(path).as_posix()
@@ -75,6 +77,7 @@ def read(path: Path) -> TrainingData:
         images=tuple(images),
         read_labels=read_labels,
         find_classes=partial(class_set, names, colours),
+        values=values,
     )
 
 

@@ -1,7 +1,7 @@
 """What the readers of training sets have in common."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -48,6 +48,7 @@ class TrainingData:
             the labels of all images do, that takes a while.
         bands: Names of the bands, empty if it does not tell them.
         chip_size: ``(height, width)`` of its images, if it says so.
+        values: Class name of each value, if its classes have values.
     """
 
     path: str
@@ -58,6 +59,7 @@ class TrainingData:
     find_classes: Callable[[], ClassSet | None] = field(repr=False)
     bands: tuple[str, ...] = ()
     chip_size: tuple[int, int] | None = None
+    values: Mapping[int, str] = field(default_factory=dict)
 
     @cached_property
     def classes(self) -> ClassSet | None:

@@ -58,6 +58,7 @@ def read(path: Path) -> TrainingData:
         images=tuple(images.values()),
         read_labels=read_labels,
         find_classes=partial(class_set, [names[number] for number in sorted(names)]),
+        values=names,
     )
 
 
