@@ -177,7 +177,7 @@ def lr_find(args: argparse.Namespace) -> None:
     if not is_main_process():
         return
     draw_lr_curve(curve, folder / 'lr_find.png')
-    for rule, rate in curve.to_dict()['suggestions'].items():
+    for rule, rate in curve.suggestions.items():
         print(f'{rule:8}  {rate:.2g}')
     print(
         f'curve in {folder}/lr_find.png; train with the first:\n'

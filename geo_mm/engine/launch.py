@@ -376,9 +376,14 @@ def explained_config_errors() -> Iterator[None]:
     """Turns what MMEngine says of a mistyped config into a :class:`ConfigError`.
 
     Its wording may change: then the message stays as it is, and loses but its advice.
+    Ctrl-C while it formats the config, of which it makes a SyntaxError, stays what it is.
     """
     try:
         yield
+    except SyntaxError as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise error.__context__ from None
+        raise
     except (TypeError, KeyError, ImportError) as error:
         text = str(error).strip('"')
         if fix := _to_install(text):

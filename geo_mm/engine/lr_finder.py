@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -61,7 +61,7 @@ class LrFindOptions:
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LrCurve:
     """The loss while the learning rate grows.
 
@@ -100,11 +100,19 @@ class LrCurve:
             return float(rates[np.gradient(losses, np.log10(rates)).argmin()])
         return float(rates[losses.argmin()]) / 10
 
+    @property
+    def suggestions(self) -> dict[str, float]:
+        """What each rule suggests, the one that is used by default first."""
+        return {rule: self.suggestion(rule) for rule in get_args(Suggestion)}
+
+    def __repr__(self) -> str:
+        listed = ', '.join(f'{rule} {rate:.2g}' for rule, rate in self.suggestions.items())
+        return f'learning rates: {listed}; {len(self.rates)} iterations'
+
     def to_dict(self) -> dict[str, Any]:
         """As plain data, with all suggestions."""
-        rules: tuple[Suggestion, ...] = ('valley', 'steepest', 'minimum')
         return {
-            'suggestions': {rule: self.suggestion(rule) for rule in rules},
+            'suggestions': self.suggestions,
             'rates': self.rates.tolist(),
             'losses': self.losses.tolist(),
         }

@@ -1,6 +1,7 @@
 """Data to train with: looked at, split and drawn."""
 
 import os
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -52,7 +53,7 @@ def prepare_data(
         transforms: Further steps of the pipeline of training, as in configs, such as
             ``dict(type='geo_mm.RandomBrightness')``; they come before the last.
         **options: Fields of :class:`geo_mm.new_config.plan.NewOptions`, such as
-            ``aoi``, ``class_column``, ``chip_size`` and ``batch_size``.
+            ``val_split_pct``, ``class_mapping``, ``chip_size``, ``batch_size`` and ``seed``.
 
     Raises:
         CatalogError: If there are no such data.
@@ -174,6 +175,30 @@ class TrainingData:
         """
         return browse_chips(self._shown, split, number, columns)
 
+    def _facts(self) -> tuple[str, dict[str, str]]:
+        """A title, and what the data are, by name."""
+        # The number of each class, which the config says, has the reason of the classes.
+        reasons = {f'{key}, why' if key == 'classes' else key: v for key, v in self.reasons.items()}
+        rows = {'classes': ', '.join(self.classes), **reasons}
+        return f'Training data, {self.kind}', {key: value for key, value in rows.items() if value}
+
+    def __repr__(self) -> str:
+        options = self.options
+        source = options.catalog or options.stac or options.arcgis or options.coco
+        return f'<{type(self).__name__}, {source or ", ".join(map(str, options.images))}>'
+
+    def __str__(self) -> str:
+        return text_pairs(*self._facts())
+
     def _repr_html_(self) -> str:
-        rows = {'classes': ', '.join(self.classes), **self.reasons}
-        return html_page.pairs(f'Training data, {self.kind}', {k: v for k, v in rows.items() if v})
+        return html_page.pairs(*self._facts())
+
+
+def text_pairs(title: str, rows: Mapping[str, str]) -> str:
+    """Names and values below a title, for a terminal."""
+    width = max(map(len, rows)) + 4
+    lines = [
+        textwrap.fill(f'  {name:{width - 2}}{value}', 100, subsequent_indent=' ' * width)
+        for name, value in rows.items()
+    ]
+    return '\n'.join([title, *lines])

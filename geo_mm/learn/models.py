@@ -19,7 +19,7 @@ from geo_mm.engine.run import best_checkpoint
 from geo_mm.errors import ConfigError
 from geo_mm.formats import html_page
 from geo_mm.inference import Prediction, Predictor
-from geo_mm.learn.data import TrainingData
+from geo_mm.learn.data import TrainingData, text_pairs
 from geo_mm.learn.model_report import report
 from geo_mm.learn.options import ReportOptions, ShowOptions
 from geo_mm.learn.results import show_results
@@ -75,7 +75,7 @@ class Learner:
         self._runs: list[Path] = []
 
     def lr_find(self, iterations: int = 100) -> engine.LrCurve:
-        """Finds a learning rate by a mock training, of which nothing is kept.
+        """Finds a learning rate by a mock training, of which nothing is kept, and prints it.
 
         The curve is drawn in ``lr_find/lr_find.png`` in the work dir.
 
@@ -88,6 +88,7 @@ class Learner:
         )
         draw_lr_curve(curve, folder / 'lr_find.png')
         self.rate = curve.suggestion()
+        print(f'{curve}; curve in {folder / "lr_find.png"}')
         return curve
 
     def fit(
@@ -305,12 +306,23 @@ class Learner:
             )
         return self.checkpoint
 
-    def _repr_html_(self) -> str:
+    def _facts(self) -> dict[str, str]:
         rows = {'checkpoint': str(self.checkpoint or 'not trained yet')}
         if self.config is not None:
             classes = self.config.train_dataloader.dataset.metainfo.classes
             rows |= {'classes': ', '.join(classes), 'config': str(self.config.filename)}
-        return html_page.pairs(type(self).__name__, rows)
+        if self.rate is not None:
+            rows |= {'learning rate': f'{self.rate:.2g}, found by lr_find'}
+        return rows
+
+    def __repr__(self) -> str:
+        return f'<{type(self).__name__}, {self.checkpoint or "not trained yet"}>'
+
+    def __str__(self) -> str:
+        return text_pairs(type(self).__name__, self._facts())
+
+    def _repr_html_(self) -> str:
+        return html_page.pairs(type(self).__name__, self._facts())
 
 
 class FasterRCNN(Learner):

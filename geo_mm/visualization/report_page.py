@@ -11,7 +11,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from PIL import Image
 
 from geo_mm.catalog.audit import AuditedScene
-from geo_mm.classes import ClassSet
+from geo_mm.classes import ClassSet, Colour
 from geo_mm.errors import counted
 from geo_mm.evaluation.report import table_html
 from geo_mm.evaluation.scores import Confusion, ObjectScores
@@ -23,7 +23,7 @@ from geo_mm.visualization.training_plots import Records, plain, training_figure
 
 _FOUND, _MISSED, _EXTRA = '#009e73', '#56b4e9', '#d55e00'
 _LINES = ('-', '--', ':', '-.')
-_COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#000000')
+_LIGHTEST = 0.3  # luminance of a line: a contrast of 3 to 1 with white
 _MOST_CURVES = 14  # more than that nobody can tell apart
 
 
@@ -117,16 +117,17 @@ class ModelReport:
 
     def to_dict(self) -> dict:
         """Plain data for JSON."""
+        pixels = self.scores is None
         curves = {}
         for name, curve in self.curves.items():
             best = curve.best
             curves[name] = {
-                'average_precision': curve.average_precision,
+                # That of objects is in their scores, as COCO defines it.
+                **({'average_precision': curve.average_precision} if pixels else {}),
                 'best_f1': best and best[0],
                 'best_confidence': best and best[1],
                 **curve.thinned().to_dict(),
             }
-        pixels = self.scores is None
         return {
             **self.plain,
             'scores': self.confusion.to_dict() if self.scores is None else self.scores.to_dict(),
@@ -180,7 +181,7 @@ class ModelReport:
         caption = 'Precision against recall, and F1 over the threshold of confidence.'
         caption += f' Largest F1: {"; ".join(best[:_MOST_CURVES])}.' if best else ''
         least = None if self.scores is None else self.confidence
-        drawn = _curves_figure(self.curves, least)
+        drawn = _curves_figure(self.curves, self.classes, least)
         return html_page.plot('Confidence thresholds', caption, drawn)
 
     def _examples_part(self) -> list[str]:
@@ -237,16 +238,20 @@ def _labels(scenes: Sequence[AuditedScene]) -> dict[str, int]:
     return total
 
 
-def _curves_figure(curves: Mapping[str, ThresholdCurve], confidence: float | None) -> Figure:
+def _curves_figure(
+    curves: Mapping[str, ThresholdCurve], classes: ClassSet, confidence: float | None
+) -> Figure:
     figure = Figure(figsize=(9.5, 4.2), layout='constrained')
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     by_recall = sorted(curves.items(), key=lambda item: -item[1].average_precision)
-    for number, (name, curve) in enumerate(by_recall[:_MOST_CURVES]):
-        style = {
-            'color': _COLOURS[number % len(_COLOURS)],
-            'linestyle': _LINES[number // len(_COLOURS) % len(_LINES)],
-        }
+    colours = {name: _on_white(colour) for _, name, colour in classes.items()}
+    drawn: list[str] = []
+    for name, curve in by_recall[:_MOST_CURVES]:
+        # Classes of one colour differ by the kind of line.
+        line = _LINES[drawn.count(colours[name]) % len(_LINES)]
+        drawn.append(colours[name])
+        style = {'color': colours[name], 'linestyle': line}
         curve = curve.thinned()
         if not len(curve.thresholds):
             continue
@@ -266,6 +271,15 @@ def _curves_figure(curves: Mapping[str, ThresholdCurve], confidence: float | Non
         _light(axes)
     figure.legend(loc='outside lower center', ncols=5, frameon=False, fontsize=9)
     return figure
+
+
+def _on_white(colour: Colour) -> str:
+    """A colour, darker if it would hardly be seen on white."""
+    values = np.array(colour, float)
+    luminance = (0.2126, 0.7152, 0.0722) @ (values / 255) ** 2.2
+    if luminance > _LIGHTEST:
+        values *= (_LIGHTEST / luminance) ** (1 / 2.2)
+    return '#{:02x}{:02x}{:02x}'.format(*values.astype(int).tolist())
 
 
 def _sizes_figure(sizes: ObjectSizes) -> Figure:

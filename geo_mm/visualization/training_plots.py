@@ -33,7 +33,7 @@ def draw_lr_curve(curve: 'LrCurve', path: str | PathLike) -> None:
     axes = figure.subplots()
     axes.plot(curve.rates, curve.losses, color='#bbbbbb', linewidth=0.8, label='of each batch')
     axes.plot(curve.rates, curve.smoothed, color='#0072b2', label='smoothed')
-    for rule, rate in curve.to_dict()['suggestions'].items():
+    for rule, rate in curve.suggestions.items():
         loss = np.interp(rate, curve.rates, curve.smoothed)
         axes.plot(rate, loss, 'o', color=_COLOURS[rule], label=f'{rule}: {rate:.2g}')
     axes.set_xscale('log')

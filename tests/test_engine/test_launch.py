@@ -7,7 +7,7 @@ from mmengine.registry import HOOKS, MODELS
 from mmengine.visualization import TensorboardVisBackend
 
 from geo_mm.engine import launch
-from geo_mm.errors import ConfigError, OutputError
+from geo_mm.errors import ConfigError, Interrupt, OutputError
 from tests.data.chips import CONFIGS, build_dataset, scope
 
 TOWN = CONFIGS / 'unet' / 'unet-s5-d16-c16_adamw-2k_town-256x256.py'
@@ -179,3 +179,14 @@ def test_other_errors_stay_as_they_are():
 def test_our_own_errors_pass_through():
     with pytest.raises(ConfigError, match=r'no argument'), launch.explained_config_errors():
         build_dataset('seg', [], chip_siez=3)
+
+
+def test_ctrl_c_while_the_config_is_formatted_is_no_syntax_error(monkeypatch):
+    """MMEngine turns all exceptions of the formatter into one."""
+
+    def interrupted(*args, **kwargs):
+        raise Interrupt(2, 'nothing is lost')
+
+    monkeypatch.setattr('mmengine.config.config.FormatCode', interrupted)
+    with pytest.raises(Interrupt, match='nothing is lost'), launch.explained_config_errors():
+        Config(dict(a=1)).pretty_text  # noqa: B018

@@ -110,13 +110,16 @@ def scalars(folder: Path) -> list[dict]:
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
-def test_data_are_looked_at_and_drawn(data):
+def test_data_are_looked_at_and_drawn(data, town):
     assert data.kind == 'instances'
     sheet = data.show_batch(number=4, columns=2)
     assert sheet.info['number'] == 4
     assert data.classes == ('house',)
     assert data.reasons['chip_size'] == 'pixels; given'
     assert 'instances' in data._repr_html_()
+    assert str(data).splitlines()[1].split() == ['classes', 'house']
+    assert max(map(len, str(data).splitlines())) <= 100
+    assert repr(data) == f'<TrainingData, {town / "town.tif"}>'
 
 
 @pytest.mark.slow
@@ -136,6 +139,17 @@ def weights(checkpoint: Path) -> dict[str, np.ndarray]:
         for key, value in state.items()
         if key.startswith('backbone.encoder.') and key.endswith('weight')
     }
+
+
+def test_lr_find_says_what_it_found_and_the_model_what_it_is(data, capsys):
+    model = unet(data)
+    assert repr(model) == '<UNet, not trained yet>'
+    curve = model.lr_find(iterations=20)
+    said = capsys.readouterr().out
+    assert f'valley {model.rate:.2g}' in said and 'lr_find.png' in said
+    assert repr(curve) in said
+    assert f'{model.rate:.2g}, found by lr_find' in str(model)
+    assert 'house' in str(model)
 
 
 def test_epochs_count_passes_over_the_ground(data):
