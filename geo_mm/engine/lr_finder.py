@@ -317,12 +317,15 @@ def _smoothed(losses: Sequence[float] | np.ndarray) -> np.ndarray:
 
 
 def _longest_descent(losses: np.ndarray) -> tuple[int, int]:
-    """Where the longest falling subsequence begins and ends, up to and including its end."""
-    length, start = np.ones(len(losses), int), np.arange(len(losses))
+    """Where the longest falling subsequence would begin if it had no gaps, and where it ends.
+
+    Its true beginning may be far before, among the ups and downs of rates that are too
+    low to learn anything.
+    """
+    length = np.ones(len(losses), int)
     for now in range(1, len(losses)):
         higher = np.flatnonzero(losses[:now] > losses[now])
         if len(higher):
-            before = higher[length[higher].argmax()]
-            length[now], start[now] = length[before] + 1, start[before]
+            length[now] = length[higher].max() + 1
     last = int(length.argmax())
-    return int(start[last]), last
+    return max(last - int(length[last]), 0), last

@@ -187,6 +187,6 @@ def test_ctrl_c_while_the_config_is_formatted_is_no_syntax_error(monkeypatch):
     def interrupted(*args, **kwargs):
         raise Interrupt(2, 'nothing is lost')
 
-    monkeypatch.setattr('mmengine.config.config.FormatCode', interrupted)
+    monkeypatch.setattr('yapf.yapflib.yapf_api.FormatCode', interrupted)
     with pytest.raises(Interrupt, match='nothing is lost'), launch.explained_config_errors():
         Config(dict(a=1)).pretty_text  # noqa: B018

@@ -41,6 +41,14 @@ def test_valley_is_the_middle_of_the_longest_falling_subsequence():
     assert curve.suggestion('valley') == curve.rates[10 + last // 2]
 
 
+def test_valley_leaves_out_the_ups_and_downs_before_the_descent():
+    """Where nothing is learnt yet, losses of single batches also fall here and there."""
+    flat = 2 + np.random.default_rng(1).normal(0, 0.1, 60)
+    losses = np.concatenate([flat, np.linspace(2.0, 0.5, 25), np.linspace(0.5, 9.0, 15)])
+    curve = LrCurve(np.geomspace(1e-7, 10.0, 100), losses)
+    assert curve.rates[60] < curve.suggestion('valley') < curve.rates[85]
+
+
 def test_the_smoothed_loss_is_a_mean_corrected_for_its_start():
     curve = LrCurve(np.array([1.0, 2, 3]), np.array([1.0, 2.0, 4.0]))
     weights = np.array([0.98**2, 0.98, 1])

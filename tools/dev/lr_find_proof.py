@@ -22,12 +22,13 @@ import os
 import time
 from pathlib import Path
 
+import numpy as np
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from rich.console import Console
 from rich.table import Table
 
-from geo_mm.engine import LrFindOptions, TrainOptions, lr_find, train, with_lr
+from geo_mm.engine import LrCurve, LrFindOptions, TrainOptions, lr_find, train, with_lr
 from geo_mm.engine.config_data import fit_config_anchors, head_with_anchors
 from geo_mm.engine.launch import load_config
 from geo_mm.errors import report_errors
@@ -78,6 +79,18 @@ def config_of(model: str, data: str, args: argparse.Namespace) -> Config:
     return config
 
 
+def suggested(config: Config, folder: Path) -> float:
+    """What lr_find suggests; a curve that is there is not measured again."""
+    known = folder / 'lr_find.json'
+    if known.exists():
+        found = json.loads(known.read_text())
+        curve = LrCurve(np.array(found['rates']), np.array(found['losses']))
+    else:
+        curve = lr_find(config, LrFindOptions(), work_dir=folder)
+    draw_lr_curve(curve, folder / 'lr_find.png')
+    return curve.suggestion()
+
+
 def trained(config: Config, rate: float, work: Path) -> float:
     """The score after training at a rate, in percent."""
     runner = train(with_lr(config, rate), TrainOptions(work_dir=work))
@@ -87,28 +100,26 @@ def trained(config: Config, rate: float, work: Path) -> float:
 
 
 def run(args: argparse.Namespace, results: Path) -> None:
-    """All trainings that are not there yet: for each model the suggestion, then the grid."""
+    """All trainings that are not there yet: the suggestion for all models, then the grid."""
     done = {(row['data'], row['model'], row['at']) for row in rows_of(results)}
     end = time.monotonic() + 60 * args.minutes
-    for data, model in itertools.product(args.data_sets, args.models):
-        wanted = [at for at in (SUGGESTED, *GRID) if (data, model, at) not in done]
-        config = config_of(model, data, args) if wanted else None
-        for at in wanted:
-            if time.monotonic() > end:
-                return
-            start = time.process_time()
-            rate = at
-            if at == SUGGESTED:
-                folder = args.out / f'{model}_{data}'
-                curve = lr_find(config, LrFindOptions(), work_dir=folder)
-                draw_lr_curve(curve, folder / 'lr_find.png')
-                rate = curve.suggestion()
-            row = dict(data=data, model=model, at=at, rate=rate)
-            row |= dict(score=trained(config, rate, args.out / 'work'))
-            row |= dict(iterations=args.iterations, seconds=round(time.process_time() - start))
-            with results.open('a') as file:
-                print(json.dumps(row), file=file)
-            print(row, flush=True)
+    configs: dict[tuple[str, str], Config] = {}
+    for data, at, model in itertools.product(args.data_sets, (SUGGESTED, *GRID), args.models):
+        if (data, model, at) in done:
+            continue
+        if time.monotonic() > end:
+            return
+        if (data, model) not in configs:
+            configs[data, model] = config_of(model, data, args)
+        config, start, rate = configs[data, model], time.process_time(), at
+        if at == SUGGESTED:
+            rate = suggested(config, args.out / f'{model}_{data}')
+        row = dict(data=data, model=model, at=at, rate=rate)
+        row |= dict(score=trained(config, rate, args.out / 'work'))
+        row |= dict(iterations=args.iterations, seconds=round(time.process_time() - start))
+        with results.open('a') as file:
+            print(json.dumps(row), file=file)
+        print(row, flush=True)
 
 
 def rows_of(results: Path) -> list[dict]:
