@@ -6,6 +6,7 @@ import copy
 import ctypes
 import fcntl
 import functools
+import io
 import logging
 import multiprocessing
 import os
@@ -21,6 +22,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import master_only
+from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmengine.runner import BaseLoop
 from mmengine.runner import Runner as MMEngineRunner
@@ -51,6 +53,12 @@ _UNTOLD = (
     '"FileClient" will be deprecated',
     '"HardDiskBackend" is the alias',
     'The prefix is not set in metric class',
+    # What COCO's scores are computed from; a table and one line tell them.
+    'Converting ground truth to coco format',
+    'Evaluating bbox',
+    'Evaluating segm',
+    'bbox_mAP_copypaste',
+    'segm_mAP_copypaste',
 )
 
 
@@ -217,6 +225,22 @@ class QuietRunner(Runner):
             if not isinstance(handler, logging.FileHandler):
                 handler.addFilter(_is_told)
         return logger
+
+    def build_evaluator(self, evaluator: Any) -> Evaluator:
+        built = super().build_evaluator(evaluator)
+        vars(built)['evaluate'] = _without_prints(built.evaluate)
+        return built
+
+
+def _without_prints(function: Callable) -> Callable:
+    """The function without what it prints past the log, as pycocotools do."""
+
+    @functools.wraps(function)
+    def quiet(*args: Any, **kwargs: Any) -> Any:
+        with contextlib.redirect_stdout(io.StringIO()):
+            return function(*args, **kwargs)
+
+    return quiet
 
 
 def _is_told(record: logging.LogRecord) -> bool:

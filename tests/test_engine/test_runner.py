@@ -10,10 +10,11 @@ import time
 
 import pytest
 import torch
+from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 
 from geo_mm.engine import launch
-from geo_mm.engine.runner import LOCK
+from geo_mm.engine.runner import LOCK, QuietRunner
 from geo_mm.errors import ConfigError, GeoMMError, Interrupt, OutputError
 from tests.data.chips import CONFIGS, fresh_mmengine, write_scene, write_seg_config
 from tests.data.rasters import noise, write_raster
@@ -247,3 +248,24 @@ def running(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+class Talkative(BaseMetric):
+    """Prints past the log, as pycocotools do."""
+
+    default_prefix = 'test'
+
+    def process(self, data_batch, data_samples):
+        self.results.append(len(data_samples))
+
+    def compute_metrics(self, results):
+        print('creating index...')
+        return {'chips': sum(results)}
+
+
+def test_a_quiet_runner_shows_no_prints_of_metrics(capsys):
+    runner = object.__new__(QuietRunner)
+    evaluator = runner.build_evaluator([Talkative()])
+    evaluator.process([{}, {}])
+    assert evaluator.evaluate(2) == {'test/chips': 2}
+    assert capsys.readouterr().out == ''
