@@ -6,6 +6,7 @@ the fields that its site reads. Publishing is left to the user's own client.
 
 import datetime
 import json
+import logging
 import os
 import re
 import shutil
@@ -22,11 +23,14 @@ from geo_mm.formats.provenance import FileRecord, Provenance
 from geo_mm.formats.stac import stac_model_item
 from geo_mm.inference.model import TrainedModel
 from geo_mm.models.checkpoints import read_checkpoint
-from geo_mm.paths import make_folder, reported, write_text
+from geo_mm.paths import file_sha256, make_folder, reported, write_text
 
 if TYPE_CHECKING:
     from geo_mm.deploy.options import ModelExportOptions
 
+logger = logging.getLogger(__name__)
+
+_ITEM = 'stac-item.json'
 _PICTURES = '*/vis_data/vis_image/*.png'
 """Where training leaves sheets of image, ground truth and prediction."""
 
@@ -38,6 +42,9 @@ def write_card(model: TrainedModel, path: Path, options: 'ModelExportOptions') -
         model: The trained model.
         path: The folder.
         options: ``license``.
+
+    A ``README.md`` that someone has edited since it was written stays, and the new page
+    is ``README.new.md``.
 
     Returns:
         The folder.
@@ -51,14 +58,33 @@ def write_card(model: TrainedModel, path: Path, options: 'ModelExportOptions') -
     picture = _preview(model, folder)
     write_text(folder / 'config.json', json.dumps(_config(model), indent=2) + '\n')
     write_text(folder / 'config.py', model.given_config.pretty_text)
+    page = folder / 'README.md'
     text = _readme(model, path.name, facts, options.license, picture)
-    readme = write_text(folder / 'README.md', text)
-    files: dict[Path, str | None] = {weights: 'safetensors.torch.save_file', readme: None}
+    edited = _is_edited(page)
+    write_text(folder / 'README.new.md' if edited else page, text)
+    files: dict[Path, str | None] = {weights: 'safetensors.torch.save_file'}
+    files |= {} if edited else {page: None}
     files |= {folder / 'config.json': None} | ({} if picture is None else {picture: None})
     item = stac_model_item(files, _made(model, facts), path.name, options.license)
     found = item.to_dict(include_self_link=False, transform_hrefs=False)
-    write_text(folder / 'stac-item.json', json.dumps(found, indent=2) + '\n')
+    write_text(folder / _ITEM, json.dumps(found, indent=2) + '\n')
     return folder
+
+
+def _is_edited(page: Path) -> bool:
+    """Whether a page is not as an earlier export wrote it, which its STAC item says."""
+    if not page.is_file():
+        return False
+    with reported(page):
+        found = f'1220{file_sha256(page)}'
+    try:
+        item = json.loads((page.parent / _ITEM).read_text(encoding='utf-8'))
+        if item['assets'][page.name]['file:checksum'] == found:
+            return False
+    except (OSError, ValueError, LookupError, TypeError):
+        pass
+    logger.warning('%s was edited and stays as it is; the new page is README.new.md', page)
+    return True
 
 
 def _made(model: TrainedModel, facts: Mapping) -> Provenance:

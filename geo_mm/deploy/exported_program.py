@@ -3,6 +3,7 @@
 PyTorch runs such a file without geo_mm and without the mm libraries.
 """
 
+import io
 import json
 import logging
 import warnings
@@ -61,19 +62,19 @@ def write_pt2(model: TrainedModel, path: Path, options: ModelExportOptions) -> P
             'a model without it',
             '--to onnx, or safetensors',
         )
-    program, sizes = _program(model, options)
-    facts = {'input_spec': model.spec.to_dict(), 'about': model.about(), 'sizes': sizes}
     target = path.with_name(f'{path.name}.pt2')
-    with reported(target), atomic_write(target) as partial, warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # of weights on several devices, which they are not
-        torch.export.save(program, partial, extra_files={_BESIDE: json.dumps(facts)})
+    content = _content(model, options)
+    with reported(target), atomic_write(target) as partial:
+        partial.write_bytes(content)
     return target
 
 
-def _program(
-    model: TrainedModel, options: ModelExportOptions
-) -> tuple[torch.export.ExportedProgram, str]:
-    """The program, and in words which sizes of images it takes."""
+def _content(model: TrainedModel, options: ModelExportOptions) -> bytes:
+    """The file: the program, and beside it in words which sizes of images it takes.
+
+    In memory, since PyTorch's errors of writing to disk say nothing of the disk.
+    """
+    facts = {'input_spec': model.spec.to_dict(), 'about': model.about()}
     graph, multiple = PixelGraph(model).eval(), model.divisor
     side = rounded_up(_TRACED, multiple)
     tile = rounded_up(tile_side(options.tile, model.spec.chip_size), multiple)
@@ -92,11 +93,15 @@ def _program(
                 program = torch.export.export(graph, (image,), dynamic_shapes=(dynamic,))
                 for number in (1, 3):
                     program.module()(torch.zeros(number, bands, *other))
+                # Not all that can be followed can be written: math.ceil of a size cannot.
+                file = io.BytesIO()
+                beside = {_BESIDE: json.dumps({**facts, 'sizes': words})}
+                torch.export.save(program, file, extra_files=beside)
         except Exception as error:  # whatever the parts of a network raise when they are followed
             reason = str(error).strip().partition('\n')[0]
             logger.debug('%s: not for %s sizes: %s', model.checkpoint, words, reason)
         else:
-            return program, words
+            return file.getvalue()
     raise ConfigError(
         f'{model.checkpoint}: torch.export cannot follow it: {reason}',
         'a network that it can follow',

@@ -1,6 +1,7 @@
 """Starting from a trained model for other classes or other bands."""
 
 import copy
+import io
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -78,9 +79,12 @@ def fit_weights(checkpoint: str | os.PathLike, config: Config, path: Path) -> St
         changed = _adapt_stems(model, weights, before, after)
         if changed:
             notes.append(changed)
+            # In memory, since PyTorch's errors of writing to disk say nothing of the disk.
+            content = io.BytesIO()
+            torch.save({'state_dict': weights, 'meta': {}}, content)
             make_folder(path.parent)
             with reported(path), atomic_write(path) as partial:
-                torch.save({'state_dict': weights, 'meta': {}}, partial)
+                partial.write_bytes(content.getbuffer())
             return StartWeights(path, dropped, tuple(notes))
     return StartWeights(Path(checkpoint), dropped, tuple(notes))
 

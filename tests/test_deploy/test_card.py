@@ -102,3 +102,18 @@ def test_a_model_for_outlines_without_more(tmp_path):
     found = json.loads((folder / 'stac-item.json').read_text())
     validate(found)
     assert found['properties']['mlm:tasks'] == ['instance-segmentation']
+
+
+def test_a_page_that_was_edited_stays(tmp_path, caplog):
+    files = object_files(tmp_path, spec_of('objects', ('tree',)))
+    model = TrainedModel(files[1], device='cpu', trust_checkpoint=True)
+    for licence in ('MIT', 'Apache-2.0'):  # as it was written, it is replaced
+        page = write_card(model, tmp_path / 'm', ModelExportOptions(license=licence)) / 'README.md'
+        assert f'license: {licence}' in page.read_text()
+    page.write_text('mine')
+    for _ in range(2):
+        write_card(model, tmp_path / 'm', ModelExportOptions())
+        assert page.read_text() == 'mine'
+        assert 'license: unknown' in (tmp_path / 'm' / 'README.new.md').read_text()
+        assert 'README.md was edited' in caplog.text
+    assert 'README.md' not in json.loads((tmp_path / 'm' / 'stac-item.json').read_text())['assets']

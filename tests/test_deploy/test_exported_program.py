@@ -1,12 +1,14 @@
 """Programs of torch.export give what the model gives, and say what they need."""
 
+import resource
+
 import numpy as np
 import pytest
 import torch
 
 import geo_mm
 from geo_mm.deploy import export_model
-from geo_mm.errors import ConfigError
+from geo_mm.errors import ConfigError, OutputError
 from geo_mm.inference import TrainedModel
 from geo_mm.raster import Scene, Window
 from tests.data.narrow import narrow_files
@@ -42,6 +44,19 @@ def test_what_cannot_be_followed_is_refused(tmp_path, name, reason):
     checkpoint = narrow_files(tmp_path, name)[1]
     with pytest.raises(ConfigError, match=rf'{reason}[^$]*--to onnx'):
         export_model(checkpoint, tmp_path, formats='pt2')
+
+
+@pytest.mark.slow
+def test_a_full_disk(tmp_path):
+    checkpoint = narrow_files(tmp_path, 'unet')[1]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    try:
+        with pytest.raises(OutputError, match=r'pt2: cannot be written: File too large'):
+            export_model(checkpoint, tmp_path, formats='pt2', name='m')
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.glob('*m.pt2*'))
 
 
 @pytest.mark.parametrize('content', [b'', b'PK\x05\x06' + bytes(18)])

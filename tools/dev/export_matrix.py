@@ -8,12 +8,19 @@ what is there is not repeated.
 
     python tools/dev/export_matrix.py [CONFIG ...]
     python tools/dev/export_matrix.py --table
+
+Another onnxruntime loads and runs each ONNX file, too, on a chip, beside the installed one:
+
+    pip install --target OTHER onnxruntime==1.17.0 'numpy<2'
+    python tools/dev/export_matrix.py --other OTHER
 """
 
 import argparse
 import json
 import logging
+import os
 import re
+import subprocess
 import sys
 import tempfile
 import time
@@ -23,6 +30,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import torch
 from mmengine.config import Config
 from rich.console import Console
@@ -43,6 +51,16 @@ from onnx_files import agreement  # noqa: E402
 FORMATS = ('onnx', 'pt2', 'safetensors')
 RIGHT = 1e-4
 """Difference of a probability that is none."""
+
+RUN = """
+import sys, numpy, onnxruntime
+network, chip = sys.argv[1:]
+session = onnxruntime.InferenceSession(network, providers=['CPUExecutionProvider'])
+found = session.run(None, {'image': numpy.load(chip)})
+numpy.savez(chip + 'z', *found)
+print(onnxruntime.__version__)
+"""
+"""What another onnxruntime is asked to do."""
 
 
 def shipped() -> list[str]:
@@ -98,6 +116,35 @@ def of_program(path: Path, checkpoint: Path, scene: Scene, spec: InputSpec) -> s
     model = Predictor(checkpoint, device='cpu', tile=side, force=True, probabilities='float32')
     expected = model.predict(Scene.from_array(chip, bands=spec.bands)).probabilities
     return difference(found, expected)
+
+
+def in_other(name: str, other: Path, folder: Path) -> dict:
+    """What another onnxruntime makes of the ONNX file of a config."""
+    (path,) = (ROOT / 'configs').glob(f'*/{name}.py')
+    checkpoint, spec = write_checkpoint(load_config(path), folder / f'{name}.pth')
+    (network,) = export_model(checkpoint, folder, formats=['onnx'], tile=spec.chip_size[0])
+    chip = folder / 'chip.np'
+    with chip.open('wb') as file:
+        np.save(file, noisy_scene(spec, *spec.chip_size).read()[0][None])
+    environment = {**os.environ, 'PYTHONPATH': str(other)}
+    done = subprocess.run(
+        [sys.executable, '-c', RUN, str(network), str(chip)],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        return {'other': f'error: {done.stderr.strip().splitlines()[-1]}'}
+    own = onnxruntime.InferenceSession(network, providers=['CPUExecutionProvider'])
+    expected = own.run(None, {'image': np.load(chip)})
+    with np.load(f'{chip}z') as file:
+        found = list(file.values())
+    version = {'version': done.stdout.strip()}
+    if spec.of_pixels:
+        return {'other': f'{np.abs(found[0] - expected[0]).max():.1e}', **version}
+    # Middle, size and confidences of each object; of empty places all is 0.
+    ones, others = (outputs[0][0].T for outputs in (found, expected))
+    ones, others = (each[each[:, 4:].max(1) > 0] for each in (ones, others))
+    same = sum(bool(np.isclose(each, others, atol=0.01).all(1).any()) for each in ones)
+    return {'other': f'{same} of {len(others)} objects', **version}
 
 
 def compared(found: Prediction, expected: Prediction) -> str:
@@ -166,10 +213,12 @@ def give_weights(network: nn.Module, bands: int) -> None:
 
 
 def print_markdown(rows: dict[str, dict]) -> None:
-    print('| config | ' + ' | '.join(f'`{kind}`' for kind in FORMATS) + ' |')
-    print('|---' * (len(FORMATS) + 1) + '|')
+    version = next((row['version'] for row in rows.values() if 'version' in row), 'another')
+    titles = [*(f'`{kind}`' for kind in FORMATS), f'onnxruntime {version}']
+    print('| config | ' + ' | '.join(titles) + ' |')
+    print('|---' * (len(titles) + 1) + '|')
     for name, row in sorted(rows.items()):
-        cells = (row.get(kind, '') for kind in FORMATS)
+        cells = (row.get(kind, '') for kind in (*FORMATS, 'other'))
         print(f'| {name} | ' + ' | '.join(map(shortened, cells)) + ' |')
 
 
@@ -183,6 +232,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('configs', nargs='*', help='names; default: all that are shipped')
     parser.add_argument('-o', '--out', type=Path, default=ROOT / 'work_dirs' / 'export_matrix')
+    parser.add_argument('--other', type=Path, help='folder with another onnxruntime to run')
     parser.add_argument('--table', action='store_true', help='only print what is there')
     parser.add_argument('--markdown', action='store_true', help='the same as in the docs')
     args = parser.parse_args()
@@ -192,11 +242,15 @@ def main() -> int:
     rows = {row['config']: row for row in map(json.loads, lines) if 'error' not in row}
     logging.disable(logging.WARNING)
     warnings.simplefilter('ignore')
-    todo = [name for name in args.configs or shipped() if name not in rows]
+    key = 'onnx' if args.other is None else 'other'
+    todo = [name for name in args.configs or shipped() if key not in rows.get(name, {})]
     for name in [] if args.table or args.markdown else todo:
         with tempfile.TemporaryDirectory() as folder, results.open('a') as file:
             try:
-                rows[name] = checked(name, Path(folder))
+                if args.other is None:
+                    rows[name] = checked(name, Path(folder))
+                else:
+                    rows[name] = rows[name] | in_other(name, args.other, Path(folder))
             except Exception:  # the others go on
                 rows[name] = {'config': name, 'error': traceback.format_exc()}
             print(json.dumps(rows[name]), file=file, flush=True)
@@ -204,10 +258,14 @@ def main() -> int:
     if args.markdown:
         print_markdown(rows)
         return 0
-    table = Table('config', 'scene', *FORMATS)
+    table = Table('config', 'scene', *FORMATS, 'other')
     for row in rows.values():
         last = row.get('error', '').splitlines()[-1:]
-        table.add_row(row['config'], row.get('size', str(last)), *(row.get(f, '') for f in FORMATS))
+        table.add_row(
+            row['config'],
+            row.get('size', str(last)),
+            *(row.get(f, '') for f in (*FORMATS, 'other')),
+        )
     Console(width=160).print(table)
     return int(any('error' in row for row in rows.values()))
 
