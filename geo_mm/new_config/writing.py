@@ -165,7 +165,8 @@ def _files(entry: CatalogEntry) -> list[str]:
         found = [file for files in images.values() for file in files]
     else:
         found = [images] if isinstance(images, str) else list(images)
-    return [*found, *(file for file in (entry.labels, entry.aoi) if file is not None)]
+    others = (entry.labels, entry.aoi, entry.weight)
+    return [*found, *(file for file in others if isinstance(file, str))]
 
 
 def _row(entry: CatalogEntry, root: str) -> dict[str, Any]:
@@ -180,9 +181,9 @@ def _row(entry: CatalogEntry, root: str) -> dict[str, Any]:
     else:
         image = local(image) if isinstance(image, str) else [local(file) for file in image]
     row: dict[str, Any] = {'image': image}
-    for key in ('labels', 'aoi'):
+    for key in ('labels', 'aoi', 'weight'):
         if (value := getattr(entry, key)) is not None:
-            row[key] = local(value)
+            row[key] = local(value) if isinstance(value, str) else value
     for key in ('layer', 'split', 'area', 'group'):
         if (value := getattr(entry, key)) is not None:
             row[key] = value

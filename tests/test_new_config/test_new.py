@@ -1,6 +1,7 @@
 """Configs that geo-mm new writes: they load in plain MMEngine, say what the data say, and train."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -157,6 +158,19 @@ def test_a_catalog_with_splits_is_kept(town, tmp_path):
     )
     assert main(['new', 'unet', '--catalog', str(table), '-o', str(tmp_path / 'unet.py')]) == 0
     assert Config.fromfile(tmp_path / 'unet.py').scenes == str(table)
+
+
+def test_weights_of_a_catalog_are_in_the_config(town, tmp_path):
+    write_raster(town / 'weights.tif', noise((1, SIDE, SIDE)))
+    (tmp_path / 'table.csv').write_text(
+        f'image,labels,weight\n{town}/town.tif,{town}/houses.gpkg,{town}/weights.tif\n'
+    )
+    out = tmp_path / 'unet.py'
+    words = ['--catalog', str(tmp_path / 'table.csv'), '-o', str(out), '--size', 'small']
+    assert main(['new', 'unet', *words, '--chip-size', '64']) == 0
+    config = Config.fromfile(out)
+    for scene in config.scenes:
+        assert os.path.join(config.get('data_root') or '', scene.weight) == f'{town}/weights.tif'
 
 
 def test_many_scenes_stand_in_a_table_beside_the_config(town, tmp_path):
