@@ -1,7 +1,6 @@
 """Names of files and folders: which are local, and how files are written."""
 
 import contextlib
-import glob
 import hashlib
 import os
 import re
@@ -41,14 +40,6 @@ def is_missing(path: str | os.PathLike) -> bool:
     Of names that are not local, only an attempt to open them can tell.
     """
     return is_local(path) and not os.path.exists(path)
-
-
-def is_pattern(name: str) -> bool:
-    """Whether a name stands for all local files that match it, such as ``images/*.tif``.
-
-    A file whose own name looks like a pattern is a file.
-    """
-    return glob.has_magic(name) and is_local(name) and not os.path.exists(name)
 
 
 def absolute(path: str | os.PathLike, root: str | os.PathLike = '') -> str:

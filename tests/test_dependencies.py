@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 # Packages of geo_mm that a package may import, by layer.
-_BASE = {'errors', 'env', 'options', 'paths', 'classes', 'geometry'}
+_BASE = {'errors', 'env', 'options', 'paths', 'stores', 'classes', 'geometry'}
 _GROUND = {'raster', 'labels', 'vectorize', 'detections', *_BASE}
 _FIRST = {'catalog', 'formats', 'synthetic', 'inputspec', *_GROUND}
 _SECOND = {'datasets', 'models', 'engine', 'evaluation', 'registry', *_FIRST}
@@ -20,6 +20,7 @@ MAY_IMPORT = {
     'errors.py': set(),
     'options.py': set(),
     'paths.py': {'errors'},
+    'stores.py': {'errors', 'paths'},
     'classes.py': {'errors'},
     'geometry.py': set(),
     'raster': {'raster', *_BASE},

@@ -39,16 +39,6 @@ def test_an_existing_file_with_a_colon_is_local(tmp_path, monkeypatch):
     assert not paths.is_local('at_12:31.tif')
 
 
-def test_a_pattern_is_local_and_no_file(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert paths.is_pattern('*.tif')
-    assert paths.is_pattern('a[1].tif')
-    (tmp_path / 'a[1].tif').touch()
-    assert not paths.is_pattern('a[1].tif')
-    assert not paths.is_pattern('a.tif')
-    assert not paths.is_pattern('https://example.org/a.tif?b=*')
-
-
 def test_local_names_become_absolute(tmp_path, monkeypatch):
     monkeypatch.setenv('HOME', '/home/me')
     monkeypatch.chdir(tmp_path)

@@ -22,7 +22,8 @@ from geo_mm.catalog.tables import GEOMETRY, SUFFIXES, read_table, write_table
 from geo_mm.errors import CatalogError
 from geo_mm.formats.training import Reference
 from geo_mm.labels.reading import is_polygon_text
-from geo_mm.paths import absolute, is_local, is_missing, is_pattern
+from geo_mm.paths import absolute, is_local, is_missing
+from geo_mm.stores import folder_path, is_pattern, matching, url
 
 logger = logging.getLogger(__name__)
 
@@ -113,11 +114,12 @@ def read_catalog(
             in a config, a pattern without match, a missing file or a split
             without scenes.
     """
-    root = Path(root)
+    root = folder_path(root)
     rows: Sequence[object]
     if isinstance(scenes, str | os.PathLike) and _is_table(scenes):
         path = absolute(str(scenes), root)
-        rows, root, where = _known_columns(read_table(path), path), Path(path).parent, str(path)
+        rows, where = _known_columns(read_table(path), path), str(path)
+        root = folder_path(path).parent
     else:
         rows = [scenes] if isinstance(scenes, str | os.PathLike | Mapping) else list(scenes)
         where = 'scenes'
@@ -342,9 +344,9 @@ def _matches(pattern: str, root: Path, where: str) -> list[_Match]:
     if not is_pattern(pattern):
         return [_Match(pattern, _existing(pattern, root, where))]
     # The brackets in the name of a folder above are no wildcards.
-    full = absolute(pattern, glob.escape(os.path.abspath(root)))
+    full = url(absolute(pattern, glob.escape(os.path.abspath(root))))
     # Sorted, so that the chips do not depend on the file system's order.
-    found = sorted(glob.glob(full, recursive=True))
+    found = matching(full)
     if not found:
         raise CatalogError(
             f'{where}: no file matches {absolute(pattern, root)}',
@@ -381,7 +383,7 @@ def _resolve(
 def _existing(path: str, root: Path, where: str) -> str:
     if in_training_set := Reference.parse(path, root):
         return str(in_training_set)
-    path = absolute(path, root)
+    path = url(absolute(path, root))
     if is_missing(path):
         raise CatalogError(
             f'{where}: no such file: {path}',

@@ -1,7 +1,5 @@
 """Catalogs of what one has: scenes found by folder, pattern or STAC, and what is in them."""
 
-import glob
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -16,9 +14,10 @@ from geo_mm.catalog.stac_search import StacSearch, search_scenes
 from geo_mm.errors import CatalogError
 from geo_mm.formats.stac_scenes import SUFFIXES as ITEMS
 from geo_mm.formats.stac_scenes import ItemScene, read_item_scenes
-from geo_mm.paths import absolute
+from geo_mm.paths import absolute, is_missing
 from geo_mm.raster.handles import dataset, environment
 from geo_mm.raster.sources import file_stamp
+from geo_mm.stores import in_store, matching, url
 
 _IMAGES = ('.tif', '.tiff', '.jp2', '.vrt', '.img', '.png', '.jpg', '.jpeg')
 _BAND = '{band}'
@@ -80,7 +79,7 @@ def _found(source, labels, roles, bands) -> list[CatalogEntry]:
         Path(path).suffix.lower() in ITEMS and (items := read_item_scenes(path, bands)) is not None
     ):
         return _of_items(items, labels)
-    elif Path(path).is_dir() and (found := _images_below(path)):
+    elif (in_store(path) or Path(path).is_dir()) and (found := _images_below(path)):
         images = [name for name in found if labels is None or _beside(name, labels)]
     else:
         images = [path]
@@ -115,10 +114,13 @@ def _images_below(folder: str) -> list[str]:
 
     if find_format(folder) is not None:
         return []
+    if in_store(folder) and Path(folder).suffix:
+        return []  # a file
+    paths = matching(f'{url(folder)}/**') if in_store(folder) else Path(folder).rglob('*')
     found = sorted(
-        str(path)
-        for path in Path(folder).rglob('*')
-        if path.suffix.lower() in _IMAGES and not path.name.startswith('.')
+        str(name)
+        for name in paths
+        if (path := Path(name)).suffix.lower() in _IMAGES and not path.name.startswith('.')
     )
     if not found:
         raise CatalogError(f'{folder}: no images', f'files with {", ".join(_IMAGES)}')
@@ -127,7 +129,8 @@ def _images_below(folder: str) -> list[str]:
 
 def _beside(image: str, labels: str) -> bool:
     """Whether an image of a folder has labels; masks beside images have none."""
-    return '*' in labels or os.path.exists(absolute(labels.replace('{stem}', Path(image).stem)))
+    name = absolute(labels.replace('{stem}', Path(image).stem))
+    return '*' in labels or not is_missing(name)
 
 
 def _files_of_bands(pattern: str, bands: Sequence[str] | None) -> list[tuple[str, ...]]:
@@ -135,7 +138,7 @@ def _files_of_bands(pattern: str, bands: Sequence[str] | None) -> list[tuple[str
     parts = [_REGEX.get(part, re.escape(part)) for part in _SIGNS.split(pattern)]
     regex = re.compile(''.join(parts))
     scenes: dict[str, dict[str, str]] = {}
-    for path in sorted(glob.glob(pattern.replace(_BAND, '*'), recursive=True)):
+    for path in matching(pattern.replace(_BAND, '*')):
         if (match := regex.fullmatch(path)) is not None:
             rest = path[: match.start('band')] + path[match.end('band') :]
             scenes.setdefault(rest, {})[match['band']] = path

@@ -19,8 +19,9 @@ from geo_mm.formats.layers import write_layer
 from geo_mm.formats.qml import category_style
 from geo_mm.labels.reading import polygon_text, read_parquet
 from geo_mm.paths import write_text
-from geo_mm.raster.handles import without_side_files
+from geo_mm.raster.handles import layer_source, without_side_files
 from geo_mm.raster.projection import LONLAT
+from geo_mm.stores import in_store, read_bytes
 
 SUFFIXES = ('.csv', '.geojson', '.gpkg', '.parquet')
 
@@ -34,7 +35,7 @@ def read_table(path: str) -> list[dict]:
     Raises:
         CatalogError: If there is no such file, or it is no table.
     """
-    if not Path(path).is_file():
+    if not in_store(path) and not Path(path).is_file():
         raise CatalogError(f'{path}: no such catalog file', f'one of {", ".join(SUFFIXES)}')
     read = _csv_rows if path.lower().endswith('.csv') else _layer_rows
     try:
@@ -77,7 +78,7 @@ def write_table(
 
 
 def _csv_rows(path: str) -> list[dict]:
-    text = _decoded(Path(path).read_bytes())
+    text = _decoded(read_bytes(path))
     header = text.partition('\n')[0]
     # In countries with a decimal comma, spreadsheets put semicolons between cells.
     delimiter = max(',;\t', key=header.count)
@@ -117,8 +118,9 @@ def _layer(path: str) -> tuple[pd.DataFrame, Callable[[], gpd.GeoSeries]]:
     if path.lower().endswith('.parquet'):  # not every GDAL reads it
         frame = read_parquet(path, path, None)
         return pd.DataFrame(frame.drop(columns=frame.geometry.name)), lambda: frame.geometry
-    table = pyogrio.read_dataframe(path, layer=0, read_geometry=False)
-    return table, lambda: pyogrio.read_dataframe(path, layer=0, columns=[]).geometry
+    name = layer_source(path)
+    table = pyogrio.read_dataframe(name, layer=0, read_geometry=False)
+    return table, lambda: pyogrio.read_dataframe(name, layer=0, columns=[]).geometry
 
 
 def _plain(value: object) -> object:

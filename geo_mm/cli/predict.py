@@ -14,6 +14,7 @@ from geo_mm.cli.arguments import add_launcher, add_overrides, add_trust, overrid
 from geo_mm.errors import ConfigError, GeoMMError, SceneError
 from geo_mm.inference.options import PredictOptions
 from geo_mm.options import add_options, given
+from geo_mm.stores import folder_path, in_store, url, workplace
 
 if TYPE_CHECKING:
     from geo_mm.inference import Prediction, Predictor
@@ -36,7 +37,12 @@ def predict_arguments(parser: argparse.ArgumentParser) -> None:
         'patterns, STAC items or catalog tables; a config before them only to replace the one in '
         'the checkpoint',
     )
-    add('-o', '--out', required=True, help='folder for the results')
+    add(
+        '-o',
+        '--out',
+        required=True,
+        help='folder for the results, also in an object store: s3://BUCKET/FOLDER',
+    )
     add(
         '--image',
         action='append',
@@ -151,6 +157,9 @@ def predict(args: argparse.Namespace) -> None:
         args.trust_checkpoint,
         PredictOptions(**given(args, PredictOptions)),
     )
+    if in_store(args.out) and ranks.rank == 0:
+        local = workplace(folder_path(args.out), model.options.staging)
+        print(f'files are made in {local}, and uploaded to {args.out} as scenes are complete')
     try:
         if args.dask:
             _predict_on_cluster(model, found, args)
@@ -287,11 +296,13 @@ def _tell(prediction: 'Prediction', unit: str, console, was_there: bool) -> None
     from geo_mm.inference.prediction import result_files
 
     if was_there:
-        console.print(f'  {prediction.files[0]}: there already; --restart predicts it again')
+        console.print(f'  {url(prediction.files[0])}: there already; --restart predicts it again')
         return
     counts = ', '.join(f'{name} {count:,}' for name, count in prediction.counts.items())
-    for line in (f'{unit}: {counts}', *prediction.files):
+    for line in (f'{unit}: {counts}', *map(url, prediction.files)):
         console.print(f'  {line}')
+    if in_store(prediction.files[0]):
+        return
     everything = result_files(prediction.files[0].parent, prediction.job.name)
     rest = [path.name for path in everything if path not in prediction.files and path.exists()]
     console.print(f'  beside them: {", ".join(rest)}')

@@ -5,6 +5,11 @@ import argparse
 
 def status_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('folder', metavar='OUT', help='folder of the results, as given with -o')
+    parser.add_argument(
+        '--staging',
+        metavar='FOLDER',
+        help='of results in an object store: as given to `geo-mm predict`',
+    )
     parser.add_argument('--json', action='store_true', help='print the facts as JSON')
 
 
@@ -19,5 +24,5 @@ def status(args: argparse.Namespace) -> None:
 
     from geo_mm.inference.status import prediction_status
 
-    found = prediction_status(args.folder)
+    found = prediction_status(args.folder, args.staging)
     print(json.dumps(found.to_dict()) if args.json else found)

@@ -1,7 +1,6 @@
 """Evaluation of many scenes: which prediction belongs to which ground truth, by files' names or
 by catalogs."""
 
-import glob
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -24,11 +23,12 @@ from geo_mm.evaluation.records import Record
 from geo_mm.labels import LabelOptions, Labels, SceneLabels
 from geo_mm.labels.classification import IGNORED_NAME
 from geo_mm.labels.reading import layer_name
-from geo_mm.paths import absolute, is_missing, is_pattern
+from geo_mm.paths import absolute, is_missing
 from geo_mm.raster import Scene
 from geo_mm.raster.grid import to_map
 from geo_mm.raster.handles import is_raster
 from geo_mm.raster.rgb import to_rgb
+from geo_mm.stores import is_pattern, matching
 
 logger = logging.getLogger(__name__)
 
@@ -235,7 +235,7 @@ def _files(pattern: str) -> list[str]:
                 f'{pattern}: no such file ({absolute(pattern)})', 'an existing file or a pattern'
             )
         return [pattern]
-    found = sorted(path for path in glob.glob(pattern) if not path.endswith('.aux.xml'))
+    found = [path for path in matching(pattern) if not path.endswith('.aux.xml')]
     if not found:
         raise CatalogError(f'{pattern}: no file matches', 'the files of at least one scene')
     return found

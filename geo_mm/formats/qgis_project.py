@@ -13,6 +13,7 @@ from rasterio.crs import CRS
 from geo_mm.formats.layers import LAYER_FORMATS
 from geo_mm.paths import atomic_write, reported, write_text
 from geo_mm.raster import Grid
+from geo_mm.stores import folder_path, gdal_name, in_store
 
 _VERSION = '3.22.0'
 _ZIP_TIME = (2000, 1, 1, 0, 0, 0)  # the same layers give the same bytes
@@ -173,7 +174,9 @@ def _add_crs(parent: Element, crs: CRS | None) -> None:
 
 def _relative(path: str | os.PathLike, home: str | os.PathLike) -> str:
     """A file as seen from the project; URLs and the like stay as they are."""
-    text = os.fspath(path)
+    text = gdal_name(path)  # QGIS has GDAL open it
+    if in_store(text) or in_store(home):
+        return f'./{Path(text).name}' if Path(text).parent == folder_path(home) else text
     if not os.path.isabs(text) or text.startswith('/vsi'):
         return text if '://' in text or text.startswith('/vsi') else f'./{text}'
     try:

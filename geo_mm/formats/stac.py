@@ -20,6 +20,7 @@ from geo_mm.inputspec import InputSpec
 from geo_mm.paths import file_sha256, write_text
 from geo_mm.raster import Grid
 from geo_mm.raster.handles import open_quietly
+from geo_mm.stores import in_store, url
 
 if TYPE_CHECKING:  # pystac is imported when an item is asked for
     import pystac
@@ -341,10 +342,10 @@ def _size(size: int | None, sha256: str | None) -> dict:
 
 def _href(record: FileRecord, home: Path | None) -> str:
     """Where a file is, seen from ``home``."""
-    path = record.path.removeprefix('/vsicurl/')
+    path = url(record.path.removeprefix('/vsicurl/'))
     if not os.path.isabs(path) or path.startswith('/vsi'):
         return path
-    if home is not None:
+    if home is not None and not in_store(home):
         with contextlib.suppress(ValueError):  # on another drive
             return Path(os.path.relpath(path, os.path.abspath(home))).as_posix()
     return Path(path).as_uri()

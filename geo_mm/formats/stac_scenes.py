@@ -10,6 +10,7 @@ from urllib.request import url2pathname
 
 from geo_mm.errors import SceneError
 from geo_mm.paths import absolute
+from geo_mm.stores import folder_path, in_store, read_text, url
 
 SUFFIXES = ('.json', '.geojson', '.parquet')
 """Of files with one Item, an ItemCollection, or items as stac-geoparquet."""
@@ -80,7 +81,7 @@ def item_scene(item: Mapping, where: str, assets: Sequence[str] | None = None) -
 
 def _json_items(path: str) -> list:
     try:
-        data = json.loads(Path(path).read_text(encoding='utf-8'))
+        data = json.loads(read_text(path))
     except (OSError, ValueError, RecursionError):
         return []
     features = data.get('features') if isinstance(data, dict) else None
@@ -89,6 +90,8 @@ def _json_items(path: str) -> list:
 
 def _parquet_items(path: str) -> list:
     """The items of stac-geoparquet, as far as scenes need them."""
+    if in_store(path):  # it is a table of scenes
+        return []
     if not Path(path).is_file():
         return []
     try:
@@ -170,4 +173,4 @@ def _local(asset: object, key: str, item: str) -> str:
         )
     if href.startswith('file://'):
         return url2pathname(href.removeprefix('file://'))
-    return absolute(href, Path(item).absolute().parent)
+    return url(absolute(href, folder_path(item).absolute().parent))

@@ -25,6 +25,7 @@ from geo_mm.inference.scene_lists import check_names
 from geo_mm.inference.scenes import Outcome, predict_scenes
 from geo_mm.inference.status import Planned, RunFiles
 from geo_mm.paths import absolute, file_name
+from geo_mm.stores import folder_path
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -137,8 +138,12 @@ def predict_on_cluster(
     """
     check_names(scenes)
     requests = [_anywhere(scene) for scene in scenes]
-    folder = Path(absolute(folder))
-    files = RunFiles(folder, [file_name(scene.stem) for scene in requests])
+    folder = folder_path(absolute(folder))
+    files = RunFiles(
+        folder,
+        [file_name(scene.stem) for scene in requests],
+        staging=model.options.staging,
+    )
     task = _Task(model.anywhere(), folder, restart, how_called())
     with _cluster(cluster) as connect:
         run = _ClusterRun(task, connect, report)
@@ -228,7 +233,9 @@ class _ClusterRun:
             'look at the log of the worker',
         )
         names = [file_name(scene.stem)]
-        RunFiles(self._task.folder, names).failed(names[0], str(failed))
+        RunFiles(self._task.folder, names, staging=self._task.model.options.staging).failed(
+            names[0], str(failed)
+        )
         return Outcome(scene, error=failed)
 
     def _submit(self, work: Callable, *args: Any, key: tuple[str, str]) -> 'Future':
@@ -388,7 +395,7 @@ def _settings(model: ModelFiles) -> str | GeoMMError:
 def _predict(task: _Task, scene: SceneToPredict) -> Outcome:
     """Predicts a scene. Mistakes of the user's are results: they would be the same again."""
     name = file_name(scene.stem)
-    files = RunFiles(task.folder, [name])
+    files = RunFiles(task.folder, [name], staging=task.model.options.staging)
     try:
         with called_as(task.called):
             [found] = predict_scenes(

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _WHO = ('--launcher', '--dask', '--shard')
 _called: ContextVar[Mapping | None] = ContextVar('called', default=None)
 
-_WITHOUT_EFFECT = ('readers',)
+_WITHOUT_EFFECT = ('readers', 'staging')
 
 
 class Fingerprint:

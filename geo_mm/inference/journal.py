@@ -28,6 +28,11 @@ _LONGEST_OWNER = 1000  # bytes; what a process writes about itself is shorter
 _LEVEL = 1  # of zlib; more makes class rasters little smaller and the writing much slower
 
 
+def journal_name(name: str) -> str:
+    """What the journal of a scene is called; ``name`` is that of its results."""
+    return f'.{name}.unfinished'
+
+
 class BusyError(OutputError):
     """Another process works on the same prediction."""
 

@@ -127,6 +127,13 @@ class PredictOptions:
         True, 'write a quick look of the scene with the result, NAME_quicklook.png', group=_WRITTEN
     )
     stac: bool = option(False, 'describe the files as a STAC item, NAME.stac.json', group=_WRITTEN)
+    staging: str | None = option(
+        None,
+        'of results in an object store: the local folder in which their files are made (default: '
+        'one in the folder for temporary files)',
+        group=_WRITTEN,
+        metavar='FOLDER',
+    )
     force: bool = option(False, 'accept scenes of an unsuitable GSD or data type', group=_WHAT)
 
     def __post_init__(self) -> None:

@@ -27,10 +27,21 @@ from geo_mm.formats.provenance import Provenance, write_record
 from geo_mm.formats.qml import class_style, share_style
 from geo_mm.inference.area import Area, SceneToPredict
 from geo_mm.inference.fingerprint import Fingerprint, run_notes
+from geo_mm.inference.journal import journal_name
 from geo_mm.inference.options import PredictOptions
 from geo_mm.inputspec import InputSpec
 from geo_mm.paths import file_name, reported
 from geo_mm.raster import Grid, RasterMetadata, RasterWriter, Scene, Tile
+from geo_mm.stores import (
+    folder_path,
+    in_store,
+    listed,
+    read_text,
+    remove,
+    upload,
+    url,
+    write_empty,
+)
 from geo_mm.visualization.quicklook import (
     SUFFIXES,
     Quicklook,
@@ -400,7 +411,7 @@ def _plain(grid: Grid) -> dict:
 def found_complete(job: Job, folder: Path) -> Prediction | None:
     """The result of a scene if it is in a folder already, as it would be made now."""
     try:
-        record = json.loads((folder / f'{job.name}.json').read_text())
+        record = json.loads(read_text(folder / f'{job.name}.json'))
         if job.identity is None or record['identity'] != job.identity:
             return None
         names, counts = [*record['files'], f'{job.name}.json'], dict(record['counts'])
@@ -409,7 +420,9 @@ def found_complete(job: Job, folder: Path) -> Prediction | None:
     if job.options.stac:
         names.append(f'{job.name}.stac.json')
     files = tuple(folder / name for name in names)
-    return Prediction(job, counts, files) if all(path.exists() for path in files) else None
+    # Of those in a store the record is the last.
+    there = in_store(folder) or all(path.exists() for path in files)
+    return Prediction(job, counts, files) if there else None
 
 
 def check_replaced(folder: Path, name: str, scene: Scene) -> None:
@@ -418,25 +431,39 @@ def check_replaced(folder: Path, name: str, scene: Scene) -> None:
     Raises:
         OutputError: If it would.
     """
-    if any(Path(source).parent.resolve() == folder.resolve() for source in scene.sources):
+    folders = (folder_path(source).parent.resolve() for source in scene.sources)
+    if folder.resolve() in folders:
         raise OutputError(
-            f'{folder} is the folder of the scene itself, whose file would be replaced',
+            f'{url(folder)} is the folder of the scene itself, whose file would be replaced',
             'another folder',
             'choose one with -o',
         )
-    there = [path for path in result_files(folder, name) if path.exists()]
-    if there and not set(scene.sources) <= _predicted_before(folder / f'{name}.json'):
+    there = _earlier_files(folder, name)
+    if (
+        there
+        and not set(scene.sources) <= _predicted_before(folder / f'{name}.json')
+        and not (in_store(folder) and listed(folder, journal_name(name)))
+    ):
         raise OutputError(
-            f'{there[0]} exists, and is no earlier prediction of {scene.sources[0]}',
+            f'{url(there[0])} exists, and is no earlier prediction of {scene.sources[0]}',
             'a folder without files of that name',
             'choose another folder with -o, or move the file away',
         )
 
 
+def _earlier_files(folder: Path, name: str) -> list[Path]:
+    """Those files of results that are there."""
+    possible = result_files(folder, name)
+    if in_store(folder):
+        there = set(listed(folder, name))
+        return [path for path in possible if path in there]
+    return [path for path in possible if path.exists()]
+
+
 def _predicted_before(record: Path) -> set[str]:
     """The files of the scene that a record says its results are of."""
     try:
-        return set(json.loads(record.read_text())['scene'])
+        return set(json.loads(read_text(record))['scene'])
     except (OSError, ValueError, KeyError, TypeError):
         return set()
 
@@ -447,14 +474,18 @@ def written_together(folder: Path, workplace: Path, name: str) -> Iterator[Path]
 
     Args:
         folder: Where the files belong.
-        workplace: Folder to make, on the same disk; what is in it is lost.
+        workplace: Folder to make, on the same disk if that is a local one; what is in
+            it is lost.
         name: Of the results; older ones of that name that are not made again
             are removed.
     """
-    with reported(folder):
+    with reported(workplace if in_store(folder) else folder):
         shutil.rmtree(workplace, ignore_errors=True)
         workplace.mkdir(parents=True)
         yield workplace
+        if in_store(folder):
+            _upload(sorted(workplace.iterdir()), folder, name)
+            return
         # The summary first: it says that the others may be replaced. The STAC
         # item last: it says that the others are there.
         order = {f'{name}.json': -1, f'{name}.stac.json': 1}
@@ -463,3 +494,18 @@ def written_together(folder: Path, workplace: Path, name: str) -> Iterator[Path]
             os.replace(file, folder / file.name)
         for path in {*result_files(folder, name)} - {folder / file.name for file in made}:
             path.unlink(missing_ok=True)
+
+
+def _upload(made: Sequence[Path], folder: Path, name: str) -> None:
+    """Copies results to a store, the record last: a result is complete when it is there.
+
+    Until then a file called like the journal says that what is there may be replaced.
+    """
+    marker, record = folder / journal_name(name), folder / f'{name}.json'
+    write_empty(marker)
+    earlier = _earlier_files(folder, name)
+    remove(path for path in earlier if path == record)
+    upload([path for path in made if path.name != record.name], folder)
+    remove({*earlier} - {folder / path.name for path in made})
+    upload([path for path in made if path.name == record.name], folder)
+    remove([marker])

@@ -21,6 +21,7 @@ from geo_mm.inference.prediction import Job, Prediction
 from geo_mm.inference.scene_run import FolderRun, predict_in_memory
 from geo_mm.inputspec import InputSpec
 from geo_mm.raster import handles, tile_plan
+from geo_mm.stores import folder_path
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -110,8 +111,8 @@ class Predictor:
         """Predicts one scene.
 
         Without a folder the result is in memory, and nothing is written. With
-        one, segmentation gives ``<name>.tif``; detection, and segmentation
-        with polygons, ``<name>.gpkg`` or other formats. Both give
+        one, which may be in an object store, segmentation gives ``<name>.tif``;
+        detection, and segmentation with polygons, ``<name>.gpkg`` or other formats. Both give
         ``<name>.png`` to look at and ``<name>.json`` with what was done. The
         files appear together when all are complete, and replace those of an
         earlier prediction of the same scene.
@@ -142,7 +143,7 @@ class Predictor:
         request = SceneToPredict.of(scene, **part)
         if folder is not None:
             job = executors.current().each(lambda: self.job(request))
-            return self.predict_job(job, Path(folder), restart, progress)
+            return self.predict_job(job, folder_path(folder), restart, progress)
         with scene_closed():
             job = self.job(request, in_files=False)
             return predict_in_memory(self.ensemble, job, progress)

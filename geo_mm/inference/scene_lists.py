@@ -1,6 +1,5 @@
 """The scenes that a command line names, and the share of them that one machine takes."""
 
-import glob
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from geo_mm.formats.stac_scenes import SUFFIXES as ITEMS
 from geo_mm.formats.stac_scenes import read_item_scenes
 from geo_mm.inference.area import SceneToPredict
 from geo_mm.paths import file_name, same_file_name
+from geo_mm.stores import is_pattern, matching
 
 
 def find_scenes(
@@ -75,12 +75,10 @@ def _hashed(scene: SceneToPredict) -> int:
 def _matched(patterns: Sequence[str]) -> list[str]:
     sources = []
     for pattern in patterns:
-        # '?' and brackets also occur in URLs and in file names.
-        is_name = '://' in pattern or pattern.startswith('/vsi') or Path(pattern).exists()
-        if is_name or not glob.has_magic(pattern):
+        if not is_pattern(pattern):
             sources.append(pattern)
             continue
-        found = sorted(glob.glob(pattern, recursive=True))
+        found = matching(pattern)
         if not found:
             raise SceneError(f'{pattern}: no file matches', fix='correct the pattern')
         sources += found

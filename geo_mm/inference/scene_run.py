@@ -13,7 +13,7 @@ from geo_mm.errors import GeoMMError, OutputError, counted
 from geo_mm.inference.ensemble import Ensemble
 from geo_mm.inference.executors import Serial
 from geo_mm.inference.fingerprint import how_called, run_notes
-from geo_mm.inference.journal import Journal
+from geo_mm.inference.journal import Journal, journal_name
 from geo_mm.inference.prediction import (
     Job,
     Prediction,
@@ -24,6 +24,7 @@ from geo_mm.inference.prediction import (
 from geo_mm.inference.runner import RowRunner, Strip
 from geo_mm.paths import reported
 from geo_mm.raster import handles
+from geo_mm.stores import in_store, workplace, write_empty
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +41,8 @@ def predict_in_memory(
 
 
 def journal_of(job: Job, folder: Path) -> Journal:
-    """What is kept of a scene until its result is complete."""
-    return Journal(folder / f'.{job.name}.unfinished')
+    """What is kept of a scene until its result is complete, on a disk of this machine."""
+    return Journal(workplace(folder, job.options.staging) / journal_name(job.name))
 
 
 def is_unfinished(job: Job, folder: Path) -> bool:
@@ -108,7 +109,7 @@ class FolderRun:
     def _locked(self, again: bool) -> tuple[dict, tuple] | None:
         """Keeps others out; counts and files, if they have been made meanwhile."""
         job = self._job
-        with reported(self._folder):
+        with reported(self._journal.folder.parent):
             check_replaced(self._folder, job.name, job.area.native)
             self._journal.lock()
         found = None if again else complete(job, self._folder, self._journal)
@@ -116,10 +117,13 @@ class FolderRun:
 
     def _begin(self, restart: bool) -> tuple[dict, set[int]]:
         job, journal = self._job, self._journal
-        with reported(self._folder):
+        with reported(journal.folder.parent):
             journal.open(job.facts, run_notes(), restart=restart)
             # The files are those that the last command asks for.
             journal.note(**how_called(), rows=len(self._rows), tiles=len(job.plan))
+        if in_store(self._folder):
+            # Before the work: whether it can be written to.
+            write_empty(self._folder / journal.folder.name)
         finished = journal.finished()
         if finished:
             logger.info(
@@ -152,7 +156,7 @@ class FolderRun:
                     f'{journal.folder} lacks {counted(len(missing), "row")} that other processes '
                     'computed',
                     'a folder that all machines see',
-                    'choose one with -o',
+                    'choose one with -o, or for an object store with --staging',
                 )
             made.append(self._written(journal.read(row) for row in self._rows))
             return made[0].counts, made[0].files
@@ -243,7 +247,7 @@ def _write_small(
     strip = merger.finish(tiles)
     journal = journal_of(job, folder)
     try:
-        with reported(folder):
+        with reported(journal.folder.parent):
             journal.lock()
             check_replaced(folder, job.name, job.area.native)
         if not again and (found := complete(job, folder, journal)):

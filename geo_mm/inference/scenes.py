@@ -35,8 +35,13 @@ from geo_mm.inference.scene_run import (
 )
 from geo_mm.inference.status import Planned, RunFiles
 from geo_mm.paths import file_name, reported
+from geo_mm.raster.handles import is_remote
+from geo_mm.stores import folder_path, in_store
 
 logger = logging.getLogger(__name__)
+
+_LOOKS = 32
+"""Scenes that are opened at a time if they, or the results, are on a server."""
 
 _PAUSE = 1.0
 """Seconds between looks at a scene that another process works on."""
@@ -84,7 +89,9 @@ def predict_scenes(
     Args:
         predictor: The model.
         scenes: Files, scenes or requests.
-        folder: Where to write; made if missing.
+        folder: Where to write; made if missing. One of an object store, such as
+            ``s3://bucket/folder``, too: files are made in a local folder, see
+            :func:`geo_mm.stores.workplace`, and uploaded as scenes are complete.
         restart: Predict all again, and discard what interrupted runs have finished.
         shard: ``'I/N'``: only these scenes, see :func:`geo_mm.inference.scene_lists.shard`.
         progress: Called with the scene, the number of tiles done since the last
@@ -98,13 +105,15 @@ def predict_scenes(
     Raises:
         SceneError: If the results of two scenes would have the same names.
     """
-    folder = Path(folder)
+    folder = folder_path(folder)
     everything = [SceneToPredict.of(scene, **part) for scene in scenes]
     check_names(everything)
     requests = scenes_of_shard(everything, shard) if shard else everything
     names = [file_name(scene.stem) for scene in everything]
     # Of a single scene its own files say enough.
-    files = RunFiles(folder, names, shard) if len(names) > 1 and current().rank == 0 else None
+    files = None
+    if len(names) > 1 and current().rank == 0:
+        files = RunFiles(folder, names, shard, predictor.options.staging)
     ledger = _Ledger(requests, files, report)
     jobs = _opened(predictor, requests, folder, restart, ledger)
     threads = predictor.options.readers or default_readers()
@@ -208,18 +217,40 @@ def _opened(
 ) -> dict[int, Job]:
     """What is to be predicted, by number; the ledger gets the rest."""
     jobs: dict[int, Job] = {}
-    for number, request in enumerate(requests):
+
+    def look(request: SceneToPredict) -> tuple[Job, Prediction | None] | GeoMMError:
         try:
-            job = current().each(lambda: _checked(predictor, request, folder))  # noqa: B023
+            job = current().each(lambda: _checked(predictor, request, folder))
         except GeoMMError as error:
-            ledger.settle(number, failed(error))
-            continue
-        ledger.planned.append(Planned(job.name, job.identity or '', len(job.plan)))
-        if there := None if restart else _there(job, folder):
-            ledger.settle(number, succeeded(there), was_there=True)
-        else:
-            jobs[number] = job
+            return error
+        return job, None if restart else _there(job, folder)
+
+    with _looks(requests, folder) as looked_at:
+        for number, found in enumerate(looked_at(look, requests)):
+            if isinstance(found, GeoMMError):
+                ledger.settle(number, failed(found))
+                continue
+            job, there = found
+            ledger.planned.append(Planned(job.name, job.identity or '', len(job.plan)))
+            if there is not None:
+                ledger.settle(number, succeeded(there), was_there=True)
+            else:
+                jobs[number] = job
     return jobs
+
+
+@contextlib.contextmanager
+def _looks(requests: Sequence[SceneToPredict], folder: Path) -> Iterator[Callable]:
+    """Gives a map() that does many at a time, in order, where most of the time is waiting."""
+    far = in_store(folder) or any(is_remote(request.title) for request in requests)
+    if not far or len(requests) < 2 or current().size > 1:
+        yield map
+        return
+    with scene_closed(), ThreadPoolExecutor(_LOOKS) as pool:
+        try:
+            yield pool.map
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 @dataclass(frozen=True)

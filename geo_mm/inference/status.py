@@ -10,21 +10,33 @@ import hashlib
 import json
 import math
 import os
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Literal, NamedTuple
 
 from geo_mm.errors import OutputError, printable
-from geo_mm.inference.journal import Journal, lock_owner
+from geo_mm.inference.journal import Journal, journal_name, lock_owner
 from geo_mm.paths import make_folder, reported, write_text
+from geo_mm.stores import (
+    download,
+    folder_path,
+    in_store,
+    listed,
+    remove,
+    upload,
+    url,
+    workplace,
+)
 
 State = Literal['done', 'running', 'interrupted', 'failed', 'waiting']
 STATES: tuple[State, ...] = ('done', 'running', 'interrupted', 'failed', 'waiting')
 
+_RUNS = '.runs'
 _FAILED = '.failed.json'
 
 
@@ -50,10 +62,14 @@ class RunFiles:
         folder: For the results.
         shard: Which part of a list of scenes, ``'I/N'``; '' for all.
         names: Of all scenes of the list.
+        staging: See :func:`geo_mm.stores.workplace`.
     """
 
-    def __init__(self, folder: Path, names: Sequence[str], shard: str = '') -> None:
-        self._folder = folder / '.runs'
+    def __init__(
+        self, folder: Path, names: Sequence[str], shard: str = '', staging: str | None = None
+    ) -> None:
+        self._home = folder / _RUNS  # where others look
+        self._folder = workplace(folder, staging) / _RUNS
         self._shard, self._total = shard, len(names)
         self._list = hashlib.sha256('\n'.join(sorted(names)).encode()).hexdigest()[:16]
         part = shard.replace('/', '-of-')
@@ -67,10 +83,10 @@ class RunFiles:
             self._lock = self._path.with_suffix('.lock').open('ab')
         # Several processes may do the same. The system releases it when they end.
         fcntl.flock(self._lock, fcntl.LOCK_SH)
-        failures = set(os.listdir(self._folder))
+        failures = {path.name for path in (*listed(self._folder), *listed(self._home))}
         for scene in planned:
             if f'{scene.name}{_FAILED}' in failures:
-                self.succeeded(scene.name)
+                self._forget(f'{scene.name}{_FAILED}')
         run = {
             'list': self._list,
             'total': self._total,
@@ -78,15 +94,17 @@ class RunFiles:
             'started': time.time(),
             'scenes': [[scene.name, scene.identity, scene.tiles] for scene in planned],
         }
-        write_text(self._path, json.dumps(run))
+        self._write(self._path, run)
 
     def failed(self, name: str, reason: str) -> None:
         """Records that a scene has no result, and why."""
-        write_text(make_folder(self._folder) / f'{name}{_FAILED}', json.dumps({'reason': reason}))
+        make_folder(self._folder)
+        self._write(self._folder / f'{name}{_FAILED}', {'reason': reason})
 
     def succeeded(self, name: str) -> None:
         """Forgets that a scene had no result."""
-        (self._folder / f'{name}{_FAILED}').unlink(missing_ok=True)
+        if (self._folder / f'{name}{_FAILED}').exists():
+            self._forget(f'{name}{_FAILED}')
 
     def end(self, complete: bool) -> None:
         """Says that this process works no longer.
@@ -98,10 +116,26 @@ class RunFiles:
         if self._lock is not None:
             self._lock.close()
         if complete and not self._shard:
-            for suffix in ('.json', '.lock'):
-                self._path.with_suffix(suffix).unlink(missing_ok=True)
+            self._forget(self._path.name)
+            self._path.with_suffix('.lock').unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # there is something of other runs
                 self._folder.rmdir()
+                if self._is_copied:
+                    self._folder.parent.rmdir()
+
+    @property
+    def _is_copied(self) -> bool:
+        return self._home != self._folder
+
+    def _write(self, path: Path, facts: dict) -> None:
+        write_text(path, json.dumps(facts))
+        if self._is_copied:
+            upload([path], self._home)
+
+    def _forget(self, name: str) -> None:
+        (self._folder / name).unlink(missing_ok=True)
+        if self._is_copied:
+            remove([self._home / name])
 
 
 @dataclass(frozen=True)
@@ -180,7 +214,7 @@ class PredictionStatus:
 
     def to_dict(self) -> dict:
         return {
-            'folder': str(self.folder),
+            'folder': url(self.folder),
             'scenes': self.total,
             **self.counts,
             'tiles': round(self.tiles),
@@ -193,14 +227,16 @@ class PredictionStatus:
 
     def __str__(self) -> str:
         if not self.total:
-            return f'no predictions of scenes in {self.folder}'
+            return f'no predictions of scenes in {url(self.folder)}'
         counts = ', '.join(f'{state} {count:,}' for state, count in self.counts.items() if count)
         lines = [f'scenes  {self.total:,}: {counts}']
         lines.append(f'tiles   {self.tiles_done:,} of {round(self.tiles):,}')
+        local = not in_store(self.folder)
         if self.rate is not None and self.seconds_left is not None:
             lines[-1] += f', {self.rate:.3g} per second, {_duration(self.seconds_left)} left'
         elif not self.runs and self.counts['done'] < self.total:
-            lines.append('nobody works on it: repeat the command to go on')
+            who = 'nobody works' if local else 'no process of this machine works'
+            lines.append(f'{who} on it: repeat the command to go on')
         for state in ('running', 'interrupted', 'failed'):
             for scene in self.scenes:
                 if scene.state == state:
@@ -208,21 +244,38 @@ class PredictionStatus:
         return printable('\n'.join(lines))
 
 
-def prediction_status(folder: str | os.PathLike) -> PredictionStatus:
+def prediction_status(folder: str | os.PathLike, staging: str | None = None) -> PredictionStatus:
     """Says how far the predictions into a folder are, also while they are made.
 
-    Nothing but the files in it is asked, so it may be called on any machine.
+    Nothing but the files in it is asked, so it may be called on any machine. Of a
+    folder in an object store, only the machine that works on a scene sees more of it
+    than that it is not done.
 
     Args:
         folder: That of the results.
+        staging: The local folder of this machine in which files for one in an object
+            store are made, if it is not the default.
 
     Raises:
-        OutputError: If there is no such folder.
+        OutputError: If there is no such folder, or a store cannot be read.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise OutputError(f'{folder}: no such folder', 'the folder of a prediction (-o)')
-    runs = list(_runs(folder / '.runs'))
+    folder = folder_path(folder)
+    if not in_store(folder):
+        if not folder.is_dir():
+            raise OutputError(f'{folder}: no such folder', 'the folder of a prediction (-o)')
+        return _status(folder, folder)
+    with tempfile.TemporaryDirectory() as made:
+        copies = Path(made)
+        (copies / _RUNS).mkdir()
+        # What is planned before what is done, which there may be more of meanwhile.
+        download(folder / _RUNS, '.json', copies / _RUNS)
+        download(folder, '.json', copies)
+        return replace(_status(copies, workplace(folder, staging)), folder=folder)
+
+
+def _status(folder: Path, work: Path) -> PredictionStatus:
+    """The status of a folder whose files are made in another."""
+    runs = list(_runs(folder / _RUNS, work / _RUNS))
     started = min((run.started for run in runs if run.at_work), default=time.time())
     planned = {scene.name: scene for run in runs for scene in run.scenes}
     names = dict.fromkeys(planned)
@@ -232,13 +285,13 @@ def prediction_status(folder: str | os.PathLike) -> PredictionStatus:
         totals[run.names] = run.total
         listed.setdefault(run.names, set()).update(scene.name for scene in run.scenes)
     # What is begun is looked for before what is done: it may become that meanwhile.
-    begun = [path.name[1:-11] for path in sorted(folder.glob('.*.unfinished'))]
+    begun = [path.name[1:-11] for path in sorted(work.glob(journal_name('*')))]
     names |= dict.fromkeys(begun)
-    failures = {path.name[: -len(_FAILED)] for path in (folder / '.runs').glob(f'*{_FAILED}')}
+    failures = {path.name[: -len(_FAILED)] for path in (folder / _RUNS).glob(f'*{_FAILED}')}
     names |= dict.fromkeys(sorted(failures))
     records = (path.name[:-5] for path in folder.glob('*.json'))
     names |= dict.fromkeys(name for name in records if not name.endswith('.stac'))
-    found = [_scene(folder, name, planned.get(name), started) for name in sorted(names)]
+    found = [_scene(folder, work, planned.get(name, name), started) for name in sorted(names)]
     # Those that could not be opened are in a list, but were never planned.
     named = len(failures - planned.keys()) + sum(map(len, listed.values()))
     return PredictionStatus(
@@ -260,13 +313,13 @@ class _Run(NamedTuple):
     at_work: bool
 
 
-def _runs(folder: Path) -> Iterator[_Run]:
+def _runs(folder: Path, locks: Path) -> Iterator[_Run]:
     for path in sorted(folder.glob('*.json')):
-        if not path.name.endswith(_FAILED) and (run := _run(path)) is not None:
+        if not path.name.endswith(_FAILED) and (run := _run(path, locks)) is not None:
             yield run
 
 
-def _run(path: Path) -> _Run | None:
+def _run(path: Path, locks: Path) -> _Run | None:
     """What is in a file; None if it is something else."""
     run = _json(path)
     try:
@@ -278,7 +331,8 @@ def _run(path: Path) -> _Run | None:
         named = all(_is_file_name(scene.name) for scene in scenes)
         if total is None or not named or not math.isfinite(started):
             return None
-        return _Run(str(run['list']), total, started, scenes, _locked(path.with_suffix('.lock')))
+        at_work = _locked((locks / path.name).with_suffix('.lock'))
+        return _Run(str(run['list']), total, started, scenes, at_work)
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
 
@@ -298,11 +352,13 @@ def _locked(path: Path) -> bool:
     return False
 
 
-def _scene(folder: Path, name: str, planned: Planned | None, started: float) -> SceneStatus | None:
-    """How far a scene is; None if the name is of something else."""
-    journal = Journal(folder / f'.{name}.unfinished')
+def _scene(folder: Path, work: Path, scene: Planned | str, started: float) -> SceneStatus | None:
+    """How far a scene is, planned or known by its name; None if that is of something else."""
+    planned = scene if isinstance(scene, Planned) else None
+    name = scene if isinstance(scene, str) else scene.name
+    journal = Journal(work / journal_name(name))
     tiles = None if planned is None else planned.tiles
-    failure_path, record_path = folder / '.runs' / f'{name}{_FAILED}', folder / f'{name}.json'
+    failure_path, record_path = folder / _RUNS / f'{name}{_FAILED}', folder / f'{name}.json'
     failure = str(_json(failure_path).get('reason', ''))
     if (owner := lock_owner(journal.folder)) is not None or not journal.empty:
         notes = _json(journal.folder / 'run.json').get('notes')

@@ -1,5 +1,6 @@
 """Reading vector files into clean, single-part, two-dimensional features."""
 
+import io
 import logging
 import os
 import warnings
@@ -16,7 +17,8 @@ from shapely.errors import GEOSException
 
 from geo_mm.errors import LabelError, listed
 from geo_mm.paths import is_missing
-from geo_mm.raster.handles import without_side_files
+from geo_mm.raster.handles import layer_source, without_side_files
+from geo_mm.stores import in_store, read_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +131,7 @@ def _of_polygon_text(text: str, name: str) -> gpd.GeoDataFrame:
 
 
 def _existing(source: str | PathLike, name: str) -> str:
-    path = os.fspath(source)
+    path = layer_source(source)
     if is_missing(path):
         raise LabelError(
             f'{name}: no such file ({Path(path).absolute()})',
@@ -234,7 +236,7 @@ def read_parquet(path: str, name: str, where: str | None) -> gpd.GeoDataFrame:
     if where is not None:
         raise LabelError(f'{name}: where= is not supported for Parquet', 'a GeoPackage')
     try:
-        return gpd.read_parquet(path)
+        return gpd.read_parquet(io.BytesIO(read_bytes(path)) if in_store(path) else path)
     except ImportError as error:
         raise LabelError(
             f'{name}: reading Parquet needs pyarrow', fix='pip install pyarrow'

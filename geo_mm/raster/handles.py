@@ -19,14 +19,17 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pyogrio
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
+from rasterio.session import DummySession
 
 from geo_mm.errors import SceneError
 from geo_mm.paths import reason
+from geo_mm.stores import agree_on_endpoint, gdal_name
 
 MAX_OPEN = 64
 """Datasets one thread keeps open."""
@@ -37,8 +40,9 @@ _CACHE = 256 << 20
 _REMOTE = re.compile(r'^(https?|ftp|s3|gs|az|adls|oss)://|^/vsi(curl|s3|gs|az|adls|oss|swift|hdfs)')
 # Without these every open lists the remote folder and one hiccup of the
 # network ends a run. EMPTY_DIR also means: no sidecar files are looked for.
+_LISTING = 'GDAL_DISABLE_READDIR_ON_OPEN'
 _REMOTE_OPTIONS = {
-    'GDAL_DISABLE_READDIR_ON_OPEN': 'EMPTY_DIR',
+    _LISTING: 'EMPTY_DIR',
     'GDAL_HTTP_MAX_RETRY': '4',
     'GDAL_HTTP_RETRY_DELAY': '1',
     'GDAL_HTTP_MERGE_CONSECUTIVE_RANGES': 'YES',
@@ -63,12 +67,20 @@ def is_remote(path: str) -> bool:
     return _REMOTE.match(path) is not None
 
 
+def gdal_options(**options: Any) -> rasterio.Env:
+    """Options of GDAL within a ``with``."""
+    # If boto3 is installed and credentials are in the environment, rasterio would
+    # make a session for each, which takes 25 ms. GDAL finds credentials by itself.
+    return rasterio.Env(session=DummySession(), **options)
+
+
 def environment(path: str) -> AbstractContextManager:
     """GDAL options for ``path``; what the user's environment sets is respected."""
     if not is_remote(path):
         return nullcontext()
+    agree_on_endpoint()
     options = {key: value for key, value in _REMOTE_OPTIONS.items() if key not in os.environ}
-    return rasterio.Env(**options)
+    return gdal_options(**options)
 
 
 @contextmanager
@@ -114,7 +126,7 @@ def bounded_cache() -> AbstractContextManager:
     """
     if 'GDAL_CACHEMAX' in os.environ:
         return nullcontext()
-    return rasterio.Env(GDAL_CACHEMAX=_CACHE)
+    return gdal_options(GDAL_CACHEMAX=_CACHE)
 
 
 def is_limit_of_files(error: BaseException) -> bool:
@@ -126,8 +138,8 @@ def _opened(path: str, level: int) -> rasterio.DatasetReader:
     options = {'overview_level': level - 1} if level else {}
     # GDAL's decoding threads do not exist in a forked child, which would wait
     # for them for ever. Callers read in parallel, so one is enough.
-    with pictures_allowed(), environment(path), rasterio.Env(GDAL_NUM_THREADS='1'):
-        return rasterio.open(path, **options)
+    with pictures_allowed(), environment(path), gdal_options(GDAL_NUM_THREADS='1'):
+        return rasterio.open(gdal_name(path), **options)
 
 
 def dataset(
@@ -276,6 +288,18 @@ def _vrt_text(source: str) -> str | None:
             return (head + file.read()).decode(errors='replace') if _START in head else None
     except (OSError, ValueError):  # GDAL says what is wrong with it
         return None
+
+
+def layer_source(path: str | os.PathLike) -> str:
+    """The name under which pyogrio opens a layer, on a server or not."""
+    text = os.fspath(path)
+    if is_remote(text):
+        agree_on_endpoint()
+        if _LISTING not in os.environ:
+            # Else each open lists the remote folder, and later ones believe that list.
+            # With TRUE, files beside a local one are still found, one by one.
+            pyogrio.set_gdal_config_options({_LISTING: 'TRUE'})
+    return gdal_name(text)
 
 
 _SIDE_FILES = 'GDAL_PAM_ENABLED'

@@ -213,7 +213,7 @@ def test_calls_that_overlap_leave_nothing_behind():
 
 def test_an_import_changes_neither_gdal_nor_warnings():
     code = (
-        'import warnings, torch, mmdet.apis, mmseg.apis\n'
+        'import warnings, rasterio, torch, mmdet.apis, mmseg.apis\n'
         'before = list(warnings.filters)\n'
         'import geo_mm.labels, geo_mm.formats, geo_mm.engine.launch, geo_mm.inference.predictor\n'
         'import pyogrio, sys\n'
