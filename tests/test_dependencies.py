@@ -18,7 +18,7 @@ _SECOND = {'datasets', 'models', 'engine', 'evaluation', 'registry', *_FIRST}
 _THIRD = {'inference', 'deploy', 'visualization', *_SECOND}
 MAY_IMPORT = {
     'errors.py': set(),
-    'options.py': set(),
+    'options.py': {'errors'},
     'paths.py': {'errors'},
     'stores.py': {'errors', 'paths'},
     'classes.py': {'errors'},
