@@ -24,9 +24,9 @@ from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
-from rich.progress import track
 
 from geo_mm.engine import launch
+from geo_mm.engine.notebook import track
 from geo_mm.errors import ConfigError
 from geo_mm.paths import make_folder, write_text
 from geo_mm.registry import HOOKS
@@ -144,7 +144,7 @@ def find_lr(runner: Runner, options: LrFindOptions | None = None) -> LrCurve:
     losses: list[float] = []
     with _kept(runner):
         batches = _batches(runner)
-        for rate in track(rates, description='learning rates', disable=runner.rank > 0):
+        for rate in track(rates.tolist(), 'learning rates', disable=runner.rank > 0):
             for group, share in zip(wrapper.param_groups, shares, strict=True):
                 group['lr'] = rate * share
             # As many batches as the optimiser takes one step after.

@@ -31,6 +31,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from geo_mm.engine.acceleration import keep_freed_memory
+from geo_mm.engine.notebook import ProgressLineHook, in_notebook
 from geo_mm.errors import NOTHING_TRAINED, ConfigError, GeoMMError, Interrupt, OutputError
 
 LOCK = '.training.lock'
@@ -224,7 +225,15 @@ class QuietRunner(Runner):
         for handler in logger.handlers:
             if not isinstance(handler, logging.FileHandler):
                 handler.addFilter(_is_told)
+                if in_notebook():
+                    handler.addFilter(_is_no_iteration)
         return logger
+
+    def train(self) -> nn.Module:
+        """As in the base class; in a notebook with a line that shows how far it is."""
+        if in_notebook():
+            self.register_hook(ProgressLineHook())
+        return super().train()
 
     def build_evaluator(self, evaluator: Any) -> Evaluator:
         built = super().build_evaluator(evaluator)
@@ -246,6 +255,11 @@ def _without_prints(function: Callable) -> Callable:
 def _is_told(record: logging.LogRecord) -> bool:
     """Whether a message belongs on the screen and not just into the file."""
     return not record.getMessage().startswith(_UNTOLD)
+
+
+def _is_no_iteration(record: logging.LogRecord) -> bool:
+    """Whether a message is of something else than the progress that a notebook's line shows."""
+    return not record.getMessage().startswith('Iter(train)')
 
 
 @contextlib.contextmanager
