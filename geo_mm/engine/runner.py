@@ -304,7 +304,7 @@ def explained_chip_errors() -> Iterator[None]:
         killed = re.search(
             r'DataLoader worker \(pid\(?s?\)? ([\d, ]+)\) (.*?)(?:\.|$)', str(error), re.MULTILINE
         )
-        if killed is not None or isinstance(error, ConnectionError):  # it was sending a chip
+        if killed is not None or isinstance(error, ConnectionError | EOFError):  # it sent one
             raise GeoMMError(
                 f'a process that loads chips ended: {killed[2].strip() if killed else error}',
                 'loader processes that end with the run',
