@@ -92,10 +92,10 @@ def test_the_config_of_a_model_trains_as_the_model_does(data, tmp_path):
     model = unet(data)
     rate = model.config.optim_wrapper.optimizer.lr
     model.config.default_hooks.logger.interval = 1
-    model.fit(iters=3, lr=rate)
+    model.fit(iters=20, lr=rate)
     run = model.checkpoint.parent
-    model.config.train_cfg.max_iters = 3
-    model.config.train_cfg.val_interval = 1
+    model.config.train_cfg.max_iters = 20
+    model.config.train_cfg.val_interval = 5
     model.config.dump(str(tmp_path / 'mine.py'))
     assert main(['train', 'mine.py', '--work-dir', 'command']) == 0
     losses = [
