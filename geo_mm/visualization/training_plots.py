@@ -37,14 +37,19 @@ def draw_lr_curve(curve: 'LrCurve', path: str | PathLike) -> None:
         loss = np.interp(rate, curve.rates, curve.smoothed)
         axes.plot(rate, loss, 'o', color=_COLOURS[rule], label=f'{rule}: {rate:.2g}')
     axes.set_xscale('log')
-    # A batch of a diverging loss would flatten all the rest.
-    low, high = curve.smoothed.min(), curve.smoothed.max()
-    axes.set_ylim(low - 0.1 * (high - low), high + 0.1 * (high - low))
+    axes.set_ylim(*_loss_limits(curve.smoothed))
     axes.set_xlabel('learning rate')
     axes.set_ylabel('loss')
     axes.legend(frameon=False)
     with reported(path), atomic_write(path) as partial:
         figure.savefig(partial, dpi=110, format='png')
+
+
+def _loss_limits(smoothed: np.ndarray) -> tuple[float, float]:
+    """Where an axis of losses begins and ends: diverging ones would flatten all the rest."""
+    low, first = smoothed.min(), smoothed[0]
+    high = min(smoothed.max(), max(2 * low, first + (first - low)))
+    return low - 0.1 * (high - low), high + 0.1 * (high - low)
 
 
 Records = Sequence[Mapping[str, float]]

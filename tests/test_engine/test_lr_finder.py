@@ -12,6 +12,7 @@ from geo_mm.cli import main
 from geo_mm.engine import LrCurve, LrFindOptions, TrainOptions, lr_find, train
 from geo_mm.engine.lr_finder import LrFindHook, find_lr
 from geo_mm.errors import ConfigError
+from geo_mm.visualization.training_plots import _loss_limits
 from tests.data.chips import fresh_mmengine, write_scene, write_seg_config
 
 
@@ -47,6 +48,12 @@ def test_valley_leaves_out_the_ups_and_downs_before_the_descent():
     losses = np.concatenate([flat, np.linspace(2.0, 0.5, 25), np.linspace(0.5, 9.0, 15)])
     curve = LrCurve(np.geomspace(1e-7, 10.0, 100), losses)
     assert curve.rates[60] < curve.suggestion('valley') < curve.rates[85]
+
+
+@pytest.mark.parametrize(('last', 'top'), [(3.0, 3.2), (1e5, 3.2), (1.5, 2.1)])
+def test_a_diverging_loss_does_not_flatten_the_curve(last, top):
+    low, high = _loss_limits(np.array([2.0, 1.5, 1.0, last]))
+    assert (low, high) == pytest.approx((1.0 - (top - 1.0) / 11, top))
 
 
 def test_the_smoothed_loss_is_a_mean_corrected_for_its_start():
