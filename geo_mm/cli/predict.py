@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from geo_mm import env
 from geo_mm.cli.arguments import add_launcher, add_overrides, add_trust, overrides
-from geo_mm.errors import ConfigError, GeoMMError, SceneError
+from geo_mm.errors import ConfigError, GeoMMError, SceneError, interrupts
 from geo_mm.inference.options import PredictOptions
 from geo_mm.options import add_options, given
 from geo_mm.stores import folder_path, in_store, url, workplace
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 USAGE = '[CONFIG] CHECKPOINT [CHECKPOINT ...] SCENE [SCENE ...] -o OUT [options]'
 CONFIGS = ('.py', '.json', '.yml', '.yaml')
+RESUMABLE = 'interrupted: repeat the command to resume'
 MODELS = ('.pth', '.safetensors', '.onnx')
 
 
@@ -162,12 +163,13 @@ def predict(args: argparse.Namespace) -> None:
         print(f'files are made in {local}, and uploaded to {args.out} as scenes are complete')
     try:
         if args.dask:
-            _predict_on_cluster(model, found, args)
+            with interrupts(RESUMABLE):
+                _predict_on_cluster(model, found, args)
         else:
             _predict_with_progress(model.load(), found, args, quiet=ranks.rank > 0)
-    except KeyboardInterrupt:
-        print('interrupted: repeat the command to resume', file=sys.stderr)
-        raise SystemExit(130) from None
+    except KeyboardInterrupt as error:
+        print(RESUMABLE, file=sys.stderr)
+        raise SystemExit(getattr(error, 'status', 130)) from None
     except GeoMMError:
         if ranks.rank > 0:
             raise SystemExit(2) from None  # the first process says it
@@ -212,7 +214,8 @@ def _predict_on_cluster(
 
     console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
     there = 0
-    with Progress(*Progress.get_default_columns(), console=console) as bar:
+    columns = Progress.get_default_columns()
+    with Progress(*columns, console=console) as bar, _shown(console, quiet=False):
         task = bar.add_task('scenes', total=len(scenes))
 
         def report(outcome) -> None:

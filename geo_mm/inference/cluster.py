@@ -4,44 +4,32 @@ A scene is a task. What makes tasks safe to repeat is in the output folder, not
 in Dask: the journal of a scene, its lock, and the record of what its result is of.
 """
 
-import contextlib
-import logging
-import math
 import os
 import threading
 import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geo_mm.errors import ConfigError, GeoMMError, OutputError, SetupError
+from geo_mm.cluster import Task, cluster_of, is_wanted
+from geo_mm.errors import GeoMMError, OutputError
 from geo_mm.inference.area import SceneToPredict
+from geo_mm.inference.executors import StoppedError
 from geo_mm.inference.fingerprint import called_as, how_called
+from geo_mm.inference.journal import BusyError
 from geo_mm.inference.options import PredictOptions
 from geo_mm.inference.scene_lists import check_names
-from geo_mm.inference.scenes import Outcome, predict_scenes
+from geo_mm.inference.scenes import Outcome, predict_scene
 from geo_mm.inference.status import Planned, RunFiles
 from geo_mm.paths import absolute, file_name
 from geo_mm.stores import folder_path
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
-
     from geo_mm.inference.predictor import Predictor
 
-_AHEAD = 4
-"""Tasks per worker that the scheduler holds. It takes no more memory for more scenes."""
-
-_LEAST_AHEAD = 64
-_RETRIES = 2
-_NEWS = 2.0
-"""Seconds between looks at which workers there are."""
-
-_PATIENCE = 60.0
-"""Seconds in which a scheduler that was lost may come back."""
+_PAUSE = 1.0
+"""Seconds between looks at a scene that another process works on."""
 
 
 @dataclass(frozen=True)
@@ -145,196 +133,50 @@ def predict_on_cluster(
         staging=model.options.staging,
     )
     task = _Task(model.anywhere(), folder, restart, how_called())
-    with _cluster(cluster) as connect:
-        run = _ClusterRun(task, connect, report)
-        settings = run.settings()
+    outcomes: dict[int, Outcome] = {}
+
+    def settled(done: Task, result: Outcome | GeoMMError) -> tuple:
+        number = done.about
+        scene = requests[number]
+        if isinstance(result, GeoMMError):
+            files.failed(file_name(scene.stem), str(result))
+            result = Outcome(scene, error=result)
+        outcomes[number] = replace(result, scene=scene)
+        if report:
+            report(outcomes[number])
+        return ()
+
+    with cluster_of(cluster, 'predict', _local_workers) as workers:
+        settings = workers.call('model', _settings, task.model)
         files.begin([Planned(file_name(scene.stem), settings) for scene in requests])
-        outcomes: dict[int, Outcome] = {}
         try:
-            run.predict(dict(enumerate(requests)), outcomes)
+            workers.run(
+                (
+                    Task(file_name(scene.stem), _predict, (task, scene), number)
+                    for number, scene in enumerate(requests)
+                ),
+                settled,
+            )
         finally:
             complete = len(outcomes) == len(requests)
             files.end(complete and all(found.error is None for found in outcomes.values()))
     return [outcomes[number] for number in range(len(requests))]
 
 
-class _ClusterRun:
-    """Tasks on their way to the workers and back."""
-
-    def __init__(
-        self,
-        task: _Task,
-        connect: Callable[[], 'Client'],
-        report: Callable[[Outcome], None] | None,
-    ) -> None:
-        self._task, self._connect, self._report = task, connect, report
-        self._client = connect()
-        self._name = f'predict-{uuid.uuid4().hex[:8]}'
-        self._asked = -math.inf
-        self._resources: list[Mapping[str, float]] = []
-
-    def settings(self) -> str:
-        """What results depend on but for the scene, as a worker sees it.
-
-        Raises:
-            GeoMMError: If it cannot load the model.
-        """
-        future = self._submit(_settings, self._task.model, key=(self._name, 'model'))
-        found = future.result()
-        if isinstance(found, GeoMMError):
-            raise found
-        return found
-
-    def predict(self, requests: dict[int, SceneToPredict], outcomes: dict[int, Outcome]) -> None:
-        """Has all scenes predicted; a scheduler that comes back gets what is left."""
-        while missing := {n: scene for n, scene in requests.items() if n not in outcomes}:
-            if not self._predict(missing, outcomes):
-                self._reconnect(len(missing))
-
-    def _predict(self, requests: dict[int, SceneToPredict], outcomes: dict[int, Outcome]) -> bool:
-        """False if the scheduler was lost."""
-        from distributed import as_completed
-
-        waiting, numbers = iter(requests.items()), {}
-
-        def next_ones(count: int) -> list['Future']:
-            futures = []
-            for number, scene in islice(waiting, count):
-                key = (self._name, file_name(scene.stem))
-                futures.append(self._submit(_predict, self._task, scene, key=key))
-                numbers[futures[-1].key] = number
-            return futures
-
-        # Results come with their futures: to ask for each takes longer than its task.
-        running = as_completed(
-            next_ones(self._ahead()),
-            loop=self._client.loop,
-            with_results=True,
-            raise_errors=False,
-        )
-        for future, result in running:
-            if future.status in ('cancelled', 'lost'):
-                return False
-            number = numbers.pop(future.key)
-            outcomes[number] = self._outcome(requests[number], future, result)
-            if self._report:
-                self._report(outcomes[number])
-            wanted = self._ahead() - len(numbers)
-            running.update(next_ones(max(wanted, 0)))
-        return True
-
-    def _outcome(self, scene: SceneToPredict, future: 'Future', result: Any) -> Outcome:
-        if future.status == 'finished':
-            return replace(result, scene=scene)
-        error = future.exception()
-        failed = GeoMMError(
-            f'{scene.title}: the worker failed: {type(error).__name__}: {error}',
-            'workers with enough memory, and the versions of this machine',
-            'look at the log of the worker',
-        )
-        names = [file_name(scene.stem)]
-        RunFiles(self._task.folder, names, staging=self._task.model.options.staging).failed(
-            names[0], str(failed)
-        )
-        return Outcome(scene, error=failed)
-
-    def _submit(self, work: Callable, *args: Any, key: tuple[str, str]) -> 'Future':
-        # Where workers say how many GPUs they have, a task takes one.
-        has_gpus = any('GPU' in resources for resources in self._workers())
-        resources = {'GPU': 1} if has_gpus else None
-        return self._client.submit(
-            work, *args, key=key, pure=False, retries=_RETRIES, resources=resources
-        )
-
-    def _ahead(self) -> int:
-        return max(_LEAST_AHEAD, _AHEAD * len(self._workers()))
-
-    def _workers(self) -> list[Mapping[str, float]]:
-        """The resources of each worker, as of a moment ago: to ask takes longer than a task."""
-        if time.monotonic() - self._asked > _NEWS:
-            info = self._client.scheduler_info(n_workers=-1)
-            self._resources = [worker.get('resources', {}) for worker in info['workers'].values()]
-            self._asked = time.monotonic()
-        return self._resources
-
-    def _reconnect(self, missing: int) -> None:
-        deadline = time.monotonic() + _PATIENCE
-        while time.monotonic() < deadline:
-            with contextlib.suppress(OSError, SetupError):
-                self._client.close(timeout=1)
-                self._client = self._connect()
-                self._name = f'predict-{uuid.uuid4().hex[:8]}'
-                return
-            time.sleep(1)
-        raise SetupError(
-            f'the scheduler was lost with {missing} scenes to go, and is not back after '
-            f'{_PATIENCE:.0f} s',
-            'a scheduler that stays',
-            'repeat the command when there is one: finished scenes and rows of tiles are kept',
-        )
-
-
-@contextlib.contextmanager
-def _cluster(where: str) -> Iterator[Callable[[], 'Client']]:
-    """Gives what connects to a scheduler; a local cluster ends with it."""
-    try:
-        from distributed import Client, LocalCluster
-    except ImportError as error:
-        raise SetupError(
-            'Dask is not installed', 'distributed', "pip install 'geo_mm[dask]'"
-        ) from error
-    kind, _, number = where.partition(':')
-    is_local = kind == 'local' and (not number or (number.isdecimal() and int(number) > 0))
-    if not is_local and '://' not in where:
-        raise ConfigError(
-            f'the Dask cluster {where!r}',
-            "the address of its scheduler, such as tcp://node1:8786, or 'local', or 'local:4' "
-            'for four processes',
-        )
-    clients: list[Client] = []
-
-    def connect_to(address: Any) -> 'Client':
-        try:
-            clients.append(Client(address, set_as_default=False))
-        except OSError as error:
-            raise SetupError(
-                f'{where}: no Dask scheduler answers: {error}',
-                "the address of a scheduler, such as tcp://node1:8786, or 'local'",
-                'start one with `dask scheduler`, or see docs/en/scale.md',
-            ) from error
-        return clients[-1]
-
-    try:
-        if not is_local:
-            yield lambda: connect_to(where)
-            return
-        count, gpus = _local_workers(int(number or 0))
-        with LocalCluster(
-            n_workers=count,
-            threads_per_worker=1,
-            processes=True,
-            resources={'GPU': 1} if gpus else None,
-            dashboard_address=None,
-            silence_logs=logging.ERROR,
-        ) as cluster:
-            try:
-                yield lambda: connect_to(cluster)
-            finally:  # before the cluster, whose end would be a loss to them
-                while clients:
-                    clients.pop().close(timeout=5)
-    finally:
-        while clients:
-            clients.pop().close(timeout=5)
-
-
-def _local_workers(wanted: int) -> tuple[int, int]:
-    """Processes, and GPUs of this machine."""
-    import torch
-
+def _local_workers() -> tuple[int, bool]:
+    """Processes of this machine, and whether each gets a GPU."""
     from geo_mm.inference.runner import cores
 
-    gpus = torch.cuda.device_count()
-    return wanted or gpus or cores(), gpus
+    gpus = _gpus()
+    return gpus or cores(), bool(gpus)
+
+
+def _gpus() -> int:
+    try:
+        import torch
+    except ImportError:  # which ONNX files do not need
+        return 0
+    return torch.cuda.device_count()
 
 
 def _anywhere(scene: SceneToPredict) -> SceneToPredict:
@@ -378,10 +220,9 @@ def _predictor(model: ModelFiles) -> 'Predictor':
 
 def _own_gpu() -> str | None:
     """Of several GPUs of a machine the one with the number of the worker."""
-    import torch
     from distributed import get_worker
 
-    count, name = torch.cuda.device_count(), str(get_worker().name)
+    count, name = _gpus(), str(get_worker().name)
     return f'cuda:{int(name) % count}' if count > 1 and name.isdecimal() else None
 
 
@@ -394,17 +235,27 @@ def _settings(model: ModelFiles) -> str | GeoMMError:
 
 def _predict(task: _Task, scene: SceneToPredict) -> Outcome:
     """Predicts a scene. Mistakes of the user's are results: they would be the same again."""
+    from distributed import Reschedule
+
     name = file_name(scene.stem)
     files = RunFiles(task.folder, [name], staging=task.model.options.staging)
+    wanted = is_wanted()
+
+    def check(*_: object) -> None:
+        if not wanted():
+            raise StoppedError('stopped, because the command or the worker ends')
+
     try:
         with called_as(task.called):
-            [found] = predict_scenes(
-                _predictor(task.model), [scene], task.folder, restart=task.restart
+            found = predict_scene(
+                _predictor(task.model), scene, task.folder, restart=task.restart, progress=check
             )
-        error, prediction = found.error, found.prediction
-    except GeoMMError as failure:
-        error, prediction = failure, None
-    if prediction is None:
+    except BusyError:
+        time.sleep(_PAUSE)
+        raise Reschedule from None
+    except StoppedError:
+        raise Reschedule from None
+    except GeoMMError as error:
         files.failed(name, str(error))
         return Outcome(scene, error=error)
     files.succeeded(name)

@@ -144,6 +144,27 @@ def predict_scenes(
     return ledger.outcomes
 
 
+def predict_scene(
+    predictor: Predictor,
+    scene: SceneToPredict,
+    folder: Path,
+    *,
+    restart: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Outcome:
+    """Predicts a scene as :func:`predict_scenes` does, but waits for no other process.
+
+    Raises:
+        BusyError: If one is predicting it.
+        GeoMMError: If it cannot be predicted.
+    """
+    with scene_closed():
+        job = _checked(predictor, scene, folder)
+        there = None if restart else _there(job, folder)
+        found = there or predictor.predict_job(job, folder, restart, progress, again=restart)
+    return Outcome(scene, _light(found), was_there=there is not None)
+
+
 class _Ledger:
     """What has become of each scene of a run.
 
@@ -200,7 +221,7 @@ class _Ledger:
                 self._files.failed(name, str(error))
         else:
             # Of many scenes only the names of the files are kept.
-            light = replace(found.result(), objects=None, detections=None)
+            light = _light(found.result())
             if self._files is not None:
                 self._files.succeeded(name)
         if self._report:
@@ -323,6 +344,11 @@ class _Run:
             )
         except GeoMMError as error:
             return failed(error)
+
+
+def _light(found: Prediction) -> Prediction:
+    """A prediction without what it holds in memory."""
+    return replace(found, objects=None, detections=None)
 
 
 def check_outcomes(outcomes: Sequence[Outcome]) -> None:

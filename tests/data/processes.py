@@ -3,15 +3,18 @@
 The processes are forked from one that has imported everything, so they start at once.
 """
 
+import asyncio
 import hashlib
+import logging
 import multiprocessing
 import os
 import signal
 import socket
+import sys
 from pathlib import Path
 
 _CONTEXT = multiprocessing.get_context('forkserver')
-_CONTEXT.set_forkserver_preload(['tests.data.processes', 'tests.data.models'])
+_CONTEXT.set_forkserver_preload(['tests.data.processes', 'tests.data.models', 'distributed'])
 
 
 def start(target, *args, **kwargs):
@@ -96,11 +99,49 @@ def predict_as_rank(rank: int, size: int, port: int, kwargs: dict, broken: int |
         predict(**kwargs)
 
 
-def predict_together(size: int, broken: int | None = None, **kwargs) -> list[int]:
-    """Predicts with so many processes; gives their exit codes."""
+def dask_scheduler(port: int) -> None:
+    """A scheduler, until it is ended."""
+    from distributed import Scheduler
+
+    _serve(lambda: Scheduler(host='127.0.0.1', port=port, dashboard=False))
+
+
+def dask_worker(address: str) -> None:
+    """A worker, until it or its scheduler is ended."""
+    from distributed import Worker
+
+    import tests.data.models  # noqa: F401
+
+    os.environ['SOURCE_DATE_EPOCH'] = '1700000000'
+    _serve(lambda: Worker(address, nthreads=1, dashboard=False))
+
+
+def _serve(make) -> None:
+    async def run() -> None:
+        async with make() as server:
+            await server.finished()
+
+    logging.disable()
+    asyncio.run(run())
+
+
+def command(words: list[str], said: Path) -> None:
+    """A geo-mm command, whose messages go to a file."""
+    from geo_mm.cli import main
+
+    sys.stdout = sys.stderr = said.open('w')
+    sys.exit(main(words))
+
+
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
+        return probe.getsockname()[1]
+
+
+def predict_together(size: int, broken: int | None = None, **kwargs) -> list[int]:
+    """Predicts with so many processes; gives their exit codes."""
+    port = free_port()
     ranks = [start(predict_as_rank, rank, size, port, kwargs, broken) for rank in range(size)]
     for process in ranks:
         process.join(timeout=120)

@@ -2,12 +2,15 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from distributed import LocalCluster
+from distributed import Client, LocalCluster
 
 from geo_mm import prediction_status
 from geo_mm.cli import main
@@ -17,6 +20,7 @@ from geo_mm.inference.area import SceneToPredict
 from geo_mm.inference.cluster import ModelFiles, predict_on_cluster
 from geo_mm.inference.options import PredictOptions
 from geo_mm.inference.scenes import check_outcomes, predict_scenes
+from tests.data import processes
 from tests.data.models import pixel_files, spec_of
 from tests.data.processes import hashes
 from tests.data.rasters import noise, write_raster
@@ -117,6 +121,122 @@ def test_clusters_that_are_none(tmp_path, model, monkeypatch):
         predict_on_cluster(model, [], tmp_path, 'tcp://127.0.0.1:1')
     with pytest.raises(SystemExit, match='2'):
         main(['predict', 'm.onnx', 'a.tif', '-o', 'out', '--dask', 'local', '--shard', '0/2'])
+
+
+class Machines:
+    """A scheduler and a worker, each a process that may be killed."""
+
+    def __init__(self):
+        self.port = processes.free_port()
+        self.address = f'tcp://127.0.0.1:{self.port}'
+        self.start()
+
+    def start(self):
+        self.scheduler = processes.start(processes.dask_scheduler, self.port)
+        self.worker = processes.start(processes.dask_worker, self.address)
+
+    def kill(self):
+        for process in (self.scheduler, self.worker):
+            process.kill()
+            process.join()
+
+
+@pytest.fixture
+def machines():
+    found = Machines()
+    yield found
+    found.kill()
+
+
+def test_scheduler_that_comes_back_loses_nothing(tmp_path, model, machines):
+    scenes, counted = made(tmp_path, 8), []
+
+    def report(_):
+        counted.append(1)
+        if len(counted) == 2:
+            machines.kill()
+            machines.start()
+
+    outcomes = predict_on_cluster(model, scenes, tmp_path / 'many', machines.address, report=report)
+    check_outcomes(outcomes)
+    assert len(counted) == 8
+    check_outcomes(predict_scenes(model.load(), scenes, tmp_path / 'one'))
+    assert hashes(tmp_path / 'many') == hashes(tmp_path / 'one')
+
+
+def test_scheduler_that_stays_away_ends_the_command(tmp_path, model, machines, monkeypatch):
+    monkeypatch.setattr('geo_mm.cluster._PATIENCE', 0.1)
+    monkeypatch.setattr('distributed.client.Client.__init__', refused_later())
+    scenes = made(tmp_path, 3)
+    arguments = (model, scenes, tmp_path / 'out')
+    with pytest.raises(SetupError, match='scheduler was lost'):
+        predict_on_cluster(*arguments, machines.address, report=lambda _: machines.kill())
+    assert prediction_status(tmp_path / 'out').counts['done'] >= 1
+    monkeypatch.undo()
+    machines.start()
+    outcomes = predict_on_cluster(*arguments, machines.address)
+    check_outcomes(outcomes)
+    assert any(outcome.was_there for outcome in outcomes)
+
+
+def refused_later():
+    """Connects once: what waits for a scheduler need not wait here."""
+    calls, connect = [], Client.__init__
+
+    def init(self, *args, **kwargs):
+        calls.append(1)
+        if len(calls) > 1:
+            raise OSError('refused')
+        connect(self, *args, **kwargs)
+
+    return init
+
+
+def test_interrupts_leave_nothing_at_work(tmp_path, model, machines):
+    made(tmp_path, 2, (2000, 1500))
+    out, said = tmp_path / 'out', tmp_path / 'said.txt'
+    words = ['predict', *model.checkpoints, str(tmp_path / '*.tif'), '-o', str(out), '--tile', '32']
+    words += ['--device', 'cpu', '--trust-checkpoint', '--dask', machines.address]
+    client = processes.start(processes.command, words, said)
+    wait_for(lambda: list(out.glob('.*.unfinished/row-*')) or not client.is_alive())
+    os.kill(client.pid, signal.SIGINT)
+    client.join()
+    assert client.exitcode == 130
+    assert said.read_text().splitlines()[-1] == 'interrupted: repeat the command to resume'
+    # The worker ends what it is at, long before the scene is complete.
+    wait_for(lambda: prediction_status(out).counts['running'] == 0)
+    status = prediction_status(out)
+    assert (status.counts['interrupted'], status.counts['done']) == (1, 0)
+
+
+def wait_for(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_interrupts_end_a_local_cluster(tmp_path, model):
+    """As a terminal does it: all processes of the command get the signal."""
+    made(tmp_path, 2, (2000, 1500))
+    out = tmp_path / 'out'
+    words = ['predict', *model.checkpoints, tmp_path / '0.tif', tmp_path / '1.tif', '-o', out]
+    words += ['--tile', '32', '--device', 'cpu', '--trust-checkpoint', '--dask', 'local:2']
+    client = subprocess.Popen(
+        [sys.executable, '-m', 'geo_mm.cli', *map(str, words)],
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for(lambda: list(out.glob('.*.unfinished/row-*')) or client.poll(), 200)
+    os.killpg(client.pid, signal.SIGINT)
+    assert client.communicate()[1] == 'interrupted: repeat the command to resume\n'
+    assert client.returncode == 130
+    with pytest.raises(ProcessLookupError):
+        os.killpg(client.pid, 0)  # none is left
+    assert prediction_status(out).counts['interrupted']
 
 
 def kill_workers(cluster, stop, kills, seed=0):
