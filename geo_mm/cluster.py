@@ -129,7 +129,8 @@ class Cluster:
         name, numbers = f'{self._name}-{uuid.uuid4().hex[:8]}', itertools.count()
 
         def submit() -> None:
-            most, found = self._ahead(), {}
+            most = self._ahead()
+            found: dict[Any, Task] = {}
             # Many together: to submit one takes as long as to submit dozens.
             while 2 * len(at_work) <= most and len(at_work) + len(found) < most:
                 task = first.popleft() if first else next(rest, None)
