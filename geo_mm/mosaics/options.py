@@ -19,6 +19,11 @@ class MosaicOptions:
     crs: str | None = option(
         None, 'CRS of the map, such as EPSG:25831 (default: that of most scenes)'
     )
+    virtual: bool = option(
+        False,
+        'describe the results where they are, in place of joining them: MAP.vrt shows the rasters '
+        'as one, the one predicted last on top',
+    )
     gsd: float | None = option(
         None, 'size of its pixels in units of the CRS (default: that of the first scene in it)'
     )

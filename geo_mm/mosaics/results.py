@@ -1,10 +1,12 @@
 """The results in a folder, as their records describe them."""
 
+import io
 import json
 import os
+import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,9 @@ from geo_mm.formats.layers import LAYER_FORMATS
 from geo_mm.formats.provenance import readable
 from geo_mm.raster import Grid
 from geo_mm.raster.grid import to_map
+from geo_mm.raster.handles import layer_source
 from geo_mm.raster.projection import transformer
+from geo_mm.stores import download, folder_path, in_store, read_bytes
 
 _EDGE_PARTS = 16  # straight pieces of an edge, which is a curve in another CRS
 
@@ -38,6 +42,7 @@ class Result:
         counts: Objects or pixels of each class.
         started: When it was predicted (ISO 8601).
         files: Names of the files.
+        model: The file that predicted it, or several.
     """
 
     name: str
@@ -47,6 +52,7 @@ class Result:
     counts: Mapping[str, int]
     started: str
     files: tuple[str, ...]
+    model: str = ''
 
     @classmethod
     def of(cls, path: Path) -> 'Result | None':
@@ -70,6 +76,7 @@ class Result:
                 dict(record['counts']),
                 str(record['provenance']['started']),
                 tuple(record['files']),
+                ', '.join(item['path'] for item in record['provenance'].get('checkpoints', ())),
             )
         except (
             OSError,
@@ -118,9 +125,13 @@ def read_results(folder: str | os.PathLike) -> list[Result]:
     Raises:
         OutputError: If there are none, or they are of models with different classes.
     """
-    folder = Path(folder)
-    found = [Result.of(path) for path in sorted(folder.glob('*.json'))]
-    results = [result for result in found if result is not None]
+    folder = folder_path(folder)
+    with tempfile.TemporaryDirectory() as made:
+        records = Path(made) if in_store(folder) else folder
+        if in_store(folder):
+            download(folder, '.json', records)
+        found = [Result.of(path) for path in sorted(records.glob('*.json'))]
+    results = [replace(result, folder=folder) for result in found if result is not None]
     if not results:
         raise OutputError(
             f'{folder}: no results of georeferenced scenes',
@@ -163,7 +174,7 @@ def read_objects(result: Result, crs: CRS) -> gpd.GeoDataFrame:
         raise OutputError(f'{result.name}: no layer of objects', 'a result of a detector')
     with readable(path):
         if path.suffix == '.parquet':
-            objects = gpd.read_parquet(path)
+            objects = gpd.read_parquet(io.BytesIO(read_bytes(path)))
         else:
-            objects = pyogrio.read_dataframe(path, layer=0)  # after it: styles
+            objects = pyogrio.read_dataframe(layer_source(path), layer=0)  # after it: styles
         return objects.to_crs(crs.to_wkt())

@@ -19,7 +19,8 @@ from geo_mm.formats.qml import class_style, write_style
 from geo_mm.mosaics.objects import join_scenes
 from geo_mm.mosaics.options import MosaicOptions
 from geo_mm.mosaics.results import Result, common_crs, read_objects, read_results
-from geo_mm.paths import make_folder
+from geo_mm.mosaics.virtual import write_collection, write_vrt
+from geo_mm.paths import absolute, make_folder
 from geo_mm.raster import Grid, RasterMetadata, RasterWriter, Window
 from geo_mm.raster.projection import transformer
 
@@ -48,13 +49,15 @@ def mosaic(
     Returns:
         What was written: ``city.tif``, if the scenes have class rasters;
         ``city.gpkg``, if they have objects: each once; and
-        ``city_scenes.gpkg``: footprints and what was found in each scene.
+        ``city_scenes.gpkg``: footprints and what was found in each scene; and
+        ``city.collection.json``, a STAC collection, if they have STAC items. With
+        ``virtual`` a raster ``city.vrt``, and no objects.
 
     Raises:
         OutputError: If there are no results, they do not belong together, or
             a file cannot be read or written.
     """
-    options, out = options or MosaicOptions(), Path(out)
+    options, out = options or MosaicOptions(), Path(absolute(out))
     suffix = out.suffix if out.suffix in LAYER_FORMATS else '.gpkg'
     stem = out.with_suffix('') if out.suffix in (*LAYER_FORMATS, '.tif') else out
     results = read_results(folder)
@@ -63,15 +66,23 @@ def mosaic(
     crs = common_crs(results, options.crs)
     written = []
     rasters = [result for result in results if result.raster() is not None]
-    if rasters:
+    if rasters and options.virtual:
+        grid = common_grid(rasters, crs, options.gsd)
+        if (vrt := write_vrt(stem.with_name(f'{stem.name}.vrt'), rasters, grid)) is not None:
+            written.append(vrt)
+    elif rasters:
         path = stem.with_name(f'{stem.name}.tif')
         _write_raster(path, rasters, common_grid(rasters, crs, options.gsd), options.rule, progress)
         written.append(path)
     detected = [result for result in results if result.layer is not None]
-    if detected:
+    if detected and not options.virtual:
         written += _write_objects(stem.with_name(f'{stem.name}{suffix}'), detected, crs)
     scenes = stem.with_name(f'{stem.name}_scenes{suffix}')
-    return [*written, write_layer(footprints(results, crs), scenes, layer='scenes')]
+    written.append(write_layer(footprints(results, crs), scenes, layer='scenes'))
+    collection = stem.with_name(f'{stem.name}.collection.json')
+    if write_collection(collection, results, written) is not None:
+        written.append(collection)
+    return written
 
 
 def _check_kept(stem: Path, results: Sequence[Result]) -> None:
@@ -93,6 +104,7 @@ def footprints(results: Sequence[Result], crs: CRS) -> gpd.GeoDataFrame:
     table: dict[str, list] = {
         'name': [result.name for result in results],
         'predicted': [result.started for result in results],
+        'model': [result.model for result in results],
         'files': [', '.join(result.files) for result in results],
     }
     for name in results[0].classes.names:

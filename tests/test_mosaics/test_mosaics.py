@@ -16,8 +16,11 @@ from geo_mm.errors import OutputError
 from geo_mm.formats import write_layer
 from geo_mm.mosaics import MosaicOptions, join_scenes, mosaic
 from geo_mm.mosaics.results import read_results
-from geo_mm.raster import Grid, RasterMetadata, RasterWriter
+from geo_mm.mosaics.virtual import write_vrt
+from geo_mm.raster import Grid, RasterMetadata, RasterWriter, Window
 from geo_mm.raster.projection import transformer
+from geo_mm.stores import upload, url
+from tests.data.s3 import bucket, served
 
 CLASSES = ClassSet(('house', 'tree'))
 # On the border of zones 31 and 32: the same ground has pixels turned by several degrees.
@@ -283,3 +286,73 @@ def test_records_of_another_form_are_no_results(tmp_path, wrong):
     path = tmp_path / 'b.json'
     path.write_text(json.dumps(json.loads(path.read_text()) | wrong))
     assert [result.name for result in read_results(tmp_path)] == ['a']
+
+
+def stored_results(folder, started=('2026-01-01T00:00:00+00:00', '2026-01-02T00:00:00+00:00')):
+    """Two scenes that overlap, with rasters and STAC items."""
+    grids = grid_at(WEST, 0.0), grid_at(WEST, 120.0)
+    for value, (name, grid) in enumerate(zip('ab', grids, strict=True)):
+        pixels = np.full((1, grid.height, grid.width), value, np.uint8)
+        pixels[:, :50, :50] = CLASSES.ignore
+        metadata = RasterMetadata(band_names=['class'])
+        path = folder / f'{name}.tif'
+        with RasterWriter(path, grid, 1, 'uint8', CLASSES.ignore, metadata) as writer:
+            writer.write(pixels[0], Window(0, 0, grid.width, grid.height))
+        write_result(folder, name, grid, [f'{name}.tif'], started[value])
+        (folder / f'{name}.stac.json').write_text('{}')
+    return grids
+
+
+def test_results_are_shown_together_where_they_are(tmp_path, caplog):
+    stored_results(tmp_path)
+    written = mosaic(tmp_path, tmp_path / 'city.parquet', MosaicOptions(virtual=True))
+    assert [path.name for path in written] == [
+        'city.vrt',
+        'city_scenes.parquet',
+        'city.collection.json',
+    ]
+    with rasterio.open(written[0]) as vrt:
+        assert (vrt.crs, vrt.nodata, vrt.colormap(1)[0][:3]) == (WEST, 255, CLASSES.colours[0])
+        assert vrt.shape == (300, 640)
+        pixels = vrt.read(1)
+    assert (pixels[100, :240] == 0).all()
+    assert (pixels[100, 240:] == 1).all()  # the later one, over the other
+    assert (pixels[:50, 240:290] == 0).all()  # where it has no data the other is seen
+    assert (pixels[:50, :50] == 255).all()
+    assert gpd.read_parquet(written[1]).predicted.tolist()[1].startswith('2026-01-02')
+    results = read_results(tmp_path)
+    assert write_vrt(tmp_path / 'x.vrt', results, grid_at(EAST, 0.0)) is None
+    assert 'a has pixels of another CRS' in caplog.text
+    assert not (tmp_path / 'x.vrt').exists()
+
+
+def test_collection_of_items(tmp_path):
+    pystac = pytest.importorskip('pystac')
+    stored_results(tmp_path)
+    path = mosaic(tmp_path, tmp_path / 'city', MosaicOptions(virtual=True))[-1]
+    validator = pystac.validation.RegisteredValidator.get_validator()
+    found = json.loads(path.read_text())
+    validator.validate_core(found, pystac.STACObjectType.COLLECTION, '1.1.0')
+    collection = pystac.Collection.from_dict(found)
+    assert [link.href for link in collection.get_item_links()] == ['./a.stac.json', './b.stac.json']
+    assert list(collection.assets) == ['city.vrt', 'city_scenes.gpkg']
+    interval = found['extent']['temporal']['interval']
+    assert interval == [['2026-01-01T00:00:00Z', '2026-01-02T00:00:00Z']]
+    west, south, east, north = found['extent']['spatial']['bbox'][0]
+    assert west < LON < east
+    assert south < LAT <= north
+
+
+def test_results_in_a_store(tmp_path):
+    stored_results(tmp_path)
+    with served():
+        folder = bucket()
+        upload(sorted(tmp_path.iterdir()), folder / 'out')
+        written = mosaic(url(folder / 'out'), tmp_path / 'city', MosaicOptions(virtual=True))
+        with rasterio.open(written[0]) as vrt:
+            assert np.bincount(vrt.read(1).ravel(), minlength=2)[:2].tolist() == [72000, 117500]
+        links = [link['href'] for link in json.loads(written[-1].read_text())['links']]
+        assert f'{url(folder)}/out/a.stac.json' in links
+        assert main(['mosaic', url(folder / 'out'), '-o', str(tmp_path / 'whole')]) == 0
+        with rasterio.open(tmp_path / 'whole.tif') as whole:
+            assert whole.shape == (300, 640)
