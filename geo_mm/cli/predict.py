@@ -2,9 +2,10 @@
 
 import argparse
 import contextlib
+import itertools
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -213,7 +214,7 @@ def _predict_on_cluster(
     from geo_mm.inference.scenes import check_outcomes
 
     console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
-    there = 0
+    tell_error, there = _error_teller(args.out), 0
     columns = Progress.get_default_columns()
     with Progress(*columns, console=console) as bar, _shown(console, quiet=False):
         task = bar.add_task('scenes', total=len(scenes))
@@ -223,7 +224,7 @@ def _predict_on_cluster(
             bar.advance(task)
             there += outcome.was_there
             if outcome.error is not None:
-                print(f'error: {outcome.error}', file=sys.stderr)
+                tell_error(outcome.error)
 
         outcomes = predict_on_cluster(
             model, scenes, args.out, args.dask, restart=args.restart, report=report
@@ -261,6 +262,7 @@ def _predict_with_progress(
     )
     # Names of files and classes may hold [brackets] and :colons:.
     console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
+    tell_error = _error_teller(args.out)
     tasks: dict = {}
     with Progress(*columns, console=console, disable=quiet) as bar, _shown(console, quiet):
 
@@ -280,7 +282,7 @@ def _predict_with_progress(
             if outcome.error is None:
                 _tell(outcome.prediction, predictor.ensemble.task.unit, console, outcome.was_there)
             elif len(scenes) > 1:  # else it is raised
-                print(f'error: {outcome.error}', file=sys.stderr)
+                tell_error(outcome.error)
 
         outcomes = predict_scenes(
             predictor,
@@ -292,6 +294,22 @@ def _predict_with_progress(
             report=report,
         )
     check_outcomes(outcomes)
+
+
+def _error_teller(out: str) -> Callable[[Exception], None]:
+    """What prints the errors of scenes, but no more than can be read."""
+    from geo_mm.inference.scenes import MOST_ERRORS
+
+    numbers = itertools.count(1)
+
+    def tell(error: Exception) -> None:
+        number = next(numbers)
+        if number <= MOST_ERRORS:
+            print(f'error: {error}', file=sys.stderr)
+        elif number == MOST_ERRORS + 1:
+            print(f'further errors are not shown: geo-mm status {out} lists all', file=sys.stderr)
+
+    return tell
 
 
 def _tell(prediction: 'Prediction', unit: str, console, was_there: bool) -> None:

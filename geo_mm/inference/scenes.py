@@ -351,20 +351,26 @@ def _light(found: Prediction) -> Prediction:
     return replace(found, objects=None, detections=None)
 
 
+MOST_ERRORS = 20
+"""Of scenes that are told one by one; thousands may fail for one reason."""
+
+
 def check_outcomes(outcomes: Sequence[Outcome]) -> None:
     """Makes one error of those of all scenes.
 
     Raises:
-        GeoMMError: If scenes failed: that of the scene, or a list of them.
+        GeoMMError: If scenes failed: that of the scene, or a list of the first of them.
     """
     failed = [outcome for outcome in outcomes if outcome.error]
     if len(outcomes) == 1 and outcomes[0].error:
         raise outcomes[0].error
     if failed:
         lines = [f'{len(failed)} of {len(outcomes)} scenes failed:']
-        for outcome in failed:
+        for outcome in failed[:MOST_ERRORS]:
             title, message = outcome.scene.title, str(outcome.error).splitlines()[0]
             lines.append(f'  {message}' if title in message else f'  {title}: {message}')
+        if len(failed) > MOST_ERRORS:
+            lines.append(f'  and {len(failed) - MOST_ERRORS} more: geo-mm status lists all')
         raise GeoMMError('\n'.join(lines))
 
 

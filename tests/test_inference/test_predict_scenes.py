@@ -8,6 +8,7 @@ import pytest
 import rasterio
 import torch
 
+from geo_mm.cli import main
 from geo_mm.errors import GeoMMError, SceneError, SpecError
 from geo_mm.inference import Predictor
 from geo_mm.inference.journal import Journal
@@ -245,3 +246,19 @@ def test_runs_at_once_into_one_folder_do_each_scene_once(tmp_path, predictor, ba
     for scene in scenes:
         np.testing.assert_array_equal(read(tmp_path / 'out' / scene.name), read(scene) > 127)
     assert not [name for name in stamps(tmp_path / 'out') if name.startswith('.')]
+
+
+def test_of_many_errors_the_first_are_told(files, tmp_path, capsys):
+    """Of 23 files that are no images."""
+    for number in range(23):
+        (tmp_path / f'{number:02}.tif').write_bytes(b'no image')
+    words = [str(files[1]), str(tmp_path / '*.tif'), '-o', str(tmp_path / 'out')]
+    with pytest.raises(SystemExit):
+        main(['predict', *words, '--device', 'cpu', '--trust-checkpoint'])
+    lines = capsys.readouterr().err.splitlines()
+    assert sum(line.startswith('error: ') and '.tif' in line for line in lines) == 20
+    assert f'further errors are not shown: geo-mm status {tmp_path}/out lists all' in lines
+    assert '  and 3 more: geo-mm status lists all' in lines
+    assert main(['status', str(tmp_path / 'out')]) == 0
+    listed = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith('  failed ') for line in listed) == 23
