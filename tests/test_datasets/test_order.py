@@ -88,7 +88,8 @@ def read_by(dataset, stream, method, workers):
 
 
 @pytest.mark.parametrize(
-    ('method', 'workers'), [('fork', 1), ('fork', 4), ('forkserver', 4), ('spawn', 1)]
+    ('method', 'workers'),
+    [('fork', 1), ('fork', 4), pytest.param('forkserver', 4, marks=pytest.mark.slow), ('spawn', 1)],
 )
 def test_a_thousand_chips_however_workers_start(thousand, method, workers):
     dataset, stream, alone = thousand

@@ -148,6 +148,7 @@ def machines():
     found.kill()
 
 
+@pytest.mark.slow
 def test_scheduler_that_comes_back_loses_nothing(tmp_path, model, machines):
     scenes, counted = made(tmp_path, 8), []
 
@@ -164,6 +165,7 @@ def test_scheduler_that_comes_back_loses_nothing(tmp_path, model, machines):
     assert hashes(tmp_path / 'many') == hashes(tmp_path / 'one')
 
 
+@pytest.mark.slow
 def test_scheduler_that_stays_away_ends_the_command(tmp_path, model, machines, monkeypatch):
     monkeypatch.setattr('geo_mm.cluster._PATIENCE', 0.1)
     monkeypatch.setattr('distributed.client.Client.__init__', refused_later())

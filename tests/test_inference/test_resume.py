@@ -109,7 +109,7 @@ def test_killed_at_twenty_moments(case, tmp_path, number):
     killed_at_random(case, tmp_path, 100 + number)
 
 
-@pytest.mark.parametrize('size', [2, 4])
+@pytest.mark.parametrize('size', [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_several_processes_give_the_bytes_of_one(case, tmp_path, size):
     made, expected, _ = case
     out = beside(made, tmp_path)

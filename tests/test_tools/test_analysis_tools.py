@@ -66,7 +66,9 @@ def test_browse_shows_labels_and_missing_data(tmp_path, images, task, capsys):
     run_tool('analysis_tools/browse_dataset.py', config, '--split', 'val', '-o', tmp_path)
     assert '4 chips of 40 x 40 pixels' in capsys.readouterr().out
     sheet = Image.open(tmp_path / f'{task}_val.png').convert('RGB')
-    first, _, _, empty = (sheet.crop((46 * i, 0, 46 * i + 40, 40)) for i in range(4))
+    # Pixels are squares of 6 x 6 below a title.
+    chips = [sheet.crop((246 * i, 18, 246 * i + 240, 258)) for i in range(4)]
+    first, _, _, empty = (chip.resize((40, 40), Image.Resampling.NEAREST) for chip in chips)
     assert empty.getcolors() == [(1600, MAGENTA)]
     if task == 'det':
         assert [first.getpixel(xy) for xy in ((5, 10), (24, 19))] == [RED, RED]

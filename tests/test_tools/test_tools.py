@@ -75,6 +75,7 @@ def test_browse_dataset_draws_the_chips(folder, capsys):
         assert image.width >= 4 * 64 and np.asarray(image).std() > 0
 
 
+@pytest.mark.slow
 def test_two_processes_on_cpus_train_together(folder):
     """tools/dist_train.sh over gloo: both ranks, their shares of the batch, one checkpoint."""
     with socket.socket() as free:
