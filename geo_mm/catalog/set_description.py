@@ -47,7 +47,8 @@ class SetDescription:
             'classes',
             [f'{name}: {counts[name]:,}' if name in counts else name for name in self.classes],
         )
-        yield 'train with it', [f'geo-mm new MODEL --coco {self.path} -o config.py']
+        option = '--arcgis' if 'ArcGIS' in self.format else '--coco'
+        yield 'train with it', [f'geo-mm new MODEL {option} {self.path} -o config.py']
 
     def _about(self) -> Iterator[str]:
         yield f'training set: {self.format}, {self.kind}'

@@ -256,6 +256,9 @@ def build_runner(config: Config, launcher: str = 'none', *, verbose: bool = True
         ConfigError: If its weights to start from do not exist, it would train
             for an endless epoch, or the launcher needs GPUs.
     """
+    if config.get('default_scope') == 'mmdet':
+        with _quiet_building():
+            import mmdet.evaluation  # noqa: F401 - it warns when it is imported
     use_safe_loading()
     config.launcher = launcher
     if launcher == 'slurm':

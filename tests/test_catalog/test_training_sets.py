@@ -116,6 +116,7 @@ def test_a_training_set_is_described(export, capsys):
     assert main(['describe', str(export)]) == 0
     printed = capsys.readouterr().out
     assert '3 images of 60 x 40 pixels' in printed and '2 objects; 2 images have none' in printed
+    assert f'geo-mm new MODEL --arcgis {export}' in printed
 
 
 def test_a_folder_that_is_none_is_not_said_to_be_missing(tmp_path, capsys):
