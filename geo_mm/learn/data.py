@@ -177,9 +177,16 @@ class TrainingData:
 
     def _facts(self) -> tuple[str, dict[str, str]]:
         """A title, and what the data are, by name."""
-        # The number of each class, which the config says, has the reason of the classes.
-        reasons = {f'{key}, why' if key == 'classes' else key: v for key, v in self.reasons.items()}
-        rows = {'classes': ', '.join(self.classes), **reasons}
+        rows = {'classes': ', '.join(self.classes)}
+        for key, reason in self.reasons.items():
+            value = self._shown.get(key)
+            if key == 'classes':
+                rows['labels'] = reason
+            elif isinstance(value, int | float) or key in ('bands', 'mean'):
+                values = value if isinstance(value, list | tuple) else [value]
+                rows[key] = ', '.join([*map(str, values), *filter(None, [reason])])
+            else:
+                rows[key] = reason
         return f'Training data, {self.kind}', {key: value for key, value in rows.items() if value}
 
     def __repr__(self) -> str:

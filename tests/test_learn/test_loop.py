@@ -118,6 +118,7 @@ def test_data_are_looked_at_and_drawn(data, town):
     assert data.reasons['chip_size'] == 'pixels; given'
     assert 'instances' in data._repr_html_()
     assert str(data).splitlines()[1].split() == ['classes', 'house']
+    assert '64, pixels; given' in str(data)
     assert max(map(len, str(data).splitlines())) <= 100
     assert repr(data) == f'<TrainingData, {town / "town.tif"}>'
 
