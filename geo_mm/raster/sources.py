@@ -389,6 +389,12 @@ def _unreadable(path: str, role: str, error: Exception) -> SceneError:
             'an existing raster',
             'check the path; relative paths start at the current folder',
         )
+    if os.path.isdir(path):
+        return SceneError(
+            f'{_label(path, role)}: a folder, and none that GDAL reads as a raster',
+            'a raster file, or a pattern',
+            f"name the files in it, such as '{path.rstrip('/')}/*.tif'",
+        )
     return SceneError(
         f'{_label(path, role)}: cannot be opened as a raster: {reason(error)}',
         'a file in a raster format that GDAL reads, complete and with all files it refers to',

@@ -600,6 +600,12 @@ def test_not_a_raster(tmp_path):
         Scene.open(tmp_path / 'a.tif')
 
 
+def test_a_folder_is_no_raster(tmp_path):
+    (tmp_path / 'a.tif').touch()
+    with pytest.raises(SceneError, match=r"(?s): a folder.*name the files in it.*/\*\.tif'"):
+        Scene.open(tmp_path)
+
+
 @pytest.mark.parametrize('creation', [{}, {'compress': 'deflate'}])
 def test_truncated_file_names_the_window(tmp_path, creation):
     path = write_raster(
