@@ -1,6 +1,7 @@
 """From data to a config, a model and its scores: ``new train lr-find test show report``."""
 
 import argparse
+import contextlib
 from pathlib import Path
 
 from geo_mm import env
@@ -86,8 +87,9 @@ def train(args: argparse.Namespace) -> None:
         env.require()
         config = _config(args)
         from geo_mm import engine
+        from geo_mm.engine.run import best_checkpoint
 
-        engine.train(
+        runner = engine.train(
             config,
             engine.TrainOptions(
                 args.work_dir, args.resume, args.amp, args.auto_scale_lr, args.launcher
@@ -95,6 +97,9 @@ def train(args: argparse.Namespace) -> None:
             overrides(args.cfg_options),
             verbose=args.verbose,
         )
+    if runner.rank == 0:
+        with contextlib.suppress(ConfigError):  # a config may keep no checkpoint
+            print(f'test it with:\n  geo-mm test {best_checkpoint(runner.work_dir)}')
 
 
 def _config(args: argparse.Namespace) -> str:

@@ -55,6 +55,7 @@ def test_the_screen_shows_progress_and_scores_and_the_file_all(trained):
     first = next(line for line in printed.splitlines() if 'training' in line)
     assert 'training EncoderDecoder for 2 iterations of' in first and first.endswith(str(work_dir))
     assert printed.index(first) < printed.index('Iter(val)')
+    assert f'test it with:\n  geo-mm test {work_dir}/best_mIoU_iter_2.pth' in printed
     assert 'Config:' not in printed and 'System environment' not in printed
     assert 'Config:' in log.read_text() and 'System environment' in log.read_text()
 
