@@ -1,3 +1,4 @@
+import tracemalloc
 from itertools import islice
 
 import numpy as np
@@ -110,6 +111,45 @@ def test_a_raster_without_georeference_lies_on_an_image_of_its_size(tmp_path):
     np.testing.assert_allclose(read_weights(str(path), grid, (4, 6)), expected, rtol=1e-5)
     with pytest.raises(SceneError, match='60 x 40 pixels, the image has 30 x 40'):
         read_weights(str(path), Scene.from_array(noise((1, 40, 30))).grid, (4, 3))
+
+
+def test_of_a_large_raster_what_is_on_the_image_is_read(tmp_path):
+    """Weights of 3 million pixels, of which 40 x 60 lie on the image; far from it, others."""
+    weights = np.full((1, 2000, 1500), -1, np.int16)
+    weights[0, 900:1100, 700:900] = np.arange(200 * 200).reshape(200, 200)
+    on_image = weights[0, 1000:1040, 800:860].astype(float)
+    path = write_raster(tmp_path / 'w.tif', weights)
+    image = write_raster(
+        tmp_path / 'a.tif', noise((1, 40, 60)), transform=TRANSFORM @ Affine.translation(800, 1000)
+    )
+    found = read_weights(str(path), Scene.open(image).grid, (4, 6))
+    expected = on_image.reshape(4, 10, 6, 10).mean(axis=(1, 3))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_of_more_pixels_than_are_needed_some_are_read(tmp_path):
+    """36 million pixels on the image, of which the western half has weight 1."""
+    side = 6000
+    weights = np.zeros((1, side, side), np.uint8)
+    weights[..., : side // 2] = 1
+    pixel = TRANSFORM @ Affine.scale(60 / side)
+    path = write_raster(tmp_path / 'w.tif', weights, transform=pixel, tiled=True, nodata=0)
+    image = write_raster(tmp_path / 'a.tif', noise((1, 60, 60)))
+    tracemalloc.start()
+    try:
+        found = read_weights(str(path), Scene.open(image).grid, (6, 6))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_allclose(found, [[1] * 3 + [0] * 3] * 6, atol=0.01)
+    assert peak < 10 * weights.nbytes
+
+
+def test_a_file_that_is_no_raster_is_told(tmp_path):
+    image = write_raster(tmp_path / 'a.tif', noise((1, 8, 8)))
+    (tmp_path / 'w.tif').write_text('none')
+    with pytest.raises(SceneError, match=r'w\.tif: cannot be read as a raster'):
+        read_weights(str(tmp_path / 'w.tif'), Scene.open(image).grid, (2, 2))
 
 
 @pytest.mark.parametrize('weight', [-1, 'nan', 'inf', [2]])
