@@ -6,34 +6,28 @@ file with the same column names.
 """
 
 import difflib
-import glob
 import logging
 import math
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import shapely
 
+from geo_mm.catalog.patterns import Image, Match, existing_file, image_files
 from geo_mm.catalog.tables import GEOMETRY, SUFFIXES, read_table, write_table
 from geo_mm.errors import CatalogError
 from geo_mm.formats.training import Reference
 from geo_mm.labels.reading import is_polygon_text
-from geo_mm.paths import absolute, is_local, is_missing
-from geo_mm.stores import folder_path, is_pattern, matching, url
+from geo_mm.paths import absolute, is_local
+from geo_mm.stores import folder_path
 
 logger = logging.getLogger(__name__)
 
 SEPARATOR = '; '
 """Between the names of several files in one cell of a table."""
-
-_WILDCARD = re.compile(r'(\*\*/?|\*|\?|\[[^\]]+\])')
-
-Image = str | tuple[str, ...] | dict[str, tuple[str, ...]]
-"""A file, co-registered files, or roles with a file or neighbouring files each."""
 
 
 @dataclass(frozen=True)
@@ -230,9 +224,11 @@ def _entries(row: Any, root: Path, where: str, number: int) -> list[CatalogEntry
             given = {key: found for key in ('split', 'group') if (found := getattr(entry, key))}
             if entry.aoi is not None:
                 is_file = not is_polygon_text(entry.aoi)
-                given['aoi'] = _existing(entry.aoi, root, where) if is_file else entry.aoi
+                given['aoi'] = existing_file(entry.aoi, root, where) if is_file else entry.aoi
             return [replace(image, columns=columns, **given) for image in images]
-    return [_resolve(entry, *found, root, where) for found in _images(row['image'], root, where)]
+    return [
+        _resolve(entry, *found, root, where) for found in image_files(row['image'], root, where)
+    ]
 
 
 def _of_training_sets(rows: Sequence[object], root: Path) -> list[CatalogEntry]:
@@ -274,123 +270,15 @@ def _roles(entry: CatalogEntry) -> tuple[str, ...]:
     return tuple(entry.image) if isinstance(entry.image, dict) else ()
 
 
-class _Match(NamedTuple):
-    """A file that a name or pattern stands for.
-
-    Attributes:
-        pattern: The name or pattern.
-        path: The file, absolute.
-        texts: What each wildcard stands for.
-    """
-
-    pattern: str
-    path: str
-    texts: tuple[str, ...] = ()
-
-    def fill(self, text: str, where: str) -> str:
-        """``text`` with ``{stem}`` and wildcards replaced.
-
-        Raises:
-            CatalogError: If it has another number of wildcards than the pattern.
-        """
-        text = text.replace('{stem}', Path(self.path).stem)
-        if '*' not in text:
-            return text
-        parts = _WILDCARD.split(text)
-        if len(parts) // 2 != len(self.texts):
-            raise CatalogError(
-                f'{where}: {len(parts) // 2} wildcards in {text}, '
-                f'{len(self.texts)} in {self.pattern or self.path}',
-                'as many, in the same order, since they stand for the same text',
-            )
-        parts[1::2] = self.texts
-        return ''.join(parts)
-
-
-def _images(image: Any, root: Path, where: str) -> list[tuple[Image, _Match]]:
-    """The scenes that ``image`` stands for, several if it holds a pattern."""
-    if isinstance(image, str):
-        return [(match.path, match) for match in _matches(image, root, where)]
-    if not isinstance(image, Mapping | Sequence):
-        raise CatalogError(f'{where}: image={image!r}', 'a path, or several')
-    if not isinstance(image, Mapping):
-        files = _files(image, root, where)
-        return [(files, _Match('', files[0]))] if files else []
-    leads = [role for role, files in image.items() if isinstance(files, str) and is_pattern(files)]
-    if not leads:
-        scene = {
-            role: _files(files, root, f'{where}: role {role}') for role, files in image.items()
-        }
-        return [(scene, _Match('', files[0])) for files in list(scene.values())[:1] if files]
-    scenes: list[tuple[Image, _Match]] = []
-    for match in _matches(image[leads[0]], root, f'{where}: role {leads[0]}'):
-        scene = {leads[0]: (match.path,)}
-        for role, files in image.items():
-            place = f'{where}: role {role}'
-            names = [files] if isinstance(files, str) else files
-            if role != leads[0]:
-                scene[role] = _files([match.fill(name, place) for name in names], root, place)
-        scenes.append(({role: scene[role] for role in image}, match))
-    return scenes
-
-
-def _files(names: str | Sequence[str], root: Path, where: str) -> tuple[str, ...]:
-    """Files of one scene; patterns stand for all files that they match."""
-    names = [names] if isinstance(names, str) else names
-    return tuple(match.path for name in names for match in _matches(str(name), root, where))
-
-
-def _matches(pattern: str, root: Path, where: str) -> list[_Match]:
-    if not is_pattern(pattern):
-        return [_Match(pattern, _existing(pattern, root, where))]
-    # The brackets in the name of a folder above are no wildcards.
-    full = url(absolute(pattern, glob.escape(os.path.abspath(root))))
-    # Sorted, so that the chips do not depend on the file system's order.
-    found = matching(full)
-    if not found:
-        raise CatalogError(
-            f'{where}: no file matches {absolute(pattern, root)}',
-            fix='correct the pattern; relative ones start from data_root',
-        )
-    parts = _WILDCARD.split(full)
-    parts[::2] = map(re.escape, parts[::2])
-    parts[1::2] = map(_wildcard_regex, parts[1::2])
-    try:
-        regex, count = re.compile(''.join(parts)), len(_WILDCARD.findall(pattern))
-    except re.error:  # as in [b-a]
-        return [_Match(pattern, path) for path in found]
-    texts = [match.groups()[-count:] if (match := regex.fullmatch(path)) else () for path in found]
-    return [_Match(pattern, path, own) for path, own in zip(found, texts, strict=True)]
-
-
-def _wildcard_regex(wildcard: str) -> str:
-    if wildcard.startswith('['):
-        return f'([^{wildcard[2:]})' if wildcard[1] == '!' else f'({wildcard})'
-    return {'**/': '((?:[^/]+/)*)', '**': '(.*)', '*': '([^/]*)', '?': '([^/])'}[wildcard]
-
-
 def _resolve(
-    entry: CatalogEntry, image: Image, match: _Match, root: Path, where: str
+    entry: CatalogEntry, image: Image, match: Match, root: Path, where: str
 ) -> CatalogEntry:
     paths: dict[str, Any] = {
-        key: _existing(match.fill(value, f'{where}: {key}'), root, where)
+        key: existing_file(match.fill(value, f'{where}: {key}'), root, where)
         for key in ('labels', 'aoi', 'weight')
         if isinstance(value := getattr(entry, key), str) and not is_polygon_text(value)
     }
     return replace(entry, image=image, name=entry.name or Path(match.path).stem, **paths)
-
-
-def _existing(path: str, root: Path, where: str) -> str:
-    if in_training_set := Reference.parse(path, root):
-        return str(in_training_set)
-    path = url(absolute(path, root))
-    if is_missing(path):
-        raise CatalogError(
-            f'{where}: no such file: {path}',
-            fix='correct the path; relative paths start from '
-            f'{root.absolute() if str(root) else Path.cwd()}',
-        )
-    return path
 
 
 def _parse_area(area: Any, where: str, number: int) -> tuple | None:

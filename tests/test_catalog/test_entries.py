@@ -18,12 +18,6 @@ def test_a_dict_is_one_entry_with_absolute_paths(root):
     assert entry == CatalogEntry(image=str(root / 'a.tif'), labels=str(root / 'a.gpkg'), name='a')
 
 
-def test_a_pattern_is_sorted_and_finds_labels_by_stem(root):
-    entries = read_catalog(dict(image='*.tif', labels='{stem}.gpkg'), root=root)
-    assert [entry.name for entry in entries] == ['a', 'b']
-    assert [entry.labels for entry in entries] == [str(root / 'a.gpkg'), str(root / 'b.gpkg')]
-
-
 def test_plain_paths(root):
     entries = read_catalog([root / 'b.tif', str(root / 'a.tif')])
     assert [entry.name for entry in entries] == ['b', 'a']
@@ -141,20 +135,6 @@ def test_wildcards_stand_for_the_same_text_in_every_role_and_the_labels(pairs):
     assert lyon.labels == str(pairs / 'lyon.gpkg')
     assert paris.image['after'] == (str(pairs / 'paris_2024.tif'),)
     assert paris.labels == str(pairs / 'paris.gpkg')
-
-
-def test_wildcards_of_several_kinds(tmp_path):
-    folder = tmp_path / 'data [1]'
-    for name in ('a/b/x_1.tif', 'a/y_2.tif', 'z_3.tif'):
-        for root in ('image', 'mask'):
-            path = folder / root / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
-    scenes = dict(image='image/**/*_[!9].tif', labels='mask/**/*_*.tif')
-    entries = read_catalog(scenes, root=folder)
-    assert len(entries) == 3
-    for entry in entries:
-        assert entry.labels == entry.image.replace('image', 'mask')
 
 
 def test_a_list_of_patterns_is_one_scene(pairs):
