@@ -1,13 +1,15 @@
 """Prediction of many scenes on the workers of a Dask cluster.
 
-A scene is a task. What makes tasks safe to repeat is in the output folder, not
-in Dask: the journal of a scene, its lock, and the record of what its result is of.
+A scene is a task, or several if it is large: shares of its rows of tiles, and then the
+result. What makes tasks safe to repeat is in the output folder, not in Dask: the journal
+of a scene, its lock, and the record of what its result is of.
 """
 
+import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,13 +22,16 @@ from geo_mm.inference.fingerprint import called_as, how_called
 from geo_mm.inference.journal import BusyError
 from geo_mm.inference.options import PredictOptions
 from geo_mm.inference.scene_lists import check_names
-from geo_mm.inference.scenes import Outcome, predict_scene
+from geo_mm.inference.scenes import Outcome, predict_rows, predict_scene
 from geo_mm.inference.status import Planned, RunFiles
 from geo_mm.paths import absolute, file_name
 from geo_mm.stores import folder_path
 
 if TYPE_CHECKING:
     from geo_mm.inference.predictor import Predictor
+
+_ROWS = 16
+"""Rows of tiles of a share. A share may compute one row above it once more."""
 
 _PAUSE = 1.0
 """Seconds between looks at a scene that another process works on."""
@@ -133,34 +138,76 @@ def predict_on_cluster(
         staging=model.options.staging,
     )
     task = _Task(model.anywhere(), folder, restart, how_called())
-    outcomes: dict[int, Outcome] = {}
-
-    def settled(done: Task, result: Outcome | GeoMMError) -> tuple:
-        number = done.about
-        scene = requests[number]
-        if isinstance(result, GeoMMError):
-            files.failed(file_name(scene.stem), str(result))
-            result = Outcome(scene, error=result)
-        outcomes[number] = replace(result, scene=scene)
-        if report:
-            report(outcomes[number])
-        return ()
-
+    run = _Run(task, requests, files, report)
     with cluster_of(cluster, 'predict', _local_workers) as workers:
         settings = workers.call('model', _settings, task.model)
         files.begin([Planned(file_name(scene.stem), settings) for scene in requests])
         try:
-            workers.run(
-                (
-                    Task(file_name(scene.stem), _predict, (task, scene), number)
-                    for number, scene in enumerate(requests)
-                ),
-                settled,
-            )
+            workers.run(map(run.scene, range(len(requests))), run.settle)
         finally:
-            complete = len(outcomes) == len(requests)
-            files.end(complete and all(found.error is None for found in outcomes.values()))
-    return [outcomes[number] for number in range(len(requests))]
+            complete = len(run.outcomes) == len(requests)
+            files.end(complete and all(found.error is None for found in run.outcomes.values()))
+    return [run.outcomes[number] for number in range(len(requests))]
+
+
+class _Run:
+    """The tasks of a run, and what came of them.
+
+    Attributes:
+        outcomes: Of scenes, by their number.
+    """
+
+    def __init__(
+        self,
+        task: _Task,
+        requests: Sequence[SceneToPredict],
+        files: RunFiles,
+        report: Callable[[Outcome], None] | None,
+    ) -> None:
+        self._task, self._requests, self._files, self._report = task, requests, files, report
+        self._shares: dict[int, int] = {}
+        self._errors: dict[int, GeoMMError] = {}
+        self.outcomes: dict[int, Outcome] = {}
+
+    def scene(self, number: int) -> Task:
+        """The task of a scene."""
+        scene = self._requests[number]
+        return Task(file_name(scene.stem), _predict, (self._task, scene, _ROWS), number)
+
+    def settle(self, done: Task, result: Outcome | GeoMMError) -> list[Task]:
+        """Takes note of what came of a task; gives those that follow from it."""
+        number = done.about
+        scene = self._requests[number]
+        if isinstance(result, GeoMMError):
+            result = Outcome(scene, error=result)
+        if done.work is _predict_rows:
+            return self._joined(number, result.error)
+        if result.shares:
+            self._shares[number] = len(result.shares)
+            return [
+                Task(f'{done.name} {rows[0]}', _predict_rows, (self._task, scene, rows), number)
+                for rows in result.shares
+            ]
+        if result.error is not None:
+            self._files.failed(file_name(scene.stem), str(result.error))
+        self.outcomes[number] = replace(result, scene=scene)
+        if self._report:
+            self._report(self.outcomes[number])
+        return []
+
+    def _joined(self, number: int, error: GeoMMError | None) -> list[Task]:
+        """After the last share of a scene: the task that makes its result, if nothing failed."""
+        self._shares[number] -= 1
+        # Who merely stopped because of another has nothing to say.
+        if error is not None and not isinstance(error, StoppedError):
+            self._errors.setdefault(number, error)
+        if self._shares[number]:
+            return []
+        task = self.scene(number)
+        if number in self._errors:
+            return self.settle(task, self._errors[number])
+        kept = replace(self._task, restart=False)
+        return [replace(task, args=(kept, self._requests[number], None))]
 
 
 def _local_workers() -> tuple[int, bool]:
@@ -233,12 +280,47 @@ def _settings(model: ModelFiles) -> str | GeoMMError:
         return error
 
 
-def _predict(task: _Task, scene: SceneToPredict) -> Outcome:
-    """Predicts a scene. Mistakes of the user's are results: they would be the same again."""
+def _predict(task: _Task, scene: SceneToPredict, rows: int | None) -> Outcome:
+    """Predicts a scene, or begins it if it is large."""
+    with _safe_to_repeat() as check:
+        try:
+            with called_as(task.called):
+                found = predict_scene(
+                    _predictor(task.model),
+                    scene,
+                    task.folder,
+                    restart=task.restart,
+                    rows=rows,
+                    progress=check,
+                )
+        except (BusyError, StoppedError):
+            raise
+        except GeoMMError as error:
+            return Outcome(scene, error=error)  # which would be the same again
+    if not found.shares:
+        name = file_name(scene.stem)
+        RunFiles(task.folder, [name], staging=task.model.options.staging).succeeded(name)
+    return replace(found, scene=scene, prediction=None)
+
+
+def _predict_rows(task: _Task, scene: SceneToPredict, rows: Sequence[int]) -> Outcome:
+    """Computes some rows of tiles of a scene that was begun."""
+    with _safe_to_repeat() as check:
+        try:
+            predict_rows(_predictor(task.model), scene, task.folder, rows, check)
+        except BusyError:
+            raise
+        except GeoMMError as error:
+            check()  # StoppedError may stand for this one, or for a failure of others
+            return Outcome(scene, error=error)
+    return Outcome(scene)
+
+
+@contextlib.contextmanager
+def _safe_to_repeat() -> Iterator[Callable[..., None]]:
+    """Gives what ends a task that is not wanted any more. It and busy ones are done again later."""
     from distributed import Reschedule
 
-    name = file_name(scene.stem)
-    files = RunFiles(task.folder, [name], staging=task.model.options.staging)
     wanted = is_wanted()
 
     def check(*_: object) -> None:
@@ -246,17 +328,9 @@ def _predict(task: _Task, scene: SceneToPredict) -> Outcome:
             raise StoppedError('stopped, because the command or the worker ends')
 
     try:
-        with called_as(task.called):
-            found = predict_scene(
-                _predictor(task.model), scene, task.folder, restart=task.restart, progress=check
-            )
+        yield check
     except BusyError:
         time.sleep(_PAUSE)
         raise Reschedule from None
     except StoppedError:
         raise Reschedule from None
-    except GeoMMError as error:
-        files.failed(name, str(error))
-        return Outcome(scene, error=error)
-    files.succeeded(name)
-    return Outcome(scene, was_there=found.was_there)

@@ -47,7 +47,8 @@ class Journal:
     moment the folder says no more than what is true.
 
     Many processes may write to one journal, each its own rows. One of them
-    has to :meth:`open` it first, and to :meth:`close` it.
+    has to :meth:`open` it first, and to :meth:`close` it. Or it is left, and
+    others :meth:`join` it, until one opens it again.
 
     Args:
         folder: Made when it is opened.
@@ -74,7 +75,7 @@ class Journal:
         try:
             self._begin(json.loads(json.dumps(facts)), notes or {}, restart)
         except BaseException:
-            self._let_go()
+            self.leave()
             raise
 
     def _begin(self, facts: Mapping, notes: Mapping, restart: bool) -> None:
@@ -91,15 +92,45 @@ class Journal:
             )
         (self.folder / 'failed').unlink(missing_ok=True)
 
-    def lock(self) -> None:
+    def join(self, facts: Mapping) -> bool:
+        """Takes part in a run that has been opened and left.
+
+        Args:
+            facts: As for :meth:`open`.
+
+        Returns:
+            Whether there is one with the same facts; else it is complete, or was started over.
+
+        Raises:
+            BusyError: If a process works on it alone.
+        """
+        if self._run() is None:
+            return False
+        self.lock(shared=True)
+        known = self._run()
+        if known is None or _text(known['facts']) != _text(json.loads(json.dumps(facts))):
+            self.leave()
+            return False
+        return True
+
+    def leave(self) -> None:
+        """Lets others have the journal, and keeps all that is in it."""
+        if self._lock is not None:
+            self._lock.close()
+        self._lock = None
+
+    def lock(self, shared: bool = False) -> None:
         """Makes the folder, if missing, and keeps other runs out of it.
+
+        Args:
+            shared: Those that do the same may be in it.
 
         Raises:
             BusyError: If another process works on it.
         """
         shutil.rmtree(self._done, ignore_errors=True)
         for _ in range(_TRIES):
-            if self._took_lock():
+            if self._took_lock(fcntl.LOCK_SH if shared else fcntl.LOCK_EX):
                 return
             time.sleep(0.02)
         raise BusyError(
@@ -108,7 +139,7 @@ class Journal:
             'wait for it, or end it; what it has finished is kept',
         )
 
-    def _took_lock(self) -> bool:
+    def _took_lock(self, kind: int) -> bool:
         path = self.folder / 'lock'
         # All that is in the folder may be deleted: it must not be one somewhere else.
         if self.folder.is_symlink() or path.is_symlink():
@@ -121,7 +152,7 @@ class Journal:
         try:
             self._lock = path.open('ab')
             # The system lets go of it when the process ends, however it does.
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._lock, kind | fcntl.LOCK_NB)
             # Who had it may have removed the folder since the file was opened.
             if os.fstat(self._lock.fileno()).st_ino == path.stat().st_ino:
                 self._lock.truncate(0)
@@ -130,7 +161,7 @@ class Journal:
                 return True
         except (BlockingIOError, FileNotFoundError):
             pass
-        self._let_go()
+        self.leave()
         return False
 
     @property
@@ -207,7 +238,7 @@ class Journal:
             return
         if self.folder.exists() and not self.finished():
             self.remove()
-        self._let_go()
+        self.leave()
 
     def remove(self) -> None:
         """Removes the journal at once, never a part of it."""
@@ -267,11 +298,6 @@ class Journal:
             elif path.name != 'lock':
                 path.unlink()
 
-    def _let_go(self) -> None:
-        if self._lock is not None:
-            self._lock.close()
-        self._lock = None
-
     def _save(self, name: str, arrays: Mapping[str, np.ndarray], method: int) -> None:
         with (
             self._appearing(name) as file,
@@ -324,16 +350,26 @@ class Journal:
 
 def lock_owner(folder: Path) -> str | None:
     """Who works on the journal in a folder, on whatever machine; None if nobody does."""
+    path = folder / 'lock'
     try:
-        with (folder / 'lock').open('rb') as file:
-            owner = file.read(_LONGEST_OWNER).decode(errors='replace') or 'a process'
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return owner
+        owner = path.read_bytes()[:_LONGEST_OWNER].decode(errors='replace')
+    except OSError:  # there is none, or something that is no lock
+        return None
+    return (owner or 'a process') if is_locked(path) else None
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock on a file, alone or with others."""
+    # Over NFS an exclusive lock needs a file that may be written to.
+    mine = os.access(path, os.W_OK)
+    try:
+        with path.open('r+b' if mine else 'rb') as file:
+            fcntl.flock(file, (fcntl.LOCK_EX if mine else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
     except OSError:  # there is none, or something that is no lock
         pass
-    return None
+    return False
 
 
 def _count(arrays: Sized) -> bytes:

@@ -164,8 +164,11 @@ class Predictor:
         with scene_closed():
             if executors.current().first(lambda: job.area.changed is not None):
                 job = executors.current().each(lambda: self.job(job.request))
-            run = FolderRun(self.ensemble, job, folder, executors.current(), progress)
-            return run.run(restart, again)
+            return self.run(job, folder, progress).run(restart, again)
+
+    def run(self, job: Job, folder: Path, progress: Progress | None = None) -> FolderRun:
+        """The prediction of an opened scene, to be done in steps."""
+        return FolderRun(self.ensemble, job, folder, executors.current(), progress)
 
     def job(self, request: SceneToPredict, *, in_files: bool = True) -> Job:
         """Opens a scene, and makes sure that it can be predicted.

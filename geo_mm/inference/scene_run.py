@@ -11,7 +11,7 @@ import numpy as np
 
 from geo_mm.errors import GeoMMError, OutputError, counted
 from geo_mm.inference.ensemble import Ensemble
-from geo_mm.inference.executors import Serial
+from geo_mm.inference.executors import Serial, StoppedError
 from geo_mm.inference.fingerprint import how_called, run_notes
 from geo_mm.inference.journal import Journal, journal_name
 from geo_mm.inference.prediction import (
@@ -106,6 +106,39 @@ class FolderRun:
             if executor.rank == 0:
                 journal.close()
 
+    def begin(self, restart: bool = False) -> list[int]:
+        """Begins or resumes the run, and leaves it to others.
+
+        Returns:
+            The rows of tiles that they are to :meth:`compute` before one can :meth:`run`
+            to the end; none if the result is complete.
+        """
+        try:
+            if self._locked(again=restart) is not None:
+                return []
+            _, finished = self._begin(restart)
+        finally:
+            self._journal.leave()
+        return [row for row in self._rows if row not in finished]
+
+    def compute(self, rows: Sequence[int]) -> None:
+        """Computes rows of a run that was begun, unless it has meanwhile ended.
+
+        Raises:
+            StoppedError: If another process has failed.
+            BusyError: If one works on all that is missing.
+        """
+        journal = self._journal
+        if not journal.join(self._job.facts):
+            return
+        try:
+            if journal.failed:
+                raise StoppedError('stopped, because another process has failed')
+            finished = journal.finished()
+            self._compute([row for row in rows if row not in finished])
+        finally:
+            journal.leave()
+
     def _locked(self, again: bool) -> tuple[dict, tuple] | None:
         """Keeps others out; counts and files, if they have been made meanwhile."""
         job = self._job
@@ -141,6 +174,8 @@ class FolderRun:
         try:
             for _ in self._runner().strips(rows):
                 pass
+        except StoppedError:
+            raise
         except GeoMMError:
             self._journal.report_failure()
             raise

@@ -57,12 +57,14 @@ class Outcome:
             it is reported.
         error: Why there is none, or None.
         was_there: Whether the same result was in the folder already.
+        shares: Rows of tiles that are to be computed first, see :func:`predict_scene`.
     """
 
     scene: SceneToPredict
     prediction: Prediction | None = None
     error: GeoMMError | None = None
     was_there: bool = False
+    shares: tuple[list[int], ...] = ()
 
 
 def predict_scenes(
@@ -150,9 +152,21 @@ def predict_scene(
     folder: Path,
     *,
     restart: bool = False,
+    rows: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Outcome:
     """Predicts a scene as :func:`predict_scenes` does, but waits for no other process.
+
+    Args:
+        predictor: The model.
+        scene: What is predicted.
+        folder: Where to write.
+        restart: Predict it again, and discard what an interrupted run has finished.
+        rows: A scene that lacks two times as many rows of tiles is only begun. The outcome
+            then has shares of it, of so many rows each, for :func:`predict_rows`. When
+            they are done, this function makes the result. Processes on other machines
+            must see the folder; one in an object store is not seen, and not divided.
+        progress: Called as tiles are done.
 
     Raises:
         BusyError: If one is predicting it.
@@ -160,9 +174,34 @@ def predict_scene(
     """
     with scene_closed():
         job = _checked(predictor, scene, folder)
-        there = None if restart else _there(job, folder)
-        found = there or predictor.predict_job(job, folder, restart, progress, again=restart)
-    return Outcome(scene, _light(found), was_there=there is not None)
+        if not restart and (there := _there(job, folder)):
+            return Outcome(scene, _light(there), was_there=True)
+        if rows and not in_store(folder) and len({tile.row for tile in job.plan}) >= 2 * rows:
+            missing = predictor.run(job, folder).begin(restart)
+            if len(missing) >= 2 * rows:
+                shares = range(0, len(missing), rows)
+                return Outcome(scene, shares=tuple(missing[n : n + rows] for n in shares))
+            restart = False
+        found = predictor.predict_job(job, folder, restart, progress, again=restart)
+    return Outcome(scene, _light(found))
+
+
+def predict_rows(
+    predictor: Predictor,
+    scene: SceneToPredict,
+    folder: Path,
+    rows: Sequence[int],
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Computes rows of tiles of a scene that :func:`predict_scene` has begun.
+
+    Raises:
+        BusyError: If a process predicts all of the scene.
+        StoppedError: If another has failed with rows of it.
+        GeoMMError: If it cannot be predicted.
+    """
+    with scene_closed():
+        predictor.run(_checked(predictor, scene, folder), folder, progress).compute(rows)
 
 
 class _Ledger:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Literal, NamedTuple
 
 from geo_mm.errors import OutputError, printable
-from geo_mm.inference.journal import Journal, journal_name, lock_owner
+from geo_mm.inference.journal import Journal, is_locked, journal_name, lock_owner
 from geo_mm.paths import make_folder, reported, write_text
 from geo_mm.stores import (
     download,
@@ -144,7 +144,7 @@ class SceneStatus:
 
     Attributes:
         name: Of its results.
-        state: ``'interrupted'`` is begun, and nobody works on it.
+        state: ``'interrupted'`` is begun, and no run that is at work will go on with it.
         tiles: Their number, if known.
         tiles_done: Those that need not be predicted again.
         since: Tiles done since the runs at work began.
@@ -291,7 +291,11 @@ def _status(folder: Path, work: Path) -> PredictionStatus:
     names |= dict.fromkeys(sorted(failures))
     records = (path.name[:-5] for path in folder.glob('*.json'))
     names |= dict.fromkeys(name for name in records if not name.endswith('.stac'))
-    found = [_scene(folder, work, planned.get(name, name), started) for name in sorted(names)]
+    expected = {scene.name for run in runs if run.at_work for scene in run.scenes}
+    found = [
+        _scene(folder, work, planned.get(name, name), started, name in expected)
+        for name in sorted(names)
+    ]
     # Those that could not be opened are in a list, but were never planned.
     named = len(failures - planned.keys()) + sum(map(len, listed.values()))
     return PredictionStatus(
@@ -331,7 +335,7 @@ def _run(path: Path, locks: Path) -> _Run | None:
         named = all(_is_file_name(scene.name) for scene in scenes)
         if total is None or not named or not math.isfinite(started):
             return None
-        at_work = _locked((locks / path.name).with_suffix('.lock'))
+        at_work = is_locked((locks / path.name).with_suffix('.lock'))
         return _Run(str(run['list']), total, started, scenes, at_work)
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
@@ -341,19 +345,13 @@ def _is_file_name(name: str) -> bool:
     return not {'/', '\0'} & set(name) and len(os.fsencode(name)) < 200
 
 
-def _locked(path: Path) -> bool:
-    try:
-        with path.open('rb') as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # there is none, or something that is no lock
-        pass
-    return False
+def _scene(
+    folder: Path, work: Path, scene: Planned | str, started: float, expected: bool
+) -> SceneStatus | None:
+    """How far a scene is, planned or known by its name; None if that is of something else.
 
-
-def _scene(folder: Path, work: Path, scene: Planned | str, started: float) -> SceneStatus | None:
-    """How far a scene is, planned or known by its name; None if that is of something else."""
+    What is ``expected`` will be predicted by a run at work.
+    """
     planned = scene if isinstance(scene, Planned) else None
     name = scene if isinstance(scene, str) else scene.name
     journal = Journal(work / journal_name(name))
@@ -367,7 +365,8 @@ def _scene(folder: Path, work: Path, scene: Planned | str, started: float) -> Sc
         files = list(journal.folder.glob('row-*.npz'))
         share = (tiles or 0) / (rows or 1)
         recent = sum(_changed(path) >= started for path in files)
-        state: State = 'failed' if failure else 'interrupted'
+        begun: State = 'waiting' if expected else 'interrupted'
+        state: State = 'failed' if failure else begun
         counts = round(share * len(files)), round(share * recent)
         if owner is not None:
             return SceneStatus(name, 'running', tiles, *counts, owner)

@@ -80,6 +80,63 @@ def test_same_bytes_as_one_process(tmp_path, model, threads):
     assert [outcome.was_there for outcome in again] == [True] * 6 + [False]
 
 
+@pytest.fixture
+def shares(monkeypatch):
+    """The first rows of the shares of scenes that are computed."""
+    found, compute = [], cluster_module.predict_rows
+
+    def predict_rows(predictor, scene, folder, rows, progress):
+        found.append(rows[0])
+        compute(predictor, scene, folder, rows, progress)
+
+    monkeypatch.setattr(cluster_module, 'predict_rows', predict_rows)
+    return found
+
+
+def tall(folder, height=1500):
+    return SceneToPredict(write_raster(folder / 'tall.tif', noise((1, height, 40), seed=height)))
+
+
+def test_large_scenes_are_divided(tmp_path, model, threads, shares):
+    """1,500 rows of pixels are 47 of tiles."""
+    scenes = [*made(tmp_path, 2), tall(tmp_path)]
+    check_outcomes(predict_scenes(model.load(), scenes, tmp_path / 'one'))
+    for restart in (False, False, True):
+        outcomes = predict_on_cluster(
+            model, scenes, tmp_path / 'many', threads.scheduler_address, restart=restart
+        )
+        check_outcomes(outcomes)
+    assert sorted(shares) == [0, 0, 16, 16, 32, 32]  # nothing the second time
+    assert hashes(tmp_path / 'many') == hashes(tmp_path / 'one')
+
+
+def test_shares_that_fail_fail_the_scene_and_are_resumed(
+    tmp_path, model, threads, shares, monkeypatch
+):
+    scenes, compute = [*made(tmp_path, 1), tall(tmp_path)], cluster_module.predict_rows
+
+    def broken(predictor, scene, folder, rows, progress):
+        def stop(*_):
+            if rows[0] == 16:
+                raise ConfigError('out of memory', 'more of it')
+
+        compute(predictor, scene, folder, rows, stop)
+
+    monkeypatch.setattr(cluster_module, 'predict_rows', broken)
+    arguments = (model, scenes, tmp_path / 'many', threads.scheduler_address)
+    fine, wrong = predict_on_cluster(*arguments)
+    assert fine.error is None
+    assert 'out of memory' in str(wrong.error)
+    status = prediction_status(tmp_path / 'many')
+    assert [status.counts[state] for state in ('done', 'failed')] == [1, 1]
+    finished = status.tiles_done
+    monkeypatch.setattr(cluster_module, 'predict_rows', compute)
+    check_outcomes(predict_on_cluster(*arguments))
+    check_outcomes(predict_scenes(model.load(), scenes, tmp_path / 'one'))
+    assert hashes(tmp_path / 'many') == hashes(tmp_path / 'one')
+    assert finished > 8  # of the first scene, and what other shares had done
+
+
 def test_models_are_loaded_once(tmp_path, model, threads, monkeypatch):
     loads = []
     load = ModelFiles.load
@@ -208,7 +265,8 @@ def test_interrupts_leave_nothing_at_work(tmp_path, model, machines):
     # The worker ends what it is at, long before the scene is complete.
     wait_for(lambda: prediction_status(out).counts['running'] == 0)
     status = prediction_status(out)
-    assert (status.counts['interrupted'], status.counts['done']) == (1, 0)
+    # Both were begun, and then divided.
+    assert (status.counts['interrupted'], status.counts['done']) == (2, 0)
 
 
 def wait_for(condition, seconds=60):
@@ -254,7 +312,7 @@ def kill_workers(cluster, stop, kills, seed=0):
 @pytest.mark.slow
 def test_workers_that_are_killed_lose_nothing(tmp_path, model):
     """Two processes, of which one is killed every few seconds."""
-    scenes, expected = made(tmp_path, 60, (230, 190)), tmp_path / 'one'
+    scenes, expected = [*made(tmp_path, 60, (230, 190)), tall(tmp_path, 9000)], tmp_path / 'one'
     predict_scenes(model.load(), scenes, expected)
     stop, kills = threading.Event(), []
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:

@@ -214,6 +214,36 @@ def test_failure_is_seen_until_the_next_start(tmp_path):
     assert not opened(tmp_path / 'j').failed
 
 
+def test_a_run_that_was_left_is_joined_by_several(tmp_path):
+    folder = tmp_path / 'j'
+    assert not Journal(folder).join({'tile': 1})  # nothing was begun
+    assert not folder.exists()
+    journal = opened(folder, {'tile': 1})
+    with pytest.raises(BusyError):
+        Journal(folder).join({'tile': 1})
+    journal.leave()
+    assert lock_owner(folder) is None
+    assert not Journal(folder).join({'tile': 2})  # it was started over
+    others = [Journal(folder), Journal(folder)]
+    for row, other in enumerate(others):
+        assert other.join({'tile': 1})
+        other.write(row, {'a': np.full(1, row)})
+    assert lock_owner(folder).startswith(f'process {os.getpid()} on')
+    for other in others:
+        with pytest.raises(BusyError):
+            opened(folder, {'tile': 1})
+        other.leave()
+    assert opened(folder, {'tile': 1}).finished() == {0, 1}
+
+
+def test_lock_that_may_only_be_read(tmp_path, monkeypatch):
+    journal = opened(tmp_path / 'j')
+    monkeypatch.setattr(os, 'access', lambda *_: False)  # root may do everything
+    assert lock_owner(journal.folder)
+    journal.close()
+    assert lock_owner(journal.folder) is None
+
+
 def test_lock_of_a_folder_that_was_removed_meanwhile_does_not_count(tmp_path, monkeypatch):
     """Between the opening of the lock file and the lock, its owner completes and goes."""
     first, opener = opened(tmp_path / 'j'), fcntl.flock

@@ -28,7 +28,7 @@ MIB = 1 << 20
 IDENTITY = 'simulated'
 
 
-def simulated(task: cluster._Task, scene: SceneToPredict) -> Outcome:
+def simulated(task: cluster._Task, scene: SceneToPredict, _rows: int | None) -> Outcome:
     """In place of a prediction: a sleep, and a record as it leaves one."""
     time.sleep(float(os.environ['GEO_MM_SLEEP']))
     record = {'identity': IDENTITY, 'tiles': 1}
