@@ -29,6 +29,7 @@ from geo_mm.formats.training import read_image_labels
 from geo_mm.labels import LabelOptions, SceneLabels
 from geo_mm.labels.opening import is_label_raster
 from geo_mm.labels.reading import read_unrepaired
+from geo_mm.paths import absolute
 from geo_mm.raster import Grid, Scene
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def find_data(source: 'str | os.PathLike | Config', options: DoctorOptions) -> D
         entries = read_catalog(path) if is_table else find_entries([path], labels=options.labels)
         objects, known = not _any_raster(entries), None
     if options.aoi is not None:
-        aoi = os.path.abspath(options.aoi)
+        aoi = absolute(options.aoi)
         entries = [replace(entry, aoi=aoi) for entry in entries]
     labels, error = _classes(entries, objects, known, options)
     groups: dict[str, list[CatalogEntry]] = {}

@@ -13,7 +13,7 @@ from geo_mm.labels.reading import is_polygon_text
 from geo_mm.new_config.plan import ConfigPlan, merged
 from geo_mm.new_config.python_text import Code, assignment, comment, literal
 from geo_mm.new_config.recipes import KINDS
-from geo_mm.paths import is_local, make_folder, write_text
+from geo_mm.paths import absolute, is_local, make_folder, write_text
 
 _INLINE = 6
 """Entries that stand in the config; more go to a table beside it."""
@@ -132,7 +132,7 @@ def _label_cfg(plan: ConfigPlan) -> dict[str, Any]:
 def _scenes(plan: ConfigPlan, path: Path, inline: bool) -> tuple[str | None, list[str]]:
     """The root of the data, and the lines with the scenes or the file that lists them."""
     if plan.table and not inline:
-        return None, [assignment('scenes', str(Path(plan.table).absolute()))]
+        return None, [assignment('scenes', absolute(plan.table))]
     if _has_table(plan) and not inline:
         return None, [assignment('scenes', str(_table_path(path)))]
     files = [file for entry in plan.entries for file in _files(entry)]

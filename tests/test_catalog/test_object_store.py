@@ -100,6 +100,25 @@ def test_chips_are_the_same(town, files):
         np.testing.assert_array_equal(there, here)
 
 
+@pytest.mark.parametrize('command', ['statistics', 'doctor'])
+def test_label_rasters_and_areas_are_looked_at(town, files, tmp_path, command):
+    (tmp_path / 'in').mkdir()
+    labels = np.zeros((1, 96, 96), np.uint8)
+    labels[:, 10:40, 10:40] = 1
+    write_raster(tmp_path / 'in' / 'roofs.tif', labels)
+    write_labels(tmp_path / 'in' / 'area.gpkg', [box(0, 0, 80, 96)])
+    upload(sorted((tmp_path / 'in').iterdir()), folder_path(town) / 'ground')
+    found = []
+    for images, ground in ((str(files), str(tmp_path / 'in')), (f'{town}/in', f'{town}/ground')):
+        words = [command, f'{images}/a.tif', '--labels', f'{ground}/roofs.tif']
+        words += ['--aoi', f'{ground}/area.gpkg', '--json', str(tmp_path / 'found.json')]
+        assert main(words) == 0
+        text = (tmp_path / 'found.json').read_text()
+        found.append(text.replace(f'{images}/', '').replace(f'{ground}/', ''))
+    assert 'a.tif' in found[0]
+    assert found[0] == found[1]
+
+
 @pytest.mark.slow
 def test_train_from_a_store_and_predict_to_it(town, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

@@ -183,6 +183,21 @@ def test_command_line(town, tmp_path, model, capsys):
     assert item.assets['model'].href.startswith('file:///')
 
 
+def test_shards(town, tmp_path, predictor):
+    scenes = scenes_of(town)
+    counts = []
+    for number in range(2):
+        outcomes = predict_scenes(predictor, scenes, town / 'out', shard=f'{number}/2')
+        check_outcomes(outcomes)
+        counts.append(len(outcomes))
+        status = prediction_status(town / 'out')
+        assert (status.total, status.counts['done']) == (3, sum(counts))
+    assert sum(counts) == 3
+    assert [name for name in names(town / 'out') if name.endswith('.tif')] == [
+        f'{n}.tif' for n in range(3)
+    ]
+
+
 def copied(folder, into):
     into.mkdir()
     download(folder, '', into)
