@@ -31,7 +31,8 @@ def draw_lr_curve(curve: 'LrCurve', path: str | PathLike) -> None:
     figure = Figure(figsize=(7, 4.5), layout='constrained')
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    axes.plot(curve.rates, curve.losses, color='#bbbbbb', linewidth=0.8, label='of each batch')
+    batches = curve.losses / curve.untrained * curve.untrained.mean()
+    axes.plot(curve.rates, batches, color='#bbbbbb', linewidth=0.8, label='of each batch')
     axes.plot(curve.rates, curve.smoothed, color='#0072b2', label='smoothed')
     for rule, rate in curve.suggestions.items():
         loss = np.interp(rate, curve.rates, curve.smoothed)

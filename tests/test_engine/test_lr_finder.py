@@ -21,7 +21,7 @@ def made_up_curve() -> LrCurve:
     rates = np.geomspace(1e-7, 10, 97)
     exponents = np.log10(rates)
     losses = np.interp(exponents, [-7, -4, -1, 1], [2.0, 2.1, 0.5, 8.0])
-    return LrCurve(rates, losses)
+    return LrCurve(rates, losses, np.ones(97))
 
 
 def test_suggestions_lie_in_the_descent_of_the_loss():
@@ -37,7 +37,7 @@ def test_valley_is_the_middle_of_the_longest_falling_subsequence():
     falling = np.linspace(1.0, 0.5, 60)
     rising = np.linspace(0.5, 3.0, 40)
     losses = np.concatenate([falling, rising])
-    curve = LrCurve(np.geomspace(1e-6, 1.0, 100), losses)
+    curve = LrCurve(np.geomspace(1e-6, 1.0, 100), losses, np.ones(100))
     last = int(curve.smoothed[10:95].argmin())
     assert curve.suggestion('valley') == curve.rates[10 + last // 2]
 
@@ -46,7 +46,7 @@ def test_valley_leaves_out_the_ups_and_downs_before_the_descent():
     """Where nothing is learnt yet, losses of single batches also fall here and there."""
     flat = 2 + np.random.default_rng(1).normal(0, 0.1, 60)
     losses = np.concatenate([flat, np.linspace(2.0, 0.5, 25), np.linspace(0.5, 9.0, 15)])
-    curve = LrCurve(np.geomspace(1e-7, 10.0, 100), losses)
+    curve = LrCurve(np.geomspace(1e-7, 10.0, 100), losses, np.ones(100))
     assert curve.rates[60] < curve.suggestion('valley') < curve.rates[85]
 
 
@@ -57,10 +57,22 @@ def test_a_diverging_loss_does_not_flatten_the_curve(last, top):
 
 
 def test_the_smoothed_loss_is_a_mean_corrected_for_its_start():
-    curve = LrCurve(np.array([1.0, 2, 3]), np.array([1.0, 2.0, 4.0]))
+    curve = LrCurve(np.array([1.0, 2, 3]), np.array([1.0, 2.0, 4.0]), np.full(3, 7.0))
     weights = np.array([0.98**2, 0.98, 1])
     assert curve.smoothed[0] == pytest.approx(1.0)
     assert curve.smoothed[2] == pytest.approx(weights @ curve.losses / weights.sum())
+
+
+def test_the_noise_of_batches_does_not_hide_the_descent():
+    """As of detectors, whose loss grows with the objects in a batch: here up to tenfold."""
+    quiet = made_up_curve()
+    noise = np.random.default_rng(3).uniform(1, 10, len(quiet.rates))
+    noisy = LrCurve(quiet.rates, quiet.losses * noise, noise)
+    assert (quiet.rule, noisy.rule) == ('valley', 'minimum')
+    assert list(noisy.suggestions) == ['minimum', 'valley', 'steepest']
+    assert noisy.suggestion() == pytest.approx(quiet.suggestion('minimum'), rel=0.5)
+    assert noisy.smoothed[0] == pytest.approx(2 * noise.mean())
+    assert noisy.suggestion('valley') > 3 * quiet.suggestion('valley')
 
 
 @pytest.mark.parametrize('wrong', [dict(start=0.0), dict(start=1.0, end=0.1), dict(iterations=5)])
@@ -136,6 +148,9 @@ def test_training_goes_on_as_if_nothing_had_been_tested(config, tmp_path):
     looking = Looking()
     assert losses_of(config, tmp_path / 'b', looking) == alone
     assert len(looking.curve.rates) == 20
+    # The same batch and random numbers; then other weights.
+    assert looking.curve.untrained[0] == looking.curve.losses[0]
+    assert looking.curve.untrained[-1] != looking.curve.losses[-1]
     assert losses_of(config, tmp_path / 'c', Looking(interrupt=True)) == alone
 
 

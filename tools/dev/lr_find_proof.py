@@ -84,7 +84,7 @@ def suggested(config: Config, folder: Path) -> float:
     known = folder / 'lr_find.json'
     if known.exists():
         found = json.loads(known.read_text())
-        curve = LrCurve(np.array(found['rates']), np.array(found['losses']))
+        curve = LrCurve(*(np.array(found[key]) for key in ('rates', 'losses', 'untrained')))
     else:
         curve = lr_find(config, LrFindOptions(), work_dir=folder)
     draw_lr_curve(curve, folder / 'lr_find.png')
