@@ -1,4 +1,4 @@
-"""Functions called on the workers of a Dask cluster.
+"""Functions called in this process, in threads or on the workers of a Dask cluster.
 
 Workers and their scheduler may come and go. What is lost with them is submitted
 again, so a function must be safe to repeat.
@@ -13,7 +13,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
@@ -83,16 +83,10 @@ class Cluster:
             GeoMMError: As the function, or if the worker dies again and again.
             SetupError: If the scheduler is lost, and does not come back.
         """
-        results: list[Any] = []
-
-        def done(_: Task, result: Any) -> tuple:
-            if isinstance(result, GeoMMError):
-                raise result
-            results.append(result)
-            return ()
-
-        self.run([Task(name, work, args)], done)
-        return results[0]
+        ((_, result),) = self.results([Task(name, work, args)])
+        if isinstance(result, GeoMMError):
+            raise result
+        return result
 
     def run(self, tasks: Iterable[Task], done: Callable[[Task, Any], Iterable[Task]]) -> None:
         """Has all tasks done, in any order, and no more than some of them submitted at a time.
@@ -106,23 +100,30 @@ class Cluster:
             SetupError: If the scheduler is lost, and does not come back.
         """
         first: deque[Task] = deque()
-        rest = iter(tasks)
+        for task, result in self._done(first, iter(tasks)):
+            first.extendleft(reversed(list(done(task, result))))
+
+    def results(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Any]]:
+        """Each task with its result or :class:`GeoMMError`, as :meth:`run` has them done.
+
+        Raises:
+            SetupError: If the scheduler is lost, and does not come back.
+        """
+        return self._done(deque(), iter(tasks))
+
+    def _done(self, first: deque[Task], rest: Iterator[Task]) -> Iterator[tuple[Task, Any]]:
         while True:
             at_work: dict[Any, Task] = {}
             try:
-                self._run(first, rest, at_work, done)
+                yield from self._run(first, rest, at_work)
                 return
             except _LostError:
                 first.extendleft(reversed(at_work.values()))
             self._reconnect()
 
     def _run(
-        self,
-        first: deque[Task],
-        rest: Iterator[Task],
-        at_work: dict[Any, Task],
-        done: Callable[[Task, Any], Iterable[Task]],
-    ) -> None:
+        self, first: deque[Task], rest: Iterator[Task], at_work: dict[Any, Task]
+    ) -> Iterator[tuple[Task, Any]]:
         from distributed import as_completed
 
         running = as_completed(loop=self._client.loop)
@@ -145,8 +146,7 @@ class Cluster:
             # Together: to ask for each result takes longer than a task.
             batch = running.next_batch()
             for future, result in zip(batch, self._results(batch), strict=True):
-                more = done(at_work.pop(future.key), result)
-                first.extendleft(reversed(list(more)))
+                yield at_work.pop(future.key), result
             submit()
 
     def _submitted(self, tasks: Mapping[tuple, Task]) -> list['Future']:
@@ -248,20 +248,22 @@ def is_wanted() -> Callable[[], bool]:
 
 @contextlib.contextmanager
 def cluster_of(
-    where: str, name: str, processes: Callable[[], tuple[int, bool]]
+    where: str, name: str, processes: Callable[[], tuple[int, bool]] | None = None
 ) -> Iterator[Cluster]:
     """Connects to a cluster, or starts one on this machine that ends with it.
 
     Args:
         where: ``'local'``, ``'local:N'`` for N processes, or the address of a scheduler.
         name: Of the work, for the dashboard.
-        processes: For ``'local'``: how many, and whether each has a GPU.
+        processes: For ``'local'``: how many, and whether each has a GPU; by default one
+            for each core, without.
 
     Raises:
         SetupError: If Dask is not installed, or no scheduler answers.
         ConfigError: If ``where`` says something else.
     """
     try:
+        from dask.system import CPU_COUNT
         from distributed import Client, LocalCluster
         from distributed.utils import silence_logging_cmgr
     except ImportError as error:
@@ -279,7 +281,7 @@ def cluster_of(
     with contextlib.ExitStack() as stack:
         scheduler: Any = where
         if is_local:
-            count, gpus = processes()
+            count, gpus = processes() if processes else (CPU_COUNT, False)
             with _interrupts_held():
                 scheduler = stack.enter_context(
                     LocalCluster(
@@ -308,6 +310,70 @@ def cluster_of(
             return client
 
         yield Cluster(connect, name)
+
+
+@contextlib.contextmanager
+def mapping(
+    cluster: str | None = None, name: str = '', threads: int = 1
+) -> Iterator[Callable[..., Iterator]]:
+    """Where functions are called for each of many items: here, or on a cluster.
+
+    Args:
+        cluster: As for :func:`cluster_of`; None: this process.
+        name: Of the work, for the dashboard of a cluster.
+        threads: Of this process.
+
+    Yields:
+        A function ``mapped(work, items, label=str)`` that gives the results in the
+        order of the items, as :func:`map`. A :class:`GeoMMError` is raised when its turn
+        comes, so the first one of the list is told, wherever the work is done. On a
+        cluster ``work`` must be safe to repeat, and it and the items are pickled;
+        ``label`` gives the name of an item.
+
+    Raises:
+        SetupError: If Dask is not installed, or no scheduler answers or stays.
+    """
+    if cluster is not None:
+        with cluster_of(cluster, name) as workers:
+
+            def on_cluster(work: Callable, items: Iterable, label: Callable = str) -> Iterator:
+                tasks = (
+                    Task(label(item), _attempt, (work, item), number)
+                    for number, item in enumerate(items)
+                )
+                return _in_order(workers.results(tasks))
+
+            yield on_cluster
+    elif threads > 1:
+        with ThreadPoolExecutor(threads) as pool:
+            try:
+                yield lambda work, items, label=str: pool.map(work, items)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+    else:
+        yield lambda work, items, label=str: map(work, items)
+
+
+def _in_order(results: Iterable[tuple[Task, Any]]) -> Iterator:
+    found: dict[int, Any] = {}
+    following = 0
+    for task, result in results:
+        found[task.about] = result
+        while following in found:
+            result = found.pop(following)
+            following += 1
+            if isinstance(result, GeoMMError):
+                raise result
+            yield result
+
+
+def _attempt(work: Callable, item: Any) -> Any:
+    """Mistakes of the user's are results: they would be the same again."""
+    try:
+        return work(item)
+    except GeoMMError as error:
+        return error
 
 
 def _closed(client: 'Client') -> None:

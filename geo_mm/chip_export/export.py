@@ -1,9 +1,11 @@
 """Writing the chips of a catalog as a training set of another program."""
 
+import functools
 import hashlib
+import itertools
 import json
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,13 +14,20 @@ from geo_mm.chip_export.chips import ChipPlace, check_format, chip_places, cut, 
 from geo_mm.chip_export.options import ExportOptions
 from geo_mm.chip_export.writers import LabelWriter, Record, has_features, moments
 from geo_mm.classes import ClassSet
+from geo_mm.cluster import mapping
 from geo_mm.errors import CatalogError, OutputError
 from geo_mm.labels import LabelOptions
-from geo_mm.paths import make_folder, reported
+from geo_mm.paths import absolute, discard, make_folder, reported
 from geo_mm.raster import Grid
 
 JOURNAL = '.geo_mm_export.jsonl'
 """Says how far an unfinished export is; a finished one has none."""
+
+_TOGETHER = 16
+"""Chips of a scene that are one task of a cluster."""
+
+_KEPT = 16
+"""Scenes that a process keeps open."""
 
 
 @dataclass(frozen=True)
@@ -72,36 +81,26 @@ def export_chips(
     label_options = replace(label_options, background=classes.background)
     if missing := [entry.name for entry in entries if entry.labels is None]:
         raise CatalogError(f'{missing[0]} has no labels to export', 'labels for every scene')
-    scenes = [
-        open_labelled(
-            entry, classes.names, scene_options, label_options, objects=not options.of_pixels
+    content = replace(options, workers=1, cluster=None)  # which chips do not depend on
+    export = _Export(Path(absolute(out)), classes, content, scene_options, label_options)
+    with mapping(options.cluster, 'export-chips', options.workers) as mapped:
+        scenes = list(mapped(functools.partial(_open, export), entries, _title))
+        grids = [grid for grid, _ in scenes]
+        places = [place for i, grid in enumerate(grids) for place in chip_places(i, grid, options)]
+        journal = _Journal(
+            out, _digest(list(entries), classes, content, scene_options, label_options)
         )
-        for entry in entries
-    ]
-    for item in scenes:
-        check_format(item.scene, options.suffix)
-    places = [
-        place for i, item in enumerate(scenes) for place in chip_places(i, item.scene.grid, options)
-    ]
-    same = replace(options, workers=1)
-    journal = _Journal(out, _digest(list(entries), classes, same, scene_options, label_options))
-    done = journal.records
-    writer = LabelWriter(out, classes, options)
-    todo = [number for number in range(len(places)) if number not in done]
-
-    def write(number: int) -> tuple[int, Record]:
-        return number, _write(scenes, places[number], f'{number:09d}', writer)
-
-    shown = iter(progress((places[number] for number in todo), len(todo)))
-    with journal, ThreadPoolExecutor(options.workers) as pool:
-        try:
-            for number, record in pool.map(write, todo):
-                journal.add(number, record)
-                next(shown, None)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-        next(shown, None)  # so that it ends
+        done = journal.records
+        writer = export.writer()
+        todo = [number for number in range(len(places)) if number not in done]
+        runs = _runs(entries, places, todo, _TOGETHER if options.cluster else 1)
+        shown = iter(progress((places[number] for number in todo), len(todo)))
+        with journal:
+            for written in mapped(functools.partial(_write, export), runs, _title_of_run):
+                for number, record in written:
+                    journal.add(number, record)
+                    next(shown, None)
+            next(shown, None)  # so that it ends
     records = [done[number] for number in sorted(done) if done[number]]
     if not records:
         raise CatalogError(
@@ -109,23 +108,98 @@ def export_chips(
             'chips to write',
             'write all with output_nofeature_tiles=ALL_TILES',
         )
-    writer.finish(records, scenes[0].scene.band_names, _grid_of(scenes, places, done))
+    first = places[min(number for number, record in done.items() if record)]
+    writer.finish(records, scenes[0][1], grids[first.scene].crop(first.window))
+    _tidy(out)
     journal.remove()
-    counts = {
-        classes.names[index]: sum(
-            int(record['areas'].get(str(value), (0, 0, 0, 0))[3 if options.of_pixels else 0])
-            for record in records
+    return ExportResult(out, len(records), _counts(records, writer), len(places) - len(todo))
+
+
+def _counts(records: Sequence[Record], writer: LabelWriter) -> dict[str, int]:
+    """Objects, or pixels, of each class."""
+    column = 3 if writer.options.of_pixels else 0
+    return {
+        writer.classes.names[index]: sum(
+            int(record['areas'].get(str(value), (0, 0, 0, 0))[column]) for record in records
         )
         for index, value in writer.values.items()
     }
-    return ExportResult(out, len(records), counts, len(places) - len(todo))
 
 
-def _write(
-    scenes: Sequence[LabelledScene], place: ChipPlace, stem: str, writer: LabelWriter
+@dataclass(frozen=True)
+class _Export:
+    """What all chips have in common."""
+
+    folder: Path
+    classes: ClassSet
+    options: ExportOptions
+    scene_options: SceneOptions
+    label_options: LabelOptions
+
+    def writer(self) -> LabelWriter:
+        return LabelWriter(self.folder, self.classes, self.options)
+
+    def open(self, entry: CatalogEntry) -> LabelledScene:
+        """The scene, which is kept open for other chips."""
+        key = repr((entry, self))
+        with _opening:
+            if key not in _opened:
+                _opened[key] = open_labelled(
+                    entry,
+                    self.classes.names,
+                    self.scene_options,
+                    self.label_options,
+                    objects=not self.options.of_pixels,
+                )
+                if len(_opened) > _KEPT:
+                    del _opened[next(iter(_opened))]
+            return _opened[key]
+
+
+_opened: dict[str, LabelledScene] = {}
+_opening = threading.Lock()
+
+_Run = tuple[CatalogEntry, list[tuple[int, ChipPlace]]]
+"""A scene and some of its chips, each with its number."""
+
+
+def _runs(
+    entries: Sequence[CatalogEntry], places: Sequence[ChipPlace], todo: Sequence[int], most: int
+) -> Iterator[_Run]:
+    for scene, numbers in itertools.groupby(todo, key=lambda number: places[number].scene):
+        while some := list(itertools.islice(numbers, most)):
+            yield entries[scene], [(number, places[number]) for number in some]
+
+
+def _title(entry: CatalogEntry) -> str:
+    return entry.name or str(entry.image)
+
+
+def _title_of_run(run: _Run) -> str:
+    return f'{_title(run[0])}, chip {run[1][0][0]}'
+
+
+def _open(export: _Export, entry: CatalogEntry) -> tuple[Grid, tuple[str, ...]]:
+    """Where a scene is, and its bands, if it can be exported at all."""
+    scene = export.open(entry).scene
+    check_format(scene, export.options.suffix)
+    return scene.grid, scene.band_names
+
+
+def _write(export: _Export, run: _Run) -> list[tuple[int, Record]]:
+    """Write some chips of a scene."""
+    entry, chips = run
+    labelled, writer = export.open(entry), export.writer()
+    return [
+        (number, _write_chip(labelled, place, f'{number:09d}', writer)) for number, place in chips
+    ]
+
+
+def _write_chip(
+    labelled: LabelledScene, place: ChipPlace, stem: str, writer: LabelWriter
 ) -> Record:
     """Write one chip; an empty record if there is nothing to write."""
-    labelled, options = scenes[place.scene], writer.options
+    options = writer.options
     chip = cut(labelled, place, stem, options)
     if chip is None:
         return {}
@@ -137,11 +211,11 @@ def _write(
     return {'stem': stem, 'bands': moments(chip), **record}
 
 
-def _grid_of(
-    scenes: Sequence[LabelledScene], places: Sequence[ChipPlace], done: dict[int, Record]
-) -> Grid:
-    first = places[min(number for number, record in done.items() if record)]
-    return scenes[first.scene].scene.grid.crop(first.window)
+def _tidy(folder: Path) -> None:
+    """Remove what processes that were killed had not finished."""
+    for path in folder.rglob('.*'):
+        if path.name != JOURNAL:
+            discard(path)
 
 
 def _digest(*parts: object) -> str:

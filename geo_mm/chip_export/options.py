@@ -50,7 +50,14 @@ class ExportOptions:
     rotation_angle: float = option(
         0.0, 'degrees: every chip is written again at each multiple of it; 0 does not rotate'
     )
-    workers: int = option(1, 'threads that cut chips')
+    workers: int = option(1, 'threads that cut chips, without a cluster')
+    cluster: str | None = option(
+        None,
+        'cut chips on the workers of a Dask cluster: the address of its scheduler, or '
+        'local, or local:N for N processes',
+        flag='--dask',
+        metavar='CLUSTER',
+    )
 
     def __post_init__(self) -> None:
         sides = (self.tile_size_x, self.tile_size_y, self.stride_x, self.stride_y, self.workers)

@@ -66,6 +66,21 @@ def bar(description: str) -> Callable[[Iterable], Iterable]:
     return lambda items: track(items, description=description, transient=True)
 
 
+def add_dask(parser: argparse.ArgumentParser, work: str) -> None:
+    """Add ``--dask``.
+
+    Args:
+        parser: Of the command.
+        work: What the workers do, such as ``predict scenes``.
+    """
+    parser.add_argument(
+        '--dask',
+        metavar='CLUSTER',
+        help=f'{work} on the workers of a Dask cluster: the address of its scheduler, or '
+        'local, or local:N for N processes',
+    )
+
+
 def add_trust(parser: argparse._ActionsContainer) -> None:
     """Add ``--trust-checkpoint``."""
     parser.add_argument(

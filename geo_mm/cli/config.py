@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geo_mm import env
-from geo_mm.cli.arguments import add_config, add_overrides, bar, config_of, overrides
+from geo_mm.cli.arguments import add_config, add_dask, add_overrides, bar, config_of, overrides
 from geo_mm.data_checks.options import DoctorOptions
 from geo_mm.errors import counted
 from geo_mm.new_config.python_text import assignment
@@ -48,6 +48,7 @@ def statistics_arguments(parser: argparse.ArgumentParser) -> None:
     add('config', metavar='source', help='config, catalog, folder, pattern, image or training set')
     add('--json', metavar='FILE', help='write all numbers as JSON, which a config can have as base')
     add('--html', metavar='FILE', help='write a page with plots (a file, or a folder)')
+    add_dask(parser, 'read scenes')
     add_overrides(parser)
     add_options(parser, DoctorOptions)
 
@@ -68,7 +69,7 @@ def statistics(args: argparse.Namespace) -> None:
 
     source = config_of(args) if args.config.endswith('.py') else args.config
     statistics = data_statistics(
-        source, DoctorOptions(**given(args, DoctorOptions)), bar('reading')
+        source, DoctorOptions(**given(args, DoctorOptions)), bar('reading'), cluster=args.dask
     )
     found = statistics.bands
     for name, low, mean, high in zip(found.names, found.min, found.mean, found.max, strict=True):

@@ -5,6 +5,7 @@ import logging
 import sys
 from typing import TYPE_CHECKING
 
+from geo_mm.cli.arguments import add_dask
 from geo_mm.errors import LabelError
 from geo_mm.options import KeyValues
 
@@ -26,6 +27,7 @@ def evaluate_arguments(parser: argparse.ArgumentParser) -> None:
         help='part of each scene, as fractions 0..1 of it, inside which results count: what '
         'configs call area',
     )
+    add_dask(parser, 'compare scenes')
     add('--class-column', help="attribute with the class (default: 'class')")
     add(
         '--class-map',
@@ -98,6 +100,7 @@ def evaluate(args: argparse.Namespace) -> None:
         aoi=args.aoi,
         area=args.area,
         progress=_started,
+        cluster=args.dask,
     )
     images = None
     if args.image and args.out and isinstance(result, ObjectEvaluation):

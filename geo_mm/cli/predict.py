@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geo_mm import env
-from geo_mm.cli.arguments import add_launcher, add_overrides, add_trust, overrides
+from geo_mm.cli.arguments import add_dask, add_launcher, add_overrides, add_trust, overrides
 from geo_mm.errors import ConfigError, GeoMMError, SceneError, interrupts
 from geo_mm.inference.options import PredictOptions
 from geo_mm.options import add_options, given
@@ -60,12 +60,7 @@ def predict_arguments(parser: argparse.ArgumentParser) -> None:
         help='only the I-th of N parts of the scenes, from 0 to N - 1: for job arrays, whose jobs '
         'may write into one folder',
     )
-    add(
-        '--dask',
-        metavar='CLUSTER',
-        help='predict scenes on the workers of a Dask cluster: the address of its scheduler, or '
-        'local, or local:N for N processes',
-    )
+    add_dask(parser, 'predict scenes')
     add('--aoi', help='vector file with polygons; nothing outside them is predicted')
     add(
         '--window',

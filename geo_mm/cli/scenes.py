@@ -7,7 +7,7 @@ from geo_mm import env
 from geo_mm.catalog.split_options import SplitOptions
 from geo_mm.catalog.stac_search import StacSearch
 from geo_mm.chip_export import ExportOptions
-from geo_mm.cli.arguments import add_config, add_overrides, bar, config_of, overrides
+from geo_mm.cli.arguments import add_config, add_dask, add_overrides, bar, config_of, overrides
 from geo_mm.data_checks.options import DoctorOptions
 from geo_mm.errors import ConfigError, GeoMMError, counted
 from geo_mm.options import add_options, given
@@ -197,6 +197,7 @@ def doctor_arguments(parser: argparse.ArgumentParser) -> None:
         default='error',
         help='from which severity the exit status is 1 (default: error)',
     )
+    add_dask(parser, 'look at scenes')
     add_overrides(parser)
     add_options(parser, DoctorOptions)
 
@@ -218,7 +219,8 @@ def doctor(args: argparse.Namespace) -> int:
     from geo_mm.paths import write_text
 
     source = config_of(args) if args.config.endswith('.py') else args.config
-    found = doctor(source, DoctorOptions(**given(args, DoctorOptions)), bar('looking at scenes'))
+    options = DoctorOptions(**given(args, DoctorOptions))
+    found = doctor(source, options, bar('looking at scenes'), cluster=args.dask)
     width = min(shutil.get_terminal_size().columns, 100)
     for finding in found.findings:
         print(f'{finding.text(width)}\n')

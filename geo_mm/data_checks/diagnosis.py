@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from geo_mm.catalog import CatalogEntry
 from geo_mm.catalog.label_classes import spread
-from geo_mm.data_checks.examined import DataSet, ExaminedScene, find_data
+from geo_mm.cluster import mapping
+from geo_mm.data_checks.examined import DataSet, ExaminedScene, SplitData, find_data, title
 from geo_mm.data_checks.findings import SEVERITIES, Finding, Severity, merged, worst_first
 from geo_mm.data_checks.image_checks import IMAGE_CHECKS, unreadable
 from geo_mm.data_checks.label_checks import LABEL_CHECKS, LAYER_CHECKS
@@ -62,6 +64,8 @@ def doctor(
     source: 'str | os.PathLike | Config',
     options: DoctorOptions | None = None,
     progress: Callable[[Sequence], Iterable] = iter,
+    *,
+    cluster: str | None = None,
 ) -> Diagnosis:
     """Look for what is wrong with data, before a model is trained on them.
 
@@ -72,6 +76,8 @@ def doctor(
         source: Config, catalog, folder, pattern, image or training set of another program.
         options: What a config would say about the data, if the source is none.
         progress: Wraps the scenes as they are looked at, to show how far it is.
+        cluster: Of Dask, whose workers look at the scenes: see
+            :func:`geo_mm.cluster.mapping`.
 
     Raises:
         GeoMMError: If there is nothing to look at.
@@ -84,25 +90,34 @@ def doctor(
     chosen = [
         (entry, split) for split in data.splits for entry in spread(split.entries, options.most)
     ]
-    for entry, split in progress(chosen):
-        scene = ExaminedScene.open(entry, split)
-        checks: list[Callable] = [*IMAGE_CHECKS, *LABEL_CHECKS]
+    items = []
+    for entry, split in chosen:
         layer = (entry.labels, entry.layer, str(split.label_options))
-        if layer not in layers:
-            layers.add(layer)
-            checks += LAYER_CHECKS
-        try:
-            found = [finding for check in checks for finding in check(scene)]
-            summary = summarise(scene)
-        except SceneError as error:  # it opens, but its pixels cannot be read
-            scene.image_error = error
-            found, summary = unreadable(scene), None
-        findings += found
-        if summary is not None:
-            summaries.append(summary)
+        items.append((entry, split.alone(), layer not in layers))
+        layers.add(layer)
+    with mapping(cluster, 'doctor') as mapped:
+        results = mapped(_examine, items, title)
+        for _, (found, summary) in zip(progress(items), results, strict=True):
+            findings += found
+            if summary is not None:
+                summaries.append(summary)
     findings += [finding for check in SET_CHECKS for finding in check(data, summaries)]
     findings += _remarks(data, findings, len(chosen))
     return Diagnosis(data, tuple(worst_first(merged(findings))), tuple(summaries))
+
+
+def _examine(
+    item: tuple[CatalogEntry, SplitData, bool],
+) -> tuple[list[Finding], SceneSummary | None]:
+    """What is wrong with a scene, or with its layer if asked for, and its summary if it has one."""
+    entry, split, with_layer = item
+    scene = ExaminedScene.open(entry, split)
+    checks: list[Callable] = [*IMAGE_CHECKS, *LABEL_CHECKS, *(LAYER_CHECKS if with_layer else ())]
+    try:
+        return [finding for check in checks for finding in check(scene)], summarise(scene)
+    except SceneError as error:  # it opens, but its pixels cannot be read
+        scene.image_error = error
+        return unreadable(scene), None
 
 
 def _remarks(data: DataSet, findings: Sequence[Finding], looked_at: int) -> list[Finding]:

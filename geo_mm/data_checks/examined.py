@@ -65,6 +65,10 @@ class SplitData:
     def is_learnt(self) -> bool:
         return self.name in ('train', 'all')
 
+    def alone(self) -> 'SplitData':
+        """All but its scenes, as one of them needs it."""
+        return replace(self, entries=())
+
 
 @dataclass(frozen=True)
 class DataSet:
@@ -303,6 +307,11 @@ class ExaminedScene:
         relative = ~self.whole.transform @ self.scene.transform
         x, y = relative @ (boxes[:, [0, 2]], boxes[:, [1, 3]])
         return np.stack([x.min(1), y.min(1), x.max(1), y.max(1)], axis=1)
+
+
+def title(item: tuple) -> str:
+    """The name of a scene, of its entry and split and what follows these."""
+    return ExaminedScene(*item[:2]).name
 
 
 def _first(image: Any) -> str:

@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from geo_mm.catalog import CatalogEntry
 from geo_mm.catalog.label_classes import spread
-from geo_mm.data_checks.examined import DataSet, ExaminedScene, find_data
+from geo_mm.cluster import mapping
+from geo_mm.data_checks.examined import DataSet, ExaminedScene, SplitData, find_data, title
 from geo_mm.data_checks.options import DoctorOptions
 from geo_mm.data_checks.summary import SceneSummary, counts_of, summarise
-from geo_mm.raster import BandStatistics, Scene, band_statistics
+from geo_mm.errors import SceneError
+from geo_mm.raster import BandStatistics
+from geo_mm.raster.statistics import RunningStatistics
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -65,6 +69,8 @@ def data_statistics(
     source: 'str | os.PathLike | Config',
     options: DoctorOptions | None = None,
     progress: Callable[[Sequence], Iterable] = iter,
+    *,
+    cluster: str | None = None,
 ) -> DataStatistics:
     """Statistics of the scenes of a config, folder, table or training set.
 
@@ -75,6 +81,8 @@ def data_statistics(
         source: As for :func:`geo_mm.doctor`.
         options: What a config would say about the data, if the source is none.
         progress: Wraps the scenes as they are read, to show how far it is.
+        cluster: Of Dask, whose workers read the scenes: see
+            :func:`geo_mm.cluster.mapping`.
 
     Raises:
         GeoMMError: If a scene or its labels cannot be opened.
@@ -83,17 +91,38 @@ def data_statistics(
     data = find_data(source, options)
     if data.error is not None:
         raise data.error
+    chosen = [
+        (split, entry)
+        for split in data.splits
+        for entry in (split.entries if split.is_learnt else spread(split.entries, options.most))
+    ]
+    items = [(entry, split.alone(), number) for number, (split, entry) in enumerate(chosen)]
     summaries: list[SceneSummary] = []
-    learnt: list[Scene] = []
-    for split in data.splits:
-        looked_at = spread(split.entries, options.most)
-        for entry in split.entries if split.is_learnt else looked_at:
-            scene = ExaminedScene.open(entry, split)
-            if scene.image_error or scene.label_error:
-                raise scene.image_error or scene.label_error  # type: ignore[misc]
-            if split.is_learnt and scene.scene is not None:
-                learnt.append(scene.scene)
-            counted = split.is_learnt or entry in looked_at
-            if counted and (summary := summarise(scene)) is not None:
-                summaries.append(summary)
-    return DataStatistics(data, band_statistics(progress(learnt)), tuple(summaries))
+    bands: RunningStatistics | None = None
+    with mapping(cluster, 'statistics') as mapped:
+        results = mapped(_measure, items, title)
+        for _, (part, summary) in zip(progress(items), results, strict=True):
+            summaries.append(summary)
+            if part is None:
+                continue
+            if bands is None:
+                bands = RunningStatistics(part.names)
+            bands.join(part, summary.name)
+    if bands is None:
+        raise SceneError('no scenes to take statistics of', 'at least one')
+    names = [summary.name for summary in summaries]
+    return DataStatistics(data, bands.result(names), tuple(summaries))
+
+
+def _measure(
+    item: tuple[CatalogEntry, SplitData, int],
+) -> tuple[RunningStatistics | None, SceneSummary]:
+    """The numbers of a scene, and of its bands if they are learnt from."""
+    entry, split, number = item
+    scene = ExaminedScene.open(entry, split)
+    if error := scene.image_error or scene.label_error:
+        raise error
+    summary = summarise(scene)
+    assert scene.scene is not None and summary is not None  # or there were an error
+    part = RunningStatistics.of_scene(scene.scene, number) if split.is_learnt else None
+    return part, summary

@@ -1,8 +1,9 @@
 """The part of the scenes in which results count."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import geopandas as gpd
 import numpy as np
@@ -19,6 +20,9 @@ from geo_mm.raster import Grid, Scene, Window
 from geo_mm.raster.handles import is_raster
 
 _PIECES = 16  # in which a side is transformed: straight in one CRS is bent in another
+
+
+Result = TypeVar('Result')
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,3 +238,13 @@ def window_of(areas: Iterable[SceneLabels], grid: Grid) -> Window:
         right, bottom = (math.ceil(value - 1e-6) for value in bounds[2:])
         window = window.intersection(Window(left, top, right - left, bottom - top))
     return window
+
+
+def told(
+    results: Iterator[Result], names: Sequence[str], progress: Callable[[str], None] | None
+) -> Iterator[Result]:
+    """Results of scenes, each asked for when the name of its scene was told."""
+    for name in names:
+        if progress:
+            progress(name)
+        yield next(results)

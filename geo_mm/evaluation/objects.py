@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from operator import attrgetter, itemgetter
 
 import geopandas as gpd
 import numpy as np
@@ -9,9 +11,10 @@ import pandas as pd
 from affine import Affine
 
 from geo_mm.classes import ClassSet
+from geo_mm.cluster import mapping
 from geo_mm.detections import Detections
 from geo_mm.errors import LabelError
-from geo_mm.evaluation.area import ScoredArea, ScoredPart, ScoredParts, predicted_grid
+from geo_mm.evaluation.area import ScoredArea, ScoredPart, ScoredParts, predicted_grid, told
 from geo_mm.evaluation.layers import ObjectLayer, Source, brought_together, read_objects
 from geo_mm.evaluation.maps import DUPLICATE, FALSE_NEGATIVE, FALSE_POSITIVE, TRUE_POSITIVE
 from geo_mm.evaluation.matching import COCO_IOUS, SceneMatches, SizeRange, match_scene, size_ranges
@@ -162,6 +165,7 @@ def evaluate_objects(
     area: Sequence[float] | None = None,
     parts: Mapping[str, ScoredPart] | None = None,
     progress: Callable[[str], None] | None = None,
+    cluster: str | None = None,
 ) -> ObjectEvaluation:
     """Compare predicted with true objects.
 
@@ -176,6 +180,8 @@ def evaluate_objects(
             there counts, by the same rule.
         parts: What counts of each scene, by its name, instead of ``aoi`` and ``area``.
         progress: Called with the name of each scene before it is read.
+        cluster: Of Dask, whose workers compare the scenes: see
+            :func:`geo_mm.cluster.mapping`.
 
     Raises:
         LabelError: If a layer cannot be used as asked, or prediction and truth
@@ -184,34 +190,21 @@ def evaluate_objects(
     settings = settings or ObjectSettings()
     names = [name for name, *_ in pairs]
     scored = ScoredParts(parts or dict.fromkeys(names, ScoredPart.of(aoi, area)))
-    notes: list[str] = []
-    tables = []
-    for name, pred, truth in pairs:
-        if progress:
-            progress(name)
-        areas = scored.parts[name].in_scene(pred)
-        tables.append((name, areas, *_read_pair(pred, truth, settings, notes)))
-    classes = _classes(tables, settings, notes)
+    items = [(*pair, scored.parts[pair[0]]) for pair in pairs]
     ranges = (SizeRange(), *(size_ranges(settings.size_limits) if settings.size_limits else ()))
-    thresholds = np.append(settings.iou, COCO_IOUS if settings.coco else ())
+    with mapping(cluster, 'evaluate') as mapped:
+        layers = list(told(mapped(partial(_read, settings), items, itemgetter(0)), names, progress))
+        notes = [note for each in layers for note in each.notes]
+        classes = _classes(layers, settings, notes)
+        compare = partial(_compare, settings, classes, ranges)
+        compared = list(mapped(compare, layers, attrgetter('name')))
+    scenes = tuple(scene for scene, _ in compared)
     # One list of scenes for each size range.
-    matches: list[list[SceneMatches]] = [[] for _ in ranges]
-    scenes = []
-    for (name, areas, pred, truth), source in zip(tables, pairs, strict=True):
-        sides = (_counted(pred, classes, areas), _counted(truth, classes, areas))
-        for collected, of_range in zip(
-            matches, match_scene(*sides, thresholds, ranges), strict=True
-        ):
-            collected.append(of_range)
-        whole = matches[0][-1]
-        scores = score_objects([whole], classes, min_score=settings.min_score)
-        features = _features(whole, classes, pred.crs, settings.min_score)
-        sources, record = source_names(*source[1:]), Record.of(source[1])
-        scenes.append(ObjectScene(name, sources, pred.crs, scores, areas, features, record))
+    matches = [[of_ranges[i] for _, of_ranges in compared] for i in range(len(ranges))]
     totals = [score_objects(each, classes, min_score=settings.min_score) for each in matches]
-    layers = [layer for scene in matches[0] for layer in (scene.pred, scene.truth)]
-    if not any(layer.data['inside'].any() for layer in layers):
-        if scored.is_limited and any(len(layer) for _, _, *pair in tables for layer in pair):
+    sides = [side for scene in matches[0] for side in (scene.pred, scene.truth)]
+    if not any(side.data['inside'].any() for side in sides):
+        if scored.is_limited and any(len(each.pred) + len(each.truth) for each in layers):
             raise LabelError(
                 'no predicted or true object has its centroid in the evaluated part. '
                 f'{scored.sentence()}',
@@ -222,12 +215,66 @@ def evaluate_objects(
     sizes = tuple(zip(ranges[1:], totals[1:], strict=True))
     records = [scene.record for scene in scenes if scene.record]
     coloured = in_colours(classes, [dict(zip(*_palette(each), strict=True)) for each in records])
-    told = tuple(dict.fromkeys(notes))
-    return ObjectEvaluation(settings, scored, coloured, totals[0], sizes, tuple(scenes), told)
+    said = tuple(dict.fromkeys(notes))
+    return ObjectEvaluation(settings, scored, coloured, totals[0], sizes, scenes, said)
 
 
 def _palette(record: Record) -> tuple[tuple, tuple]:
     return record.classes.names, record.classes.colours
+
+
+@dataclass(frozen=True, eq=False)
+class _Layers:
+    """What was read of a scene.
+
+    Attributes:
+        name: Its name.
+        sources: Names of prediction and truth.
+        record: How the prediction came to be, if it says.
+        areas: The evaluated areas; none if everything counts.
+        pred: The predicted objects.
+        truth: The true ones.
+        notes: What the reader should know.
+    """
+
+    name: str
+    sources: tuple[str, str]
+    record: Record | None
+    areas: tuple[ScoredArea, ...]
+    pred: ObjectLayer
+    truth: ObjectLayer
+    notes: list[str]
+
+
+def _read(settings: ObjectSettings, item: tuple[str, Source, Source, ScoredPart]) -> _Layers:
+    name, pred, truth, part = item
+    notes: list[str] = []
+    areas = part.in_scene(pred)
+    pair = _read_pair(pred, truth, settings, notes)
+    return _Layers(name, source_names(pred, truth), Record.of(pred), areas, *pair, notes)
+
+
+def _compare(
+    settings: ObjectSettings,
+    classes: tuple[str, ...],
+    ranges: Sequence[SizeRange],
+    layers: _Layers,
+) -> tuple[ObjectScene, list[SceneMatches]]:
+    """Match the objects of a scene, in each of the size ranges, of which the first has all."""
+    thresholds = np.append(settings.iou, COCO_IOUS if settings.coco else ())
+    pred, truth = (_counted(side, classes, layers.areas) for side in (layers.pred, layers.truth))
+    matches = match_scene(pred, truth, thresholds, ranges)
+    crs = layers.pred.crs
+    scene = ObjectScene(
+        layers.name,
+        layers.sources,
+        crs,
+        score_objects([matches[0]], classes, min_score=settings.min_score),
+        layers.areas,
+        _features(matches[0], classes, crs, settings.min_score),
+        layers.record,
+    )
+    return scene, matches
 
 
 def _read_pair(
@@ -297,8 +344,10 @@ def _classes_of(pred: Source, predicted: ObjectLayer) -> list[str]:
     return sorted(_named(predicted).union(record.classes.foreground_names if record else ()))
 
 
-def _classes(tables, settings: ObjectSettings, notes: list[str]) -> tuple[str, ...]:
-    found = set().union(*(_named(layer) for _, _, *pair in tables for layer in pair))
+def _classes(
+    layers: Sequence[_Layers], settings: ObjectSettings, notes: list[str]
+) -> tuple[str, ...]:
+    found = set().union(*(_named(side) for each in layers for side in (each.pred, each.truth)))
     if settings.classes is None:
         return tuple(sorted(found))
     unknown = [name for name in settings.classes if name not in found]

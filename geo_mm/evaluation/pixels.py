@@ -3,12 +3,15 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from operator import itemgetter
 
 import geopandas as gpd
 import numpy as np
 
 from geo_mm.classes import IGNORE, ClassSet, Colour
-from geo_mm.evaluation.area import ScoredArea, ScoredPart, ScoredParts, window_of
+from geo_mm.cluster import mapping
+from geo_mm.evaluation.area import ScoredPart, ScoredParts, told, window_of
 from geo_mm.evaluation.maps import MapSketch
 from geo_mm.evaluation.rasters import (
     NamedLabels,
@@ -21,7 +24,8 @@ from geo_mm.evaluation.rasters import (
 )
 from geo_mm.evaluation.records import Record, in_colours, raster_colours, raster_names, source_names
 from geo_mm.evaluation.scores import Confusion, PixelScores
-from geo_mm.raster import Window
+from geo_mm.labels import SceneLabels
+from geo_mm.raster import Scene
 from geo_mm.raster.handles import is_raster
 
 Source = str | os.PathLike
@@ -141,6 +145,7 @@ def evaluate_pixels(
     area: Sequence[float] | None = None,
     parts: Mapping[str, ScoredPart] | None = None,
     progress: Callable[[str], None] | None = None,
+    cluster: str | None = None,
 ) -> PixelEvaluation:
     """Compare predicted with true classes, pixel by pixel of the prediction.
 
@@ -159,6 +164,8 @@ def evaluate_pixels(
             in catalogs: only what is in there counts.
         parts: What counts of each scene, by its name, instead of ``aoi`` and ``area``.
         progress: Called with the name of each scene before it is read.
+        cluster: Of Dask, whose workers compare the scenes: see
+            :func:`geo_mm.cluster.mapping`.
 
     Raises:
         LabelError: If a file cannot be used as asked, or no pixel can be compared.
@@ -167,12 +174,11 @@ def evaluate_pixels(
     settings = settings or PixelSettings()
     names = [name for name, *_ in pairs]
     scored = ScoredParts(parts or dict.fromkeys(names, ScoredPart.of(aoi, area)))
-    counted = []
-    for name, pred, truth in pairs:
-        if progress:
-            progress(name)
-        areas = scored.parts[name].in_scene(pred)
-        counted.append(_Scene(name, pred, truth, settings, areas).count())
+    items = [(*pair, scored.parts[pair[0]]) for pair in pairs]
+    with mapping(cluster, 'evaluate') as mapped:
+        counted = list(
+            told(mapped(partial(_Scene, settings), items, itemgetter(0)), names, progress)
+        )
     classes = _ordered(counted)
     scenes = tuple(each.finished(classes) for each in counted)
     total = scenes[0].confusion
@@ -184,17 +190,15 @@ def evaluate_pixels(
 
 
 class _Scene:
-    """Counts the pixels of one scene by class number, named afterwards."""
+    """The pixels of one scene by class number, named afterwards."""
 
-    def __init__(
-        self, name, pred, truth, settings: PixelSettings, areas: Sequence[ScoredArea]
-    ) -> None:
-        self.name = name
-        self.scene = open_class_raster(pred)
+    def __init__(self, settings: PixelSettings, item: tuple) -> None:
+        self.name, pred, truth, part = item
+        areas = part.in_scene(pred)
+        scene = open_class_raster(pred)
         is_read = isinstance(truth, NamedLabels)
         self.sources = source_names(pred, truth.name if is_read else truth)
-        gsd = self.scene.gsd
-        self.pixel_area = gsd[0] * gsd[1] if gsd else None
+        self.pixel_area = scene.gsd[0] * scene.gsd[1] if scene.gsd else None
         self.record = Record.of(pred)
         self.ignore = np.zeros(256, bool)
         self.ignore[[IGNORE, *(value for value in settings.ignore if 0 <= value < IGNORE)]] = True
@@ -203,39 +207,33 @@ class _Scene:
         self.pred_names: Mapping[int, str] = dict(settings.class_names or raster_names(pred))
         self.truth_names: Mapping[int, str] = self.pred_names
         if is_read:
-            self.truth = truth
+            labels = truth
         elif is_raster(truth):
             known = settings.truth_names or settings.class_names or raster_names(truth)
             self.pred_names, self.truth_names = self.pred_names or known, known or self.pred_names
-            self.truth = NamedLabels(RasterTruth(truth, self.scene.grid), self.sources[1])
+            labels = NamedLabels(RasterTruth(truth, scene.grid), self.sources[1])
         else:
-            self.truth = layer_truth(truth, self.scene, self.pred_names, settings)
-        self.notes = self.truth.notes
-        self.areas = [area.onto(self.scene) for area in areas]
-        self.window = window_of(self.areas, self.scene.grid)
+            labels = layer_truth(truth, scene, self.pred_names, settings)
+        self.notes = labels.notes
         self.counts = np.zeros((256, 256), np.int64)
-        self.sketch = MapSketch.blank(self.window)
-        self._true_ids, self._pred_ids = _same_ids(self.truth_names, self.pred_names)
+        self._count(scene, labels, [area.onto(scene) for area in areas])
 
-    def count(self) -> '_Scene':
-        for window in read_windows(self.scene, self.window):
-            pred, truth, valid = self._read(window)
-            flat = truth[valid].astype(np.int64) * 256 + pred[valid]
+    def _count(self, scene: Scene, truth: NamedLabels, areas: Sequence[SceneLabels]) -> None:
+        around = window_of(areas, scene.grid)
+        self.sketch = MapSketch.blank(around)
+        true_ids, pred_ids = _same_ids(self.truth_names, self.pred_names)
+        for window in read_windows(scene, around):
+            data, valid = scene.read(window)
+            pred = as_classes(data[0], valid, self.sources[0])
+            true = truth.labels.classes(window)
+            valid = valid & ~self.ignore[pred] & ~self.ignore[true]
+            for area in areas:
+                valid &= area.covers(window)
+            flat = true[valid].astype(np.int64) * 256 + pred[valid]
             self.counts += np.bincount(flat, minlength=65536).reshape(256, 256)
-            wrong = valid & (self._true_ids[truth] != self._pred_ids[pred])
-            self.sketch.add(window, truth, pred, valid, wrong)
+            self.sketch.add(window, true, pred, valid, valid & (true_ids[true] != pred_ids[pred]))
         if not self.counts.sum():
-            raise nothing_in_common(self.truth, self.scene, self.sources)
-        return self
-
-    def _read(self, window: Window) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        data, valid = self.scene.read(window)
-        pred = as_classes(data[0], valid, self.sources[0])
-        truth = self.truth.labels.classes(window)
-        valid = valid & ~self.ignore[pred] & ~self.ignore[truth]
-        for area in self.areas:
-            valid &= area.covers(window)
-        return pred, truth, valid
+            raise nothing_in_common(truth, scene, self.sources)
 
     def named_colours(self) -> dict[str, Colour]:
         return {_name(self.pred_names, value): colour for value, colour in self.colours.items()}

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import geopandas as gpd
 import numpy as np
@@ -71,32 +71,38 @@ def pair_scenes(predictions: str, truths: str) -> list[tuple[str, str, str]]:
 def evaluate_files(
     predictions: str,
     truths: str,
-    objects: ObjectSettings | None = None,
-    pixels: PixelSettings | None = None,
-    *,
+    *settings: ObjectSettings | PixelSettings,
     aoi: str | os.PathLike | None = None,
     area: Sequence[float] | None = None,
     progress: Callable[[str], None] | None = None,
+    cluster: str | None = None,
 ) -> ObjectEvaluation | PixelEvaluation:
     """Score files: objects one to one, class rasters pixel by pixel.
 
     Args:
         predictions: A file, or a pattern such as ``out/*.tif``.
         truths: The same; files are paired by name.
-        objects: What is compared if these are layers of objects.
-        pixels: What is compared if they are class rasters.
+        *settings: What is compared if these are layers of objects, if they are class
+            rasters, or both.
         aoi: Polygons inside which results count.
         area: Part of each scene inside which results count, as fractions (left, top,
             right, bottom).
         progress: Called with the name of each scene before it is read.
+        cluster: Of Dask, whose workers compare the scenes: see
+            :func:`geo_mm.cluster.mapping`.
 
     Raises:
         CatalogError: If a pattern matches nothing, or files are left over.
         LabelError: If files are of different kinds, or cannot be used.
     """
     pairs = pair_scenes(predictions, truths)
+    if cluster is not None:  # whose workers may be in other folders
+        pairs = [(name, absolute(pred), absolute(truth)) for name, pred, truth in pairs]
+    objects = next((each for each in settings if isinstance(each, ObjectSettings)), None)
+    pixels = next((each for each in settings if isinstance(each, PixelSettings)), None)
+    more: dict[str, Any] = dict(aoi=aoi, area=area, progress=progress, cluster=cluster)
     if all(is_raster(prediction) for _, prediction, _ in pairs):
-        return evaluate_pixels(pairs, pixels, aoi=aoi, area=area, progress=progress)
+        return evaluate_pixels(pairs, pixels, **more)
     for path in (path for _, *paths in pairs for path in paths):
         if is_raster(path):
             raise LabelError(
@@ -106,7 +112,7 @@ def evaluate_files(
             )
     if aoi is None and area is None:
         _warn_of_windows([prediction for _, prediction, _ in pairs])
-    return evaluate_objects(pairs, objects, aoi=aoi, area=area, progress=progress)
+    return evaluate_objects(pairs, objects, **more)
 
 
 def _warn_of_windows(predictions: Sequence[str]) -> None:

@@ -1,5 +1,6 @@
 """Mean, spread and range of every band, over any number of pixels."""
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -117,17 +118,15 @@ class Moments:
 
 
 class _Sample:
-    """A uniform sample of a stream of pixels: those with the smallest random keys."""
+    """A uniform sample of pixels: those with the smallest random keys."""
 
     def __init__(self, bands: int, size: int) -> None:
-        self._rng = np.random.default_rng(0)
         self._size = size
         self._keys: np.ndarray = np.empty(0)
-        self.pixels: np.ndarray = np.empty((bands, 0))
         self._limit = 1.0
+        self.pixels: np.ndarray = np.empty((bands, 0), np.uint8)  # which any type adds up with
 
-    def add(self, pixels: np.ndarray) -> None:
-        keys = self._rng.random(pixels.shape[1])
+    def add(self, keys: np.ndarray, pixels: np.ndarray) -> None:
         chosen = np.flatnonzero(keys < self._limit)
         self._keys = np.concatenate([self._keys, keys[chosen]])
         self.pixels = np.concatenate([self.pixels, pixels[:, chosen]], axis=1)
@@ -135,6 +134,80 @@ class _Sample:
             kept = np.argpartition(self._keys, self._size)[: self._size]
             self._keys, self.pixels = self._keys[kept], self.pixels[:, kept]
             self._limit = self._keys.max()
+
+    def join(self, other: '_Sample') -> None:
+        self.add(other._keys, other.pixels)
+
+
+class RunningStatistics:
+    """What is known of pixels so far; that of several scenes can be joined.
+
+    Args:
+        names: Band names.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+        self._moments, self._sample = Moments.empty(len(names)), _Sample(len(names), _RANKED)
+
+    @classmethod
+    def of_scene(
+        cls,
+        scene: Scene,
+        number: int = 0,
+        windows: Iterable[Window] | None = None,
+        progress: Callable[[], None] = lambda: None,
+    ) -> 'RunningStatistics':
+        """Of the valid pixels of a scene.
+
+        Args:
+            scene: The scene.
+            number: Its place among those that are joined, which tells their samples apart.
+            windows: Its windows to read; all by default.
+            progress: Called after each.
+        """
+        found, random = cls(scene.band_names), np.random.default_rng(number)
+        for window in _block_windows(scene) if windows is None else windows:
+            data, valid = scene.read(window)
+            if valid.any():
+                pixels = data[:, valid]
+                found._moments.add(Moments.of_pixels(pixels.astype(np.float64)))
+                found._sample.add(random.random(pixels.shape[1]), pixels)
+            progress()
+        return found
+
+    def join(self, other: 'RunningStatistics', where: str) -> None:
+        """Add those of other pixels.
+
+        Args:
+            other: Theirs.
+            where: The scene that they are of, for messages.
+
+        Raises:
+            SceneError: If the bands differ.
+        """
+        _check_names(self.names, other.names, where)
+        if other._moments.count:
+            self._moments.add(other._moments)
+            self._sample.join(other._sample)
+
+    def result(self, scenes: Sequence[str]) -> BandStatistics:
+        """The statistics.
+
+        Args:
+            scenes: Names of the scenes, for messages.
+
+        Raises:
+            SceneError: If there is no pixel.
+        """
+        if not self._moments.count:
+            raise SceneError(
+                f'{", ".join(scenes[:5])}: no valid pixel',
+                'pixels that are neither nodata nor masked',
+                'check the nodata value and the mask of the images',
+            )
+        pixels = self._sample.pixels.astype(np.float64)
+        return self._moments.statistics(self.names, *np.percentile(pixels, (2, 98), axis=1))
 
 
 def band_statistics(
@@ -158,27 +231,24 @@ def band_statistics(
     scenes = list(scenes)
     if not scenes:
         raise SceneError('no scenes to take statistics of', 'at least one')
-    names = scenes[0].band_names
+    total = RunningStatistics(scenes[0].band_names)
     for scene in scenes[1:]:
-        _check_names(names, scene.band_names, scene.name)
-    plan = [(scene, window) for scene in scenes for window in _block_windows(scene)]
+        _check_names(total.names, scene.band_names, scene.name)
+    plan = [
+        (number, window) for number, scene in enumerate(scenes) for window in _block_windows(scene)
+    ]
     plan = _thin(plan, max_pixels)
-    moments, sample = Moments.empty(len(names)), _Sample(len(names), _RANKED)
-    for done, (scene, window) in enumerate(plan, 1):
-        data, valid = scene.read(window)
-        if valid.any():
-            pixels = data[:, valid].astype(np.float64)
-            moments.add(Moments.of_pixels(pixels))
-            sample.add(pixels)
+    done = itertools.count(1)
+
+    def tell() -> None:
         if progress is not None:
-            progress(done, len(plan))
-    if not moments.count:
-        raise SceneError(
-            f'{", ".join(scene.name for scene in scenes[:5])}: no valid pixel',
-            'pixels that are neither nodata nor masked',
-            'check the nodata value and the mask of the images',
-        )
-    return moments.statistics(names, *np.percentile(sample.pixels, (2, 98), axis=1))
+            progress(next(done), len(plan))
+
+    for number, group in itertools.groupby(plan, key=lambda each: each[0]):
+        windows = [window for _, window in group]
+        part = RunningStatistics.of_scene(scenes[number], number, windows, tell)
+        total.join(part, scenes[number].name)
+    return total.result([scene.name for scene in scenes])
 
 
 def _block_windows(scene: Scene) -> Iterator[Window]:
@@ -191,7 +261,7 @@ def _block_windows(scene: Scene) -> Iterator[Window]:
             yield Window(col, row, cols, rows).intersection(scene.grid.window)
 
 
-def _thin(plan: list[tuple[Scene, Window]], limit: int | None) -> list[tuple[Scene, Window]]:
+def _thin(plan: list[tuple[int, Window]], limit: int | None) -> list[tuple[int, Window]]:
     """Evenly spread windows with at most ``limit`` pixels in total, but one at least."""
     total = sum(window.area for _, window in plan)
     if limit is None or total <= limit:
