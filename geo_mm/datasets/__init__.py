@@ -13,6 +13,7 @@ with contextlib.redirect_stdout(io.StringIO()):
 from geo_mm.datasets.block_sampler import BlockChipSampler
 from geo_mm.datasets.chip_space import ChipSpace
 from geo_mm.datasets.chips import ChipDataset, GeoDetDataset, GeoSegDataset
+from geo_mm.datasets.collate import stack_chips
 from geo_mm.datasets.label_statistics import (
     ClassFrequencies,
     ObjectSizes,
@@ -28,7 +29,6 @@ from geo_mm.datasets.transforms import (
     LoadChipClasses,
     LoadChipObjects,
     Mosaic,
-    stack_chips,
 )
 from geo_mm.datasets.wrappers import chip_datasets
 

@@ -64,7 +64,7 @@ class BlockChipSampler(RandomChipSampler):
 
     def pick(self, epoch: int, position: int) -> int:
         """The chip at one position of one epoch."""
-        rng = np.random.default_rng((self.seed, epoch, position))
+        rng = self._random.at(epoch, position)
         if self._labels is not None and rng.random() < self.positive_share:
             return self._labels.draw(rng)
         plan = self._plan_of(epoch)
@@ -132,7 +132,11 @@ def interleaved(
     # In each turn a piece occurs once, but in the last, which may lack some.
     result = np.empty(count, np.int64)
     by_piece = np.argsort(piece, kind='stable')
-    result[by_piece] = starts[piece[by_piece]] + _counted(piece[by_piece])
+    within, ordered = _counted(piece[by_piece]), piece[by_piece]
+    # Every other piece is read backwards: where the sequence is cut inside of a region,
+    # both parts are read at the same time, and its blocks are decoded once.
+    back = lengths[ordered] - 1 - within
+    result[by_piece] = starts[ordered] + np.where(ordered % 2, back, within)
     return result
 
 
@@ -189,8 +193,7 @@ class _Axis:
         return np.diff(self._edges(bins))
 
     def _edges(self, bins: int) -> np.ndarray:
-        steps = len(self.ends) - 1
-        return np.ceil(np.arange(bins + 1) * steps / bins).astype(int)
+        return _edges(len(self.ends) - 1, bins)
 
     def draw(self, region: int, place: int, bins: int, rng: np.random.Generator) -> int:
         """A position in one bin of a region."""
@@ -200,6 +203,12 @@ class _Axis:
         drawn = rng.uniform(self.ends[low], self.ends[high])
         found = int(np.searchsorted(self.ends[low + 1 : high], drawn, side='right'))
         return int(low) + found
+
+
+@lru_cache(maxsize=256)
+def _edges(steps: int, bins: int) -> np.ndarray:
+    """First position in each of so many equal bins, and the end of the last."""
+    return np.ceil(np.arange(bins + 1) * steps / bins).astype(int)
 
 
 def _bounds(length: int, half: int, chip: int, first: int) -> np.ndarray:

@@ -8,7 +8,7 @@ takes positions ``r, r + n, ...``), and after resuming.
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence, Sized
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from mmengine.dist import get_dist_info, sync_random_seed
@@ -76,6 +76,7 @@ class RandomChipSampler(Sampler):
         self._labels = LabelSampling(scenes, class_weights) if positive_share > 0 else None
         covering = sum(s.area / np.prod(s.chips.chip_size) for s in scenes)
         self.num_chips = num_chips or max(round(covering), 1)
+        self._random = _RandomNumbers(self.seed)
         self._first = 0
         if infinite:
             # MMEngine looks whether there is such a method, and counts full
@@ -97,7 +98,7 @@ class RandomChipSampler(Sampler):
 
     def pick(self, epoch: int, position: int) -> int:
         """The chip at one position of one epoch."""
-        rng = np.random.default_rng((self.seed, epoch, position))
+        rng = self._random.at(epoch, position)
         if self._labels is not None and rng.random() < self.positive_share:
             return self._labels.draw(rng)
         return self._uniform.draw(rng)
@@ -113,6 +114,29 @@ class RandomChipSampler(Sampler):
         """Continue after ``num_samples`` chips of this rank, counted from the
         start of training, without reading them."""
         self._first = num_samples
+
+
+class _RandomNumbers:
+    """Random numbers of their own for each position of each epoch.
+
+    Philox makes them from a key and a counter, so that it is set to a position and not
+    seeded anew, which takes seven times as long.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._bits = np.random.Philox(0)
+        self._generator = np.random.Generator(self._bits)
+        self._state = self._bits.state
+        self._key_of = lru_cache(maxsize=2)(
+            lambda epoch: np.random.SeedSequence((seed, epoch)).generate_state(2, np.uint64)
+        )
+
+    def at(self, epoch: int, position: int) -> np.random.Generator:
+        """The generator, set to a position; the next call sets it to another."""
+        self._state['state']['key'] = self._key_of(epoch)
+        self._state['state']['counter'] = np.array([0, position, 0, 0], np.uint64)
+        self._bits.state = self._state
+        return self._generator
 
 
 @DATA_SAMPLERS.register_module()

@@ -5,23 +5,20 @@ cropping, mosaics and packing come from MMDetection and MMSegmentation.
 """
 
 import random
-from collections.abc import Sequence, Sized
+from collections.abc import Sized
 
 import numpy as np
 import shapely
-import torch
 from mmcv.transforms import BaseTransform
 from mmdet.datasets.transforms import Mosaic as MMDetMosaic
 from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.structures.mask import BitmapMasks
-from mmengine.dataset import pseudo_collate
 from pycocotools import mask as coco_mask
-from torch.utils.data import get_worker_info
 
 from geo_mm.classes import IGNORE
 from geo_mm.errors import ConfigError
 from geo_mm.labels import ClippedObjects, Labels, SceneLabels
-from geo_mm.registry import FUNCTIONS, TRANSFORMS
+from geo_mm.registry import TRANSFORMS
 
 META_KEYS = (
     'img_id',
@@ -80,11 +77,8 @@ class LoadChip(BaseTransform):
         # A view: bands stay apart in memory, which is what packing wants again.
         image = (data if self.stored else data.astype(np.float32, copy=False)).transpose(1, 2, 0)
         fill = self._fill(results, image.shape[-1])
-        if image.dtype.kind in 'iu':
-            limits = np.iinfo(image.dtype)
-            fill = np.rint(fill).clip(limits.min, limits.max)
         if not valid.all():
-            image[~valid] = fill
+            image[~valid] = _rounded(fill, image.dtype)
         results['img'] = image
         results['valid'] = valid
         results['img_shape'] = results['ori_shape'] = image.shape[:2]
@@ -110,43 +104,12 @@ class LoadChip(BaseTransform):
         return f'{type(self).__name__}(stored={self.stored})'
 
 
-@FUNCTIONS.register_module()
-def stack_chips(batch: Sequence[dict]) -> dict:
-    """Collates packed chips of one size into one tensor per batch, in the worker.
-
-    A tensor for each chip costs a file in shared memory each; those of classes of
-    pixels are 8 times as large as they must be until the data preprocessor of geo_mm
-    is reached. Chips of several sizes stay apart.
-
-    Args:
-        batch: ``inputs`` ``(bands, height, width)`` and ``data_samples`` of each chip.
-
-    Returns:
-        ``inputs`` ``(N, bands, height, width)``, and the samples. Classes of pixels are
-        uint8 views of one tensor.
-    """
-    collated = pseudo_collate(batch)
-    inputs = collated['inputs']
-    if len({(image.shape, image.dtype) for image in inputs}) > 1:
-        return collated
-    collated['inputs'] = _stacked(inputs)
-    maps = [sample.get('gt_sem_seg') for sample in collated.get('data_samples', ())]
-    if maps and all(item is not None for item in maps):
-        for item, data in zip(maps, _stacked([m.data.to(torch.uint8) for m in maps]), strict=True):
-            item.data = data
-    return collated
-
-
-def _stacked(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-    """The tensors as one, in shared memory if this is a worker: it is not copied again."""
-    if get_worker_info() is None:
-        return torch.stack(tuple(tensors))
-    first = tensors[0]
-    storage = first.untyped_storage()._new_shared(
-        len(tensors) * first.numel() * first.element_size(), device=first.device
-    )
-    shared = torch.empty(0, dtype=first.dtype).set_(storage)
-    return torch.stack(tuple(tensors), out=shared.resize_(len(tensors), *first.shape))
+def _rounded(fill: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Values as pixels of this type hold them."""
+    if dtype.kind not in 'iu':
+        return fill
+    limits = np.iinfo(dtype)
+    return np.rint(fill).clip(limits.min, limits.max)
 
 
 @TRANSFORMS.register_module()

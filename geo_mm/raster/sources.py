@@ -313,9 +313,11 @@ def _read_bands(
     """
     if not alike and len({dataset.dtypes[index - 1] for index in indexes}) > 1:
         return np.stack([_read_bands(dataset, [index], shape, where)[0] for index in indexes])
-    if shape is None:
-        return dataset.read(indexes, out_dtype=dtype, **where)
-    return dataset.read(indexes, out_shape=(len(indexes), *shape), **where)
+    window = where['window']
+    size = (int(window.height), int(window.width)) if shape is None else shape
+    kind = dataset.dtypes[indexes[0] - 1] if dtype is None else dtype
+    # Into an array of ours: rasterio takes longer to make one than to look up the bands.
+    return dataset.read(indexes, out=np.empty((len(indexes), *size), kind), **where)
 
 
 def check_name(path: str) -> None:

@@ -130,6 +130,18 @@ def test_stacked_chips_of_the_stored_type_are_the_same(scenes, workers):
             assert torch.equal(a.gt_sem_seg.data, b.gt_sem_seg.data)
 
 
+def test_memory_of_a_batch_that_is_kept_is_not_used_again(scenes):
+    sampler = dict(type='geo_mm.RandomChipSampler', num_chips=40)
+    options = dict(batch=2, seed=5, workers=1, collate_fn=dict(type='geo_mm.stack_chips'))
+    loader = iter(build_loader('seg', dataset_cfg('seg', scenes), sampler, **options))
+    kept = next(loader)
+    before = kept['inputs'].clone(), kept['data_samples'][0].gt_sem_seg.data.clone()
+    others = [batch['inputs'].sum() for batch in loader]
+    assert len(set(map(float, others))) == 19
+    assert torch.equal(kept['inputs'], before[0])
+    assert torch.equal(kept['data_samples'][0].gt_sem_seg.data, before[1])
+
+
 @pytest.mark.slow
 def test_two_ranks_share_the_order_of_one(scenes, tmp_path):
     random = dict(type='geo_mm.RandomChipSampler', positive_share=0.5)
