@@ -10,7 +10,12 @@ from scipy import ndimage
 
 from geo_mm.catalog.entries import CatalogEntry
 from geo_mm.catalog.label_classes import LabelClasses, spread
-from geo_mm.catalog.labelled_scene import Coverage, SceneOptions, open_labelled
+from geo_mm.catalog.labelled_scene import (
+    Coverage,
+    LabelledScene,
+    SceneOptions,
+    open_labelled,
+)
 from geo_mm.errors import SceneError
 from geo_mm.labels import LabelRaster, SceneLabels
 from geo_mm.raster import BandStatistics, Scene, band_statistics
@@ -203,18 +208,11 @@ def profile_catalog(
     covered = [Coverage(item, (64, 64)).area for item in opened]
     total = sum(item.scene.width * item.scene.height for item in opened)
     sides: list[np.ndarray] = [np.empty(0)]
-    numbers: list[np.ndarray] = [np.empty(0, np.int64)]
     for item in opened:
         if isinstance(item.labels, SceneLabels):
             own = _sides(item.labels)
             own_gsd = float(np.sqrt(np.prod(item.scene.gsd))) if item.scene.gsd else None
             sides.append(own if gsd is None or own_gsd is None else own * own_gsd / gsd)
-            numbers.append(item.points()[1])
-    counts = np.bincount(
-        np.clip(np.concatenate(numbers), -1, None) + 1, minlength=len(labels.classes) + 1
-    )[1:]
-    of_layers = not any(isinstance(item.labels, LabelRaster) for item in opened)
-    names = labels.classes.foreground
     return CatalogProfile(
         scenes=len(entries),
         opened=len(opened),
@@ -226,8 +224,37 @@ def profile_catalog(
         shortest=min(min(item.scene.width, item.scene.height) for item in opened),
         longest=max(max(item.scene.width, item.scene.height) for item in opened),
         sides=np.concatenate(sides),
-        counts={labels.classes.names[i]: int(counts[i]) for i in names} if of_layers else {},
+        counts=_counts(opened, labels),
     )
+
+
+def ground_and_objects(
+    entries: Sequence[CatalogEntry], labels: LabelClasses, options: SceneOptions, *, objects: bool
+) -> tuple[float, int]:
+    """Valid pixels inside the AOI, and number of objects, of all scenes.
+
+    Args:
+        entries: As for :func:`profile_catalog`, as are the others; where there are many
+            scenes, some are looked at.
+    """
+    chosen = spread(entries)
+    opened = [
+        open_labelled(entry, labels.classes.names, options, labels.options, objects=objects)
+        for entry in chosen
+    ]
+    factor = len(entries) / max(len(chosen), 1)
+    pixels = sum(Coverage(item, (64, 64)).area for item in opened)
+    return pixels * factor, round(sum(_counts(opened, labels).values()) * factor)
+
+
+def _counts(opened: Sequence[LabelledScene], labels: LabelClasses) -> dict[str, int]:
+    """Number of objects of each class; empty for label rasters."""
+    if any(isinstance(item.labels, LabelRaster) for item in opened):
+        return {}
+    found = [item.points()[1] for item in opened if isinstance(item.labels, SceneLabels)]
+    numbers = np.concatenate([np.empty(0, np.int64), *found])
+    counts = np.bincount(np.clip(numbers, -1, None) + 1, minlength=len(labels.classes) + 1)[1:]
+    return {labels.classes.names[i]: int(counts[i]) for i in labels.classes.foreground}
 
 
 def _sides(labels: SceneLabels) -> np.ndarray:

@@ -9,7 +9,7 @@ def describe_arguments(parser: argparse.ArgumentParser) -> None:
         'path',
         metavar='FILE',
         help='model: .pth, .safetensors, .onnx or .pt2, or .emd or .dlpk of ArcGIS; or what a '
-        'prediction wrote: raster, layer or .json; or the folder of a training set',
+        'prediction wrote: raster, layer or .json; or an image, or the folder of a training set',
     )
     add(
         '--image',
@@ -21,9 +21,10 @@ def describe_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def describe(args: argparse.Namespace) -> int:
-    """Say what a model needs and gives, what a result is, or what a training set holds.
+    """Say what a model needs and gives, or what an image, a result or a training set is.
 
         geo-mm describe model.pth --image city.tif
+        geo-mm describe city.tif
 
     With an image, say whether it suits the model; the exit status is 1 if it does not.
     """

@@ -67,7 +67,8 @@ def predict_arguments(parser: argparse.ArgumentParser) -> None:
         nargs=4,
         type=float,
         metavar=('X_MIN', 'Y_MIN', 'X_MAX', 'Y_MAX'),
-        help="only this part, in units of the scene's CRS",
+        help="only this part, in units of the scene's CRS (metres, or degrees), in which "
+        'geo-mm describe SCENE prints its extent',
     )
     add(
         '--bands',

@@ -2,6 +2,8 @@
 
 import argparse
 import contextlib
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from geo_mm import env
@@ -13,6 +15,9 @@ from geo_mm.new_config.plan import NewOptions
 from geo_mm.new_config.recipes import RECIPES
 from geo_mm.options import add_options, given
 from geo_mm.paths import atomic_write, reported
+
+_SECONDS = 5.0
+"""Between two lines that say what is being looked at."""
 
 
 def new_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,23 +33,40 @@ def new(args: argparse.Namespace) -> None:
     geo-mm new unet --catalog scenes.csv
     geo-mm new faster-rcnn --arcgis export/
 
-    The config trains at once, with geo-mm train. Each value stands in it with its
-    reason, and may be changed.
+    The config trains at once, with geo-mm train. What was chosen, and why, is printed and
+    stands in it, and may be changed.
     """
     env.require()
-    from rich.console import Console
-
     from geo_mm.new_config.choosing import new_config
+    from geo_mm.new_config.writing import scenes_table
 
     path = args.out or Path(f'{args.model}.py')
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    with looking() as tell:
+        plan = new_config(args.model, NewOptions(**given(args, NewOptions)), path, tell)
+    for name, text in plan.chosen().items():
+        print(f'{name:13} {text}')
+    table = scenes_table(plan, path)
+    beside = '' if table is None else f', with the scenes and their splits in {table}'
+    print(f'\nwritten to {path}{beside}; train it with:\n  geo-mm train {path}')
+
+
+@contextlib.contextmanager
+def looking() -> Iterator[Callable[[str], None]]:
+    """Shows what is being looked at: in one line of a terminal, elsewhere once in a while."""
+    from rich.console import Console
+
+    console, last = Console(highlight=False, markup=False, stderr=True), time.monotonic()
     with console.status('') as status:
-        options = NewOptions(**given(args, NewOptions))
-        new_config(args.model, options, path, lambda what: status.update(f'looking at {what}'))
-    print(
-        f'{path.read_text(encoding="utf-8")}\nwritten to {path}; train it with:\n'
-        f'  geo-mm train {path}'
-    )
+
+        def tell(what: str) -> None:
+            nonlocal last
+            if console.is_terminal:
+                status.update(f'looking at {what}')
+            elif time.monotonic() - last > _SECONDS:
+                last = time.monotonic()
+                console.print(f'looking at {what}')
+
+        yield tell
 
 
 def train_arguments(parser: argparse.ArgumentParser) -> None:
@@ -136,7 +158,8 @@ def _config(args: argparse.Namespace) -> str:
     if path.exists() and args.resume:
         return str(path)
     print(f'looking at {image} and {labels} for a config of {model}', flush=True)
-    new_config(model, NewOptions(images=(image,), labels=labels), path)
+    with looking() as tell:
+        new_config(model, NewOptions(images=(image,), labels=labels), path, tell)
     print(f'written to {path}; change it there and train it with geo-mm train {path}', flush=True)
     return str(path)
 

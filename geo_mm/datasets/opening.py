@@ -10,7 +10,7 @@ from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 
 _SECONDS = 5.0
-"""Between two messages while scenes are opened."""
+"""Before the first message while scenes are opened; each later one waits twice as long."""
 
 _Item = TypeVar('_Item')
 
@@ -22,15 +22,14 @@ def announced(items: Sequence[_Item], done: str) -> Iterator[_Item]:
         items: Something for each scene.
         done: What is done with a scene, as ``opened``.
     """
-    start = last = time.monotonic()
+    start, pause = time.monotonic(), _SECONDS
+    due = pause
     for number, item in enumerate(items):
-        now = time.monotonic()
-        if now - last >= _SECONDS and is_main_process():
-            last = now
-            print_log(
-                f'{done} {number} of {len(items)} scenes in {now - start:.0f} s',
-                logger='current',
-            )
+        passed = time.monotonic() - start
+        if passed >= due and is_main_process():
+            pause *= 2
+            due = passed + pause
+            print_log(f'{done} {number} of {len(items)} scenes in {passed:.0f} s', logger='current')
         yield item
 
 

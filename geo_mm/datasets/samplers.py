@@ -7,7 +7,7 @@ takes positions ``r, r + n, ...``), and after resuming.
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -127,7 +127,7 @@ class _RandomNumbers:
         self._bits = np.random.Philox(0)
         self._generator = np.random.Generator(self._bits)
         self._state = self._bits.state
-        self._key_of = lru_cache(maxsize=2)(
+        self._key_of: Callable[[int], np.ndarray] = lru_cache(maxsize=2)(
             lambda epoch: np.random.SeedSequence((seed, epoch)).generate_state(2, np.uint64)
         )
 

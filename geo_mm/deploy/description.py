@@ -10,7 +10,7 @@ from geo_mm.catalog.set_description import SetDescription, describe_set
 from geo_mm.catalog.training_sets import is_training_set
 from geo_mm.deploy.arcgis_package import ArcgisModel, BandStatistics, read_arcgis_model
 from geo_mm.errors import ConfigError, SceneError, SpecError, listed
-from geo_mm.formats.description import Description, describe_result
+from geo_mm.formats.description import Description, SceneDescription, describe_file
 from geo_mm.formats.training.arcgis import METADATA
 from geo_mm.inputspec import GSD_TOLERANCE, InputSpec
 from geo_mm.raster import Scene, handles
@@ -68,16 +68,16 @@ class ModelDescription:
 
 def describe(
     path: str | os.PathLike, image: Files | None = None
-) -> Description | ModelDescription | SetDescription:
-    """Say what a file is: a model and what it needs, a result, or a training set.
+) -> Description | ModelDescription | SceneDescription | SetDescription:
+    """Say what a file is: a model and what it needs, an image, a result, or a training set.
 
     Nothing in the file is run: of packages of others only the definition is read,
     and weights only as such.
 
     Args:
         path: A model (``.pth``, ``.safetensors``, ``.pt2``, or of ArcGIS: ``.emd``, ``.dlpk``),
-            what a prediction wrote: a raster, layer, picture or record; or a training
-            set of another program: a folder, ``.json`` or ``.yaml``.
+            what a prediction wrote: a raster, layer, picture or record; an image; or a
+            training set of another program: a folder, ``.json`` or ``.yaml``.
         image: Files of a scene, to compare with what the model needs.
 
     Raises:
@@ -107,7 +107,7 @@ def describe(
     elif path.is_dir() or (suffix != '.json' and is_training_set(os.fspath(path))):
         return describe_set(path)
     else:
-        return describe_result(path)
+        return describe_file(path)
     return found if image is None else _compared(found, image)
 
 

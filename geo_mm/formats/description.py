@@ -11,8 +11,8 @@ import pyogrio
 import rasterio
 from rasterio.enums import ColorInterp
 
-from geo_mm.formats.provenance import Provenance, read_provenance, readable
-from geo_mm.raster import Scene
+from geo_mm.formats.provenance import Provenance, has_provenance, read_provenance, readable
+from geo_mm.raster import Scene, handles
 from geo_mm.raster.handles import without_side_files
 
 
@@ -44,6 +44,47 @@ class Description:
         return '\n'.join('\n  '.join([title, *lines]) for title, lines in self.sections())
 
 
+@dataclass(frozen=True)
+class SceneDescription:
+    """What an image is; printed, it is a text of a few lines."""
+
+    path: str
+    scene: Scene
+
+    def sections(self) -> Iterator[tuple[str, list[str]]]:
+        """A title, and the lines below it."""
+        yield self.path, list(_about_raster(self.scene))
+
+    def to_dict(self) -> dict:
+        """The same as plain data."""
+        scene = self.scene
+        return {
+            'width': scene.width,
+            'height': scene.height,
+            'dtype': str(scene.dtype),
+            'nodata': scene.nodata,
+            'bands': list(scene.band_names),
+            'crs': scene.crs and scene.crs.to_string(),
+            'gsd': scene.gsd,
+            'bounds': list(scene.grid.bounds),
+        }
+
+    def __str__(self) -> str:
+        return '\n'.join('\n  '.join([title, *lines]) for title, lines in self.sections())
+
+
+def describe_file(path: str | os.PathLike) -> Description | SceneDescription:
+    """Say what an image is, or what a prediction wrote.
+
+    Raises:
+        OutputError: If it is neither.
+        SceneError: If the image is not georeferenced by a transform.
+    """
+    if handles.is_raster(path) and not has_provenance(path):
+        return SceneDescription(os.fspath(path), Scene.open(path))
+    return describe_result(path)
+
+
 def describe_result(path: str | os.PathLike) -> Description:
     """Say what a file that a prediction wrote is, and how it was made.
 
@@ -63,7 +104,7 @@ def _what_it_is(path: Path, provenance: Provenance) -> Iterator[str]:
     """Lines about the content of a file."""
     suffix = path.suffix.lower()
     if suffix in ('.tif', '.tiff'):
-        yield from _about_raster(path)
+        yield from _about_raster(Scene.open(path))
         counts, unit = _class_pixels(path), 'pixels'
     elif suffix == '.json':
         yield 'record of a prediction'
@@ -80,13 +121,15 @@ def _what_it_is(path: Path, provenance: Provenance) -> Iterator[str]:
         yield f'class {value} {name}: #{colour}{found}'
 
 
-def _about_raster(path: Path) -> Iterator[str]:
-    scene = Scene.open(path)
+def _about_raster(scene: Scene) -> Iterator[str]:
     yield f'raster of {scene.width} x {scene.height} pixels, {scene.dtype}, nodata {scene.nodata}'
     yield f'bands: {", ".join(scene.band_names)}'
     yield f'CRS: {scene.crs.to_string() if scene.crs else "none"}'
     if scene.gsd:
         yield f'GSD: {scene.gsd[0]:.4g} x {scene.gsd[1]:.4g} m'
+    unit = f'in {scene.crs.units_factor[0]}s of the CRS' if scene.crs else 'in pixels'
+    bounds = ' '.join(f'{value:.10g}' for value in scene.grid.bounds)
+    yield f'extent: {bounds} (x_min y_min x_max y_max, {unit}, as for --window)'
 
 
 def _about_layer(path: Path) -> Iterator[str]:

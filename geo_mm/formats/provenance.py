@@ -275,6 +275,17 @@ def read_provenance(path: str | os.PathLike) -> Provenance:
         ) from error
 
 
+def has_provenance(path: str | os.PathLike) -> bool:
+    """Whether a file, or a record beside it, says how it came to be.
+
+    Raises:
+        OutputError: If it cannot be read.
+    """
+    path = Path(path)
+    with readable(path):
+        return bool(_held(path) or _recorded(path.with_suffix('.json')))
+
+
 @contextlib.contextmanager
 def readable(path: str | os.PathLike) -> Iterator[None]:
     """Turns trouble with reading a result into one message.

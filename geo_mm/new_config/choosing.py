@@ -4,12 +4,14 @@ What needs the model itself, anchors and memory, is measured on a first version 
 the config, which at the same time shows that it trains.
 """
 
+import functools
 import math
 import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,6 +29,7 @@ from geo_mm.catalog.profile import (
     CatalogProfile,
     common_bands,
     find_collar,
+    ground_and_objects,
     profile_catalog,
 )
 from geo_mm.datasets import ClassFrequencies
@@ -40,7 +43,7 @@ from geo_mm.engine.config_data import (
 from geo_mm.engine.launch import load_config
 from geo_mm.errors import CatalogError, ConfigError
 from geo_mm.new_config.dividing import FEW, GIVEN, Dividing, is_split
-from geo_mm.new_config.plan import ConfigPlan, NewOptions, merged
+from geo_mm.new_config.plan import ConfigPlan, NewOptions, Progress, ignored, merged
 from geo_mm.new_config.python_text import Code
 from geo_mm.new_config.recipes import Size, recipe
 from geo_mm.new_config.start_weights import with_weights
@@ -55,12 +58,9 @@ _SHORTEST, _LONGEST = 2000, 20000  # iterations
 _RARE = 0.05  # share of pixels below which a class is given more weight
 _HEAVIEST = 10.0  # weight; more makes training unsteady
 
-Progress = Callable[[str], None]
-"""Is told what is being looked at."""
-
 
 def new_config(
-    model: str, options: NewOptions, path: str | os.PathLike, tell: Progress = lambda text: None
+    model: str, options: NewOptions, path: str | os.PathLike, tell: Progress = ignored
 ) -> ConfigPlan:
     """Look at data and write a config for it that trains at once.
 
@@ -84,7 +84,7 @@ def new_config(
     return plan
 
 
-def make_plan(model: str, options: NewOptions, tell: Progress = lambda text: None) -> ConfigPlan:
+def make_plan(model: str, options: NewOptions, tell: Progress = ignored) -> ConfigPlan:
     """Choose the settings of a config, see :func:`new_config`."""
     known = recipe(model)
     size: Size = options.size or ('full' if torch.cuda.is_available() else 'small')
@@ -96,25 +96,30 @@ def make_plan(model: str, options: NewOptions, tell: Progress = lambda text: Non
     nodata: float | str = 'auto' if collar is None else collar
     scene_options = SceneOptions(bands.bands, None, 'auto' if collar is None else collar)
     tell('statistics')
-    whole = profile_catalog(entries, labels, scene_options, objects=objects)
+    look = functools.partial(profile_catalog, objects=objects, progress=_counted(tell, 'pixels'))
+    whole = look(entries, labels, scene_options)
     _check_any_objects(entries, whole)
     gsd, why_gsd = _choose_gsd(whole, size)
     chip_size, why_chip = _choose_chip_size(entries, whole, gsd, size)
     if options.chip_size is not None:
         chip_size, why_chip = options.chip_size, 'pixels; given'
-    dividing = Dividing(options, scene_options, gsd)
+    dividing = Dividing(options, scene_options, gsd, tell)
     entries, why_split, fitting = dividing.of(entries, whole, chip_size)
     if fitting < chip_size and options.chip_size is None:
         chip_size, why_chip = fitting, 'pixels; more would leave too little to train'
     train = [entry for entry in entries if entry.split in ('train', None)]
     tell('the training part')
-    profile = profile_catalog(train, labels, scene_options, objects=objects)
+    profile = look(train, labels, scene_options)
+    tell('the other parts')
+    parts = _Parts.of(entries, labels, scene_options, objects, (whole, profile))
+    factor = 1.0 if gsd is None or whole.gsd is None else whole.gsd / gsd
+    told = parts.text((factor / chip_size) ** 2, options.val_split_pct)
     why = {
         **labels.notes,
         'bands': bands.note,
         'gsd': why_gsd,
         'chip_size': why_chip,
-        'scenes': why_split,
+        'scenes': why_split + told,
         'nodata': '' if collar is None else 'undeclared: patches of this value in all bands',
         'mean': f'of {profile.statistics.count / 1e6:.2g} million valid pixels to train with',
     }
@@ -138,6 +143,75 @@ def make_plan(model: str, options: NewOptions, tell: Progress = lambda text: Non
         seed=options.seed,
     )
     return _with_length(_measured(with_weights(plan, options.weights), options.batch_size, tell))
+
+
+def _counted(tell: Progress, what: str) -> Callable[[int, int], None]:
+    return lambda done, total: tell(f'{what}: {done / total:.0%}')
+
+
+class _Parts(NamedTuple):
+    """Valid pixels and objects of each split, and of all scenes before they were divided."""
+
+    found: dict[str, tuple[float, int]]
+    whole: tuple[float, int]
+
+    @classmethod
+    def of(
+        cls,
+        entries: Sequence[CatalogEntry],
+        labels: LabelClasses,
+        scene_options: SceneOptions,
+        objects: bool,
+        profiles: tuple[CatalogProfile, CatalogProfile],
+    ) -> '_Parts':
+        """Those of entries, of which all and those to train with were looked at before."""
+        whole, train = ((p.pixels, _objects(p)) for p in profiles)
+        places = {
+            split: [entry for entry in entries if entry.split == split] for split in ('val', 'test')
+        }
+        if _same_places(places['val'], places['test']):
+            del places['test']
+        found = {
+            split: ground_and_objects(own, labels, scene_options, objects=objects)
+            for split, own in places.items()
+            if own
+        }
+        return cls({'train': train, **found}, whole)
+
+    def text(self, chips_per_pixel: float, asked: float | None) -> str:
+        """For the reason of the split."""
+        if len(self.found) == 1:
+            return ''
+        some = [
+            f'{split} {max(round(pixels * chips_per_pixel), 1)} chips of ground'
+            + (f' with {objects} objects' if self.whole[1] else '')
+            for split, (pixels, objects) in self.found.items()
+        ]
+        pixels, objects = (sum(values) for values in zip(*self.found.values(), strict=True))
+        lost = round((self.whole[0] - pixels) * chips_per_pixel)
+        if lost > 0:
+            some.append(
+                f'left out between them {lost} chips of ground'
+                + (f' with {max(self.whole[1] - objects, 0)} objects' if self.whole[1] else '')
+            )
+        text = f'; {", ".join(some)}'
+        if asked is None:
+            return text
+        share = self.found['val'][0] / pixels
+        return f'{text}; val is {share:.0%} of what is used, where {asked:.0%} were asked for: ' + (
+            'scenes, and blocks with gaps between them, stay whole'
+        )
+
+
+def _objects(profile: CatalogProfile) -> int:
+    """Number of objects of all scenes, of which some were opened."""
+    return round(sum(profile.counts.values()) * profile.scenes / profile.opened)
+
+
+def _same_places(some: Sequence[CatalogEntry], others: Sequence[CatalogEntry]) -> bool:
+    return [replace(entry, split=None) for entry in some] == [
+        replace(entry, split=None) for entry in others
+    ]
 
 
 def _check_any_objects(entries: Sequence[CatalogEntry], whole: CatalogProfile) -> None:

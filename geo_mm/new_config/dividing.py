@@ -11,7 +11,7 @@ from geo_mm.catalog.profile import CatalogProfile
 from geo_mm.catalog.split_options import By, SplitOptions
 from geo_mm.catalog.splits import SplitCatalog, group_count, split_by_strips, split_entries
 from geo_mm.errors import CatalogError, ConfigError
-from geo_mm.new_config.plan import NewOptions
+from geo_mm.new_config.plan import NewOptions, Progress, ignored
 
 FEW = 3
 """Scenes from which whole scenes are validated with, not parts of them."""
@@ -35,11 +35,13 @@ class Dividing:
         options: What the user asked for.
         scene_options: How the scenes are opened.
         gsd: Metres per pixel of the chips; None for that of each file.
+        tell: Is told what is being looked at.
     """
 
     options: NewOptions
     scene_options: SceneOptions
     gsd: float | None
+    tell: Progress = ignored
 
     @property
     def fractions(self) -> tuple[float, ...]:
@@ -124,7 +126,10 @@ class Dividing:
     ) -> tuple[list[CatalogEntry], str, int]:
         """Whole scenes in each split; blocks of the ground where nearly all scenes overlap, or
         adjoin, so that the gaps would take most of them."""
-        grounds = [read_ground(entry) for entry in entries]
+        grounds = []
+        for number, entry in enumerate(entries, 1):
+            self.tell(f'the ground of scene {number} of {len(entries)}')
+            grounds.append(read_ground(entry))
         several = group_count(entries) >= FEW
         whole = self._divided(entries, grounds, 'scene', chip_size) if several else None
         if whole is not None and self._leaves_enough(whole):
@@ -137,7 +142,7 @@ class Dividing:
             why += f'; {found.buffer:.3g} m between splits are left out (diagonal of a chip)'
         if self.options.val_split_pct is None:
             return list(found.entries), why, chip_size
-        why += f'; val, which is {found.areas[1] / sum(found.areas):.0%} of the ground, is test'
+        why += '; val is test'
         return _tested(found.entries), why, chip_size
 
     def _blocks(

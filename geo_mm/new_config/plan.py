@@ -1,6 +1,6 @@
 """What a config is written for, and its settings, each with its reason."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -143,9 +143,37 @@ class ConfigPlan:
         """The model of the size."""
         return self.recipe.variant(self.size)
 
+    def chosen(self) -> dict[str, str]:
+        """Value and reason of each setting, by its name in the config."""
+        mean = self.normalisation[0] if self.normalisation else self.profile.statistics.mean
+        values = {
+            'model': self.variant.what,
+            'scenes': str(len({str(entry.image) for entry in self.entries})),
+            'bands': ', '.join(map(str, self.bands.bands)),
+            'mean': ', '.join(f'{value:.4g}' for value in mean),
+            'nodata': '' if self.nodata == 'auto' else f'{self.nodata:g}',
+            'classes': ', '.join(self.labels.classes.names),
+            'gsd': '' if self.gsd is None else f'{self.gsd:g}',
+            'chip_size': str(self.chip_size),
+            'batch_size': str(self.batch_size),
+            'max_iters': str(self.iterations),
+            'class_weight': ', '.join(f'{weight:g}' for weight in self.class_weight),
+            'load_from': self.load_from or '',
+        }
+        rows = {name: [values.get(name), self.why.get(name)] for name in {**values, **self.why}}
+        return {name: '; '.join(filter(None, row)) for name, row in rows.items() if any(row)}
+
     def because(self, **reasons: str) -> Mapping[str, str]:
         """The reasons with further or other ones."""
         return {**self.why, **reasons}
+
+
+Progress = Callable[[str], None]
+"""Is told what is being looked at."""
+
+
+def ignored(text: str) -> None:
+    """Told what is being looked at, says nothing."""
 
 
 def merged(first: Mapping, second: Mapping) -> dict:

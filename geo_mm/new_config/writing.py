@@ -27,9 +27,9 @@ def write_config(plan: ConfigPlan, path: str | os.PathLike) -> None:
     """
     path = Path(path).absolute()
     make_folder(path.parent)
-    if _has_table(plan):
+    if (table := scenes_table(plan, path)) is not None:
         rows = [_row(entry, '') for entry in plan.entries]
-        write_table(rows, [None] * len(rows), _table_path(path))
+        write_table(rows, [None] * len(rows), table)
     write_text(path, config_text(plan, path))
 
 
@@ -133,8 +133,8 @@ def _scenes(plan: ConfigPlan, path: Path, inline: bool) -> tuple[str | None, lis
     """The root of the data, and the lines with the scenes or the file that lists them."""
     if plan.table and not inline:
         return None, [assignment('scenes', absolute(plan.table))]
-    if _has_table(plan) and not inline:
-        return None, [assignment('scenes', str(_table_path(path)))]
+    if (table := scenes_table(plan, path)) is not None and not inline:
+        return None, [assignment('scenes', str(table.absolute()))]
     files = [file for entry in plan.entries for file in _files(entry)]
     folders = {os.path.dirname(file) for file in files if _is_file(file)}
     root = os.path.commonpath(folders) if folders else ''
@@ -190,15 +190,13 @@ def _row(entry: CatalogEntry, root: str) -> dict[str, Any]:
     return row
 
 
-def _has_table(plan: ConfigPlan) -> bool:
-    """Whether the scenes are listed beside the config."""
+def scenes_table(plan: ConfigPlan, path: Path) -> Path | None:
+    """The table that lists the scenes beside the config; None if they stand in it."""
     plain = all(isinstance(entry.image, str) for entry in plan.entries)
     long = len(plan.entries) > _INLINE or any(is_polygon_text(entry.aoi) for entry in plan.entries)
-    return plan.table is None and plain and long
-
-
-def _table_path(path: Path) -> Path:
-    return path.absolute().with_name(f'{path.stem}_scenes.csv')
+    return (
+        path.with_name(f'{path.stem}_scenes.csv') if plan.table is None and plain and long else None
+    )
 
 
 def _settings_lines(plan: ConfigPlan, rooted: bool) -> list[str]:

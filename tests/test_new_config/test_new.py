@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,7 +75,10 @@ def test_configs_of_all_models_are_complete(model, town, tmp_path, capsys):
     assert config.batch_size >= 2
     assert 'auto' not in (tmp_path / f'{model}.py').read_text()
     assert build_model(config) is not None
-    assert f'geo-mm train {tmp_path}' in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f'geo-mm train {tmp_path}' in out and '_base_' not in out
+    assert f'chip_size     {config.chip_size}; pixels' in out
+    assert '1; parts of the scene' in out  # number of scenes, and how they are divided
 
 
 def test_share_classes_and_seed_are_options_of_the_command(town, tmp_path):
@@ -89,6 +93,21 @@ def test_share_classes_and_seed_are_options_of_the_command(town, tmp_path):
     train, val, test = (scene.area for scene in config.scenes)
     assert (val[2] - val[0]) / (train[2] - train[0]) == pytest.approx(2 / 3, abs=0.15)
     assert val == test
+
+
+def test_the_split_is_told_in_chips_and_objects(town):
+    options = NewOptions(
+        (f'{town}/town.tif',), labels=f'{town}/houses.gpkg', chip_size=64, val_split_pct=0.3
+    )
+    why = make_plan('faster-rcnn', options).why['scenes']
+    train, val = (
+        int(re.search(rf'{split} \d+ chips of ground with (\d+) objects', why)[1])
+        for split in ('train', 'val')
+    )
+    lost = int(re.search(r'left out between them \d+ chips of ground with (\d+) objects', why)[1])
+    assert train > val > 0 and lost > 0
+    assert train + val + lost == 49
+    assert re.search(r'val is \d+% of what is used, where 30% were asked for', why)
 
 
 def test_parts_have_the_diagonal_of_a_chip_between_them(town, tmp_path):
@@ -173,7 +192,7 @@ def test_weights_of_a_catalog_are_in_the_config(town, tmp_path):
         assert os.path.join(config.get('data_root') or '', scene.weight) == f'{town}/weights.tif'
 
 
-def test_many_scenes_stand_in_a_table_beside_the_config(town, tmp_path):
+def test_many_scenes_stand_in_a_table_beside_the_config(town, tmp_path, capsys):
     for number in range(8):
         pixels, place = noise((3, 128, 128), seed=number), Affine.translation(0, 500 * number)
         write_raster(tmp_path / f'town_{number}.tif', pixels, transform=place @ TRANSFORM)
@@ -181,6 +200,7 @@ def test_many_scenes_stand_in_a_table_beside_the_config(town, tmp_path):
         write_labels(tmp_path / f'town_{number}.gpkg', houses, transform=place @ TRANSFORM)
     words = ['--images', f'{tmp_path}/town_*.tif', '--labels', f'{tmp_path}/{{stem}}.gpkg']
     assert main(['new', 'unet', *words, '-o', str(tmp_path / 'unet.py')]) == 0
+    assert f'splits in {tmp_path}/unet_scenes.csv; train it' in capsys.readouterr().out
     config = Config.fromfile(tmp_path / 'unet.py')
     splits = [entry.split for entry in read_catalog(config.scenes)]
     assert sorted(splits) == ['test', *['train'] * 6, 'val']

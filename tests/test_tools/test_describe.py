@@ -13,7 +13,7 @@ import geo_mm
 from geo_mm.formats import write_layer
 from geo_mm.raster import Grid, RasterMetadata, RasterWriter
 from tests.data.provenance import provenance
-from tests.data.rasters import TRANSFORM
+from tests.data.rasters import TRANSFORM, write_raster
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,6 +46,19 @@ def class_raster(path, made):
         classes[:7], classes[-2:] = 2, 255
         writer.write(classes)
     return path
+
+
+def test_an_image(tmp_path):
+    path = write_raster(tmp_path / 'town.tif', np.ones((3, 30, 40), np.uint16))
+    lines = str(geo_mm.describe(path)).splitlines()
+    assert [line.strip() for line in lines[1:4:2]] == [
+        'raster of 40 x 30 pixels, uint16, nodata None',
+        f'CRS: {rasterio.open(path).crs.to_string()}',
+    ]
+    bounds = rasterio.open(path).bounds
+    assert lines[5].startswith(f'  extent: {" ".join(f"{side:.10g}" for side in bounds)} (x_min')
+    assert 'in metres of the CRS' in lines[5]
+    assert geo_mm.describe(path).to_dict()['bounds'] == list(bounds)
 
 
 def test_a_class_raster(tmp_path):
