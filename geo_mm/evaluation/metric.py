@@ -9,6 +9,7 @@ import numpy as np
 import shapely
 import torch
 from affine import Affine
+from mmdet.evaluation import CocoMetric as MMDetCocoMetric
 from mmengine.evaluator import BaseMetric
 
 from geo_mm.classes import IGNORE
@@ -42,6 +43,28 @@ class ScoredChip:
     pred: Any
     truth: Any
     valid: np.ndarray | None
+
+
+@METRICS.register_module()
+class CocoMetric(MMDetCocoMetric):
+    """``mmdet.CocoMetric`` with the same number of detections for all of its scores.
+
+    The library's own takes the best 100 of each chip for ``mAP``, and 1000 for
+    ``mAP_50``, those of sizes and those of classes, so that a single class has two
+    scores. Here it is 100, as COCO defines it. What there is nothing of to find, as
+    objects of a size, has the score NaN, which the library writes as -1 or NaN.
+
+    Args:
+        proposal_nums: Detections of a chip, of which ``mAP`` takes 100 and the others the last.
+        **kwargs: Of ``mmdet.CocoMetric``.
+    """
+
+    def __init__(self, *args, proposal_nums: Sequence[int] = (1, 10, 100), **kwargs) -> None:
+        super().__init__(*args, proposal_nums=proposal_nums, **kwargs)
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        found = super().compute_metrics(results)
+        return {name: np.nan if value == -1 else value for name, value in found.items()}
 
 
 @METRICS.register_module()

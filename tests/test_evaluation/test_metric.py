@@ -15,7 +15,7 @@ from mmengine.config import Config
 
 from geo_mm.errors import ConfigError
 from geo_mm.evaluation import ObjectSettings, evaluate_objects, evaluate_pixels
-from geo_mm.evaluation.metric import MapMetric, _windows_and_cores
+from geo_mm.evaluation.metric import CocoMetric, MapMetric, _windows_and_cores
 from geo_mm.inference import Predictor
 from geo_mm.registry import METRICS
 from tests.data.chips import build_dataset, fresh_mmengine
@@ -211,3 +211,27 @@ def test_base_configs_pack_what_the_metric_needs():
         *_, load, pack = config.test_dataloader.dataset.pipeline
         assert {*PLACE_KEYS} <= {*pack.meta_keys}
         assert name == 'geo_seg' or load.with_outlines
+
+
+def test_a_single_class_has_one_score():
+    """120 objects, of which the 110 most confident detections miss all and others find some."""
+    rows = [
+        [10 * (i % 12), 10 * (i // 12), 10 * (i % 12) + 8, 10 * (i // 12) + 8] for i in range(120)
+    ]
+    boxes = torch.tensor([*[[200.0, 200, 208, 208]] * 110, *rows[:60]])
+    sample = {
+        'img_id': 1,
+        'ori_shape': (256, 256),
+        'instances': [{'bbox': row, 'bbox_label': 0, 'ignore_flag': 0} for row in rows],
+        'pred_instances': {
+            'bboxes': boxes,
+            'scores': torch.linspace(0.9, 0.1, len(boxes)),
+            'labels': torch.zeros(len(boxes), dtype=torch.int64),
+        },
+    }
+    metric = CocoMetric(metric='bbox', classwise=True)
+    metric.dataset_meta = {'classes': ('palm',)}
+    metric.process({}, [sample])
+    found = metric.evaluate(1)
+    assert found['coco/palm_precision'] == found['coco/bbox_mAP'] == found['coco/bbox_mAP_50'] == 0
+    assert math.isnan(found['coco/bbox_mAP_l'])  # there are none of this size

@@ -51,5 +51,5 @@ test_dataloader = dict(
     ),
 )
 # Ground truth comes with the chips, so there is no annotation file.
-val_evaluator = dict(type='CocoMetric', metric='bbox', classwise=True)
-test_evaluator = dict(type='CocoMetric', metric='bbox', classwise=True)
+val_evaluator = dict(type='geo_mm.CocoMetric', metric='bbox', classwise=True)
+test_evaluator = dict(type='geo_mm.CocoMetric', metric='bbox', classwise=True)
