@@ -4,6 +4,7 @@ Not tested in ArcGIS Pro: tests drive the raster function by a stand-in for it.
 """
 
 import json
+import math
 import tempfile
 import zipfile
 from pathlib import Path
@@ -17,7 +18,6 @@ from geo_mm.inference.options import PredictOptions, tile_side
 from geo_mm.inference.tasks.segmentation import Segmentation
 from geo_mm.inputspec import InputSpec
 from geo_mm.paths import atomic_write, reported
-from geo_mm.raster.tiling import rounded_up
 
 _METRES = 32631
 """A CRS in metres on the ground, in which the size of cells is given."""
@@ -62,8 +62,10 @@ def model_definition(model: TrainedModel, options: ModelExportOptions) -> dict:
     The first band of the raster must be the model's first, and so on: definitions
     of ArcGIS know bands by their number.
     """
-    spec, multiple = model.spec, model.divisor
-    side = rounded_up(tile_side(options.tile, spec.chip_size), multiple)
+    spec = model.spec
+    wanted = tile_side(options.tile, spec.chip_size)
+    stride = math.lcm(model.divisor, model.stride)
+    side, padding = raster_function.layout(wanted, wanted // 4, stride)
     kind = 'InstanceDetection' if model.about()['masks'] else 'ObjectDetection'
     values = class_values(spec)
     return {
@@ -76,7 +78,7 @@ def model_definition(model: TrainedModel, options: ModelExportOptions) -> dict:
         'ImageSpaceUsed': 'MAP_SPACE',
         'SupportsVariableTileSize': True,
         'IsMultispectral': len(spec.bands) != 3 or spec.dtype != 'uint8',
-        'Padding': side // 4,
+        'Padding': padding,
         'BatchSize': 4,
         **({} if spec.of_pixels else {'Threshold': 0.5}),
         **_cell_sizes(spec),
@@ -87,7 +89,7 @@ def model_definition(model: TrainedModel, options: ModelExportOptions) -> dict:
         ],
         'GeoMM': {
             'version': __version__,
-            'divisor': multiple,
+            'stride': stride,
             'values': values,
             **(
                 {'weights': _weights(model)}

@@ -126,7 +126,12 @@ def _recorded(graph: Graph, model: TrainedModel) -> bytes:
 def _facts(model: TrainedModel) -> dict:
     """What :class:`geo_mm.inference.onnx_network.OnnxNetwork` needs to know."""
     spec = model.spec
-    facts = {'about': model.about(), 'divisor': model.divisor, 'config': model.config_name}
+    facts = {
+        'about': model.about(),
+        'divisor': model.divisor,
+        'stride': model.stride,
+        'config': model.config_name,
+    }
     if spec.of_pixels:
         # What the engine asks for, of the largest tile in which it could be measured.
         radius = model.receptive_radius(tile_side(None, spec.chip_size) // 2)

@@ -38,7 +38,7 @@ class _RasterFunction:
             folder = os.path.dirname(os.path.abspath(__file__))
             self.emd = json.loads(model)
         self.session = _session(os.path.join(folder, self.emd['ModelFile']), kwargs.get('device'))
-        self.divisor = self.emd['GeoMM']['divisor']
+        self.stride = self.emd['GeoMM']['stride']
         self.getConfiguration()
 
     def getParameterInfo(self):
@@ -65,26 +65,23 @@ class _RasterFunction:
     def getConfiguration(self, **scalars):
         """What blocks the host hands over: rows and columns of chips, with a border."""
         emd = self.emd
-        size = int(scalars.get('tile_size') or 0)
-        sides = (size, size) if size else (emd['ImageHeight'], emd['ImageWidth'])
-        self.height, self.width = (math.ceil(side / self.divisor) * self.divisor for side in sides)
+        side = int(scalars.get('tile_size') or emd['ImageHeight'])
         padding = scalars.get('padding')
-        self.padding = int(emd['Padding'] if padding is None else padding)
-        if not 0 <= 2 * self.padding < min(self.height, self.width):
-            raise ValueError(
-                f'padding {self.padding}: less than half a chip of {self.height} pixels is needed'
-            )
+        padding = int(emd['Padding'] if padding is None else padding)
+        if not 0 <= 2 * padding < side:
+            raise ValueError(f'padding {padding}: less than half a chip of {side} pixels is needed')
+        self.side, self.padding = layout(side, padding, self.stride)
         threshold = scalars.get('threshold')
         self.threshold = float(emd.get('Threshold', 0) if threshold is None else threshold)
-        side = max(1, math.isqrt(int(scalars.get('batch_size') or emd['BatchSize'])))
-        self.step = (self.height - 2 * self.padding, self.width - 2 * self.padding)
+        rows = max(1, math.isqrt(int(scalars.get('batch_size') or emd['BatchSize'])))
+        self.step = self.side - 2 * self.padding
         return {
             'extractBands': tuple(emd['ExtractBands']),
             'padding': self.padding,
-            'tx': self.step[1] * side,
-            'ty': self.step[0] * side,
+            'tx': self.step * rows,
+            'ty': self.step * rows,
             'fixedTileSize': 1,
-            'batch_size': side * side,
+            'batch_size': rows * rows,
             'inheritProperties': _RESAMPLING_AND_MORE,
             'inputMask': True,
         }
@@ -108,11 +105,11 @@ class _RasterFunction:
             valid = mask.reshape(-1, *mask.shape[-2:]).max(0) != 0
         image[:, ~valid] = np.nan  # which the model takes for no data
         places, chips = [], []
-        border = 2 * self.padding
-        for top in range(0, max(1, pixels.shape[1] - border), self.step[0]):
-            for left in range(0, max(1, pixels.shape[2] - border), self.step[1]):
-                part = image[:, top : top + self.height, left : left + self.width]
-                chip = np.full((len(image), self.height, self.width), np.nan, np.float32)
+        border, side = 2 * self.padding, self.side
+        for top in range(0, max(1, pixels.shape[1] - border), self.step):
+            for left in range(0, max(1, pixels.shape[2] - border), self.step):
+                part = image[:, top : top + side, left : left + side]
+                chip = np.full((len(image), side, side), np.nan, np.float32)
                 chip[:, : part.shape[1], : part.shape[2]] = part
                 places.append((top, left))
                 chips.append(chip)
@@ -173,7 +170,7 @@ class GeoMMPixelClassifier(_RasterFunction):
             if outputs is None:
                 continue
             index = (outputs['probabilities'] * weights).argmax(0)
-            core = values[index][border : self.height - border, border : self.width - border]
+            core = values[index][border : self.side - border, border : self.side - border]
             area = classes[top + border :, left + border :][: core.shape[0], : core.shape[1]]
             area[...] = core[: area.shape[0], : area.shape[1]]
         classes[~valid] = 0
@@ -237,8 +234,8 @@ class GeoMMObjectDetector(_RasterFunction):
         middle_x, middle_y, width, height = outputs['detections'][:4]
         confidences = outputs['detections'][4:].T
         scores, border = confidences.max(1), self.padding
-        inside = (middle_x >= border) & (middle_x < self.width - border)
-        inside &= (middle_y >= border) & (middle_y < self.height - border)
+        inside = (middle_x >= border) & (middle_x < self.side - border)
+        inside &= (middle_y >= border) & (middle_y < self.side - border)
         inside &= scores >= max(self.threshold, 1e-6)
         # Only what has a confidence has a mask.
         ordinal = np.cumsum(scores > 0) - 1
@@ -255,7 +252,7 @@ class GeoMMObjectDetector(_RasterFunction):
         rings = [[[x_min, y_min], [x_max, y_min], [x_max, y_max], [x_min, y_max], [x_min, y_min]]]
         if mask is not None:
             limit = self.emd['GeoMM']['mask_threshold']
-            rings = outlines(pasted(mask, found[0], self.height, self.width) >= limit)
+            rings = outlines(pasted(mask, found[0], self.side, self.side) >= limit)
         x, y = left - self.padding, top - self.padding
         item = self.emd['Classes'][index]
         return {
@@ -267,6 +264,18 @@ class GeoMMObjectDetector(_RasterFunction):
             },
             'geometry': {'rings': [[[a + x, b + y] for a, b in ring] for ring in rings]},
         }
+
+
+def layout(side, padding, stride):
+    """Side and border of chips that all see the cells of the network in one place.
+
+    A network gives a shifted image the shifted result only if the shift is a multiple of its
+    largest stride. So the border is one, the nearest that is not 0, unless none is wanted, and
+    so is what is inside of it, which is not less than wanted.
+    """
+    inner = math.ceil((side - 2 * padding) / stride) * stride
+    border = max(round(padding / stride), min(padding, 1)) * stride
+    return inner + 2 * border, border
 
 
 def pasted(mask, box, height, width):

@@ -192,13 +192,30 @@ class TrainedModel:
     @property
     def divisor(self) -> int:
         """What sides of images must be a multiple of; 64 where the model does not say."""
-        pre = self.model.data_preprocessor
-        said = getattr(pre, 'pad_size_divisor', None) or getattr(pre, 'size_divisor', None)
+        said = self._padded_to or 64
         # No network divides its input more often than 6 times, but some have windows.
-        return math.lcm(
-            said if said and said > 1 else 64,
-            getattr(getattr(self.model, 'backbone', None), 'divisor', 1),
-        )
+        return math.lcm(said if said > 1 else 64, self._window)
+
+    @property
+    def stride(self) -> int:
+        """As of :class:`Network`: detectors have coarser levels than images are padded for."""
+        heads = (getattr(self.model, name, None) for name in ('rpn_head', 'bbox_head'))
+        priors = (getattr(head, 'prior_generator', None) for head in heads)
+        steps = np.ravel([s for prior in priors for s in getattr(prior, 'strides', ())])
+        # Levels of SSD that hold three cells or one have steps of 100 or 300 pixels, say.
+        halved = [step for step in steps.astype(int).tolist() if not step & (step - 1)]
+        return math.lcm(self._padded_to or 64, self._window, max(halved, default=1))
+
+    @property
+    def _padded_to(self) -> int | None:
+        """What the preprocessor says that sides of images must be a multiple of."""
+        pre = self.model.data_preprocessor
+        return getattr(pre, 'pad_size_divisor', None) or getattr(pre, 'size_divisor', None)
+
+    @property
+    def _window(self) -> int:
+        """What a backbone of timm says likewise, such as for its windows."""
+        return getattr(getattr(self.model, 'backbone', None), 'divisor', 1)
 
     @property
     def threshold(self) -> float | None:

@@ -84,6 +84,14 @@ class Network(Protocol):
     def divisor(self) -> int:
         """What sides of images must be a multiple of."""
 
+    @property
+    def stride(self) -> int:
+        """The largest step from one cell of a feature map to the next, in pixels.
+
+        Shifted by a multiple of it, an image gives the same result, shifted likewise, away
+        from its borders. Shifted by less, its pixels fall into other cells.
+        """
+
     def about(self) -> dict:
         """What records say of it: ``architecture``, ``parameters``, ``masks``."""
 

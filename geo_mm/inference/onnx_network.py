@@ -97,6 +97,11 @@ class OnnxNetwork:
         sides = [side for side in self._size if isinstance(side, int)]
         return max(sides, default=self._facts['divisor'])
 
+    @property
+    def stride(self) -> int:
+        """As of :class:`Network`."""
+        return self._facts.get('stride', self._facts['divisor'])
+
     def about(self) -> dict:
         """What records say of it."""
         return self._facts['about']
@@ -214,8 +219,10 @@ def _are_whole(facts: Mapping) -> bool:
         isinstance(about, Mapping)
         and isinstance(about.get('architecture'), str)
         and type(about.get('parameters')) is int
-        and type(facts.get('divisor')) is int
-        and facts['divisor'] > 0
+        and all(
+            type(size) is int and size > 0
+            for size in (facts.get('divisor'), facts.get('stride', 1))  # not in older files
+        )
         and all(
             facts.get(key) is None or type(facts[key]) in (int, float)
             for key in ('threshold', 'limit', 'mask_threshold')

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -186,9 +187,10 @@ class Predictor:
         if in_files:
             _check_georeferenced(area, options)
         multiple = max(model.divisor for model in self.models)
-        scene = area.scene
+        stride = math.lcm(*(model.stride for model in self.models))
+        size = area.scene.width, area.scene.height
         tile = tile_side(options.tile, self.spec.chip_size)
-        plan = tile_plan(scene.width, scene.height, tile, int(options.overlap or 0), multiple)
+        plan = tile_plan(*size, tile, int(options.overlap or 0), multiple, stride)
         self.ensemble.task.check_plan(plan)
         return Job(request, area, plan, self.spec, options, self._fingerprint)
 

@@ -150,6 +150,12 @@ class StripBlender:
         end = self.height if last else self._row_starts[self._row + 1]
         return Window(0, top, self.width, end - top)
 
+    @property
+    def _shared(self) -> int:
+        """Rows that the next row of tiles has in common with the one after it."""
+        last = self._row + 1 == len(self._row_starts)  # which may hang over the edge
+        return 0 if last else len(self._valid) - self.strip.height
+
     def row(self, tiles: Iterable[tuple[Tile, np.ndarray, np.ndarray]]) -> Iterator[FinishedPart]:
         """Adds the tiles of the next row; run it to its end.
 
@@ -169,7 +175,7 @@ class StripBlender:
             yield from self._moved(tile.window.col_off)
             self._add(tile, values, valid)
         yield from self._moved(self.width)
-        self._kept_rows = len(self._valid) - self.strip.height
+        self._kept_rows = self._shared
         self._row += 1
 
     def carry(self) -> tuple[np.ndarray, np.ndarray]:
@@ -188,8 +194,8 @@ class StripBlender:
     def _moved(self, left: int) -> Iterator[FinishedPart]:
         """Moves the buffer to a column, by no more than its width at a time."""
         strip, cols = self.strip, self._valid.shape[1]
-        done, rest = slice(strip.height), slice(strip.height, None)
-        kept = slice(len(self._valid) - strip.height)
+        done, kept = slice(strip.height), slice(self._shared)
+        rest = slice(strip.height, strip.height + self._shared)
         while self._left < left:
             step = min(left - self._left, cols)
             here = slice(self._left, self._left + step)

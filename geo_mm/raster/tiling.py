@@ -24,22 +24,25 @@ class Tile:
     core: Window
 
 
-def tile_starts(length: int, tile: int, overlap: int) -> list[int]:
+def tile_starts(length: int, tile: int, overlap: int, stride: int = 1) -> list[int]:
     """Starts of the fewest tiles that cover ``length``, evenly spread.
 
     Examples:
         For length 10, tile 4 and overlap 1 the starts are 0, 3 and 6: the
         tiles 0-4, 3-7 and 6-10 share one pixel each. Length 11 takes four
-        tiles, at 0, 2, 4 and 7.
+        tiles, at 0, 2, 4 and 7; with a stride of 2 at 0, 2, 4, 6 and 8, the
+        last of which hangs over by one pixel.
 
     Args:
         length: Pixels to cover.
         tile: Pixels of a tile.
         overlap: Pixels that neighbouring tiles share at least.
+        stride: What starts are multiples of. It is halved until tiles that are
+            so far apart share ``overlap``.
 
     Returns:
-        Ascending; the first is 0 and the last ``length - tile``, or just 0
-        where a single tile is enough.
+        Ascending; the first is 0 and the last ``length - tile``, rounded up to a
+        multiple of the stride, or just 0 where a single tile is enough.
 
     Raises:
         ValueError: If length or tile is not positive or the overlap is not in ``[0, tile)``.
@@ -50,10 +53,12 @@ def tile_starts(length: int, tile: int, overlap: int) -> list[int]:
         raise ValueError(f'the overlap must be in [0, {tile}), got {overlap}')
     if length <= tile:
         return [0]
-    span = length - tile
-    steps = -(-span // (tile - overlap))
-    # Rounding down: neighbours are at most ceil(span / steps) <= tile - overlap apart.
-    return [i * span // steps for i in range(steps + 1)]
+    while stride > tile - overlap:
+        stride //= 2
+    span = -(-(length - tile) // stride)  # in strides, as all that follows
+    steps = -(-span // ((tile - overlap) // stride))
+    # Rounding down: neighbours are at most ceil(span / steps) apart, no more than they may be.
+    return [i * span // steps * stride for i in range(steps + 1)]
 
 
 def rounded_up(length: int, multiple: int) -> int:
@@ -62,13 +67,18 @@ def rounded_up(length: int, multiple: int) -> int:
 
 
 def tile_plan(
-    width: int, height: int, tile: int, overlap: int, multiple: int | None = None
+    width: int,
+    height: int,
+    tile: int,
+    overlap: int,
+    multiple: int | None = None,
+    stride: int = 1,
 ) -> list[Tile]:
     """Cover a scene with equal tiles, row by row.
 
     Where neighbours overlap, the border between their cores is the middle of
-    the overlap. Windows hang over the edge only where the scene is smaller
-    than the tile.
+    the overlap. Windows hang over the edge by less than a stride, or where the
+    scene is smaller than the tile.
 
     Args:
         width: Columns of the scene.
@@ -77,6 +87,7 @@ def tile_plan(
         overlap: Pixels that neighbouring tiles share at least.
         multiple: Of a scene that is smaller, tiles have the size, rounded up
             to a multiple of this. None keeps all tiles square.
+        stride: What tiles begin at multiples of, see :func:`tile_starts`.
 
     Raises:
         ValueError: As for :func:`tile_starts`.
@@ -86,8 +97,8 @@ def tile_plan(
         for length in (width, height)
     )
     # A tile that alone covers the scene shares nothing.
-    cols = _spans(width, tile_width, min(overlap, tile_width - 1))
-    rows = _spans(height, tile_height, min(overlap, tile_height - 1))
+    cols = _spans(width, tile_width, min(overlap, tile_width - 1), stride)
+    rows = _spans(height, tile_height, min(overlap, tile_height - 1), stride)
     return [
         Tile(
             row=row,
@@ -100,8 +111,8 @@ def tile_plan(
     ]
 
 
-def _spans(length: int, tile: int, overlap: int) -> list[tuple[int, int, int]]:
+def _spans(length: int, tile: int, overlap: int, stride: int) -> list[tuple[int, int, int]]:
     """``(start, core start, core end)`` of each tile along one axis."""
-    starts = tile_starts(length, tile, overlap)
+    starts = tile_starts(length, tile, overlap, stride)
     middles = [(left + tile + right) // 2 for left, right in itertools.pairwise(starts)]
     return list(zip(starts, [0, *middles], [*middles, length], strict=True))

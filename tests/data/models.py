@@ -110,7 +110,10 @@ def pixel_files(
     model = dict(
         type='EncoderDecoder',
         data_preprocessor=dict(
-            type='geo_mm.GeoSegDataPreprocessor', mean=list(spec.mean), std=list(spec.std)
+            type='geo_mm.GeoSegDataPreprocessor',
+            mean=list(spec.mean),
+            std=list(spec.std),
+            size_divisor=1,
         ),
         backbone=dict(type='BandsAsFeatures'),
         decode_head=dict(

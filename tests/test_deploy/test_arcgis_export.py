@@ -24,7 +24,7 @@ from tests.data.narrow import narrow_files
 
 pytest.importorskip('onnxruntime')
 
-TILES = [(64, 4, 1), (64, 16, 4), (128, 24, 9)]  # side, padding, chips of a batch
+TILES = [(64, 0, 1), (64, 16, 4), (320, 80, 9)]  # side, padding, chips of a batch
 
 
 def scene(bands, height, width, seed=0):
@@ -52,8 +52,8 @@ def pixel_model(tmp_path_factory):
 def test_classes_are_those_of_the_engine(tmp_path, pixel_model, side, padding, batch):
     package, pixels, expected = pixel_model
     host = Host(package, tmp_path, tile_size=side, padding=padding, batch_size=batch)
-    rows = int(batch**0.5)
-    assert host.configuration['tx'] == host.configuration['ty'] == (side - 2 * padding) * rows
+    step = host.function.side - 2 * host.function.padding
+    assert host.configuration['tx'] == host.configuration['ty'] == step * int(batch**0.5)
     valid = (pixels != 0).any(0)
     found = host.classify(pixels, valid)
     # 0 is the background and no data; the others are 1 and so on.
@@ -63,7 +63,7 @@ def test_classes_are_those_of_the_engine(tmp_path, pixel_model, side, padding, b
 
 def test_the_definition(tmp_path, pixel_model):
     host = Host(pixel_model[0], tmp_path)
-    assert host.emd['ModelType'] == 'ImageClassification' and host.emd['Padding'] == 16
+    assert host.emd['ModelType'] == 'ImageClassification' and host.emd['Padding'] == 64
     assert [(item['Value'], item['Name']) for item in host.emd['Classes']] == [
         (1, 'road'),
         (2, 'water'),
@@ -76,7 +76,7 @@ def test_the_definition(tmp_path, pixel_model):
 
 
 def test_a_threshold_of_nothing_is_one(tmp_path, networks):
-    package, _ = networks('retinanet_r50_fpn')
+    package, _ = networks('mask-rcnn_r50_fpn')
     assert Host(package, tmp_path / 'own').function.threshold == 0.5
     assert Host(package, tmp_path / 'none', threshold=0).function.threshold == 0
 
@@ -113,10 +113,25 @@ def networks(tmp_path_factory):
     def made(name):
         folder = tmp_path_factory.mktemp(name)
         checkpoint = narrow_files(folder, name)[1]
-        (package,) = export_model(checkpoint, folder, formats='dlpk', tile=128)
-        return package, TrainedModel(checkpoint, device='cpu', tile=128)
+        (package,) = export_model(checkpoint, folder, formats='dlpk', tile=192)
+        return package, TrainedModel(checkpoint, device='cpu', tile=192)
 
     return made
+
+
+@pytest.mark.parametrize(
+    ('side', 'padding', 'stride', 'expected'),
+    [
+        (512, 128, 64, (512, 128)),
+        (192, 48, 64, (256, 64)),
+        (320, 80, 64, (320, 64)),
+        (320, 80, 16, (320, 80)),
+        (64, 0, 64, (64, 0)),
+        (64, 1, 64, (192, 64)),
+    ],
+)
+def test_chips_begin_at_multiples_of_the_stride(side, padding, stride, expected):
+    assert raster_function.layout(side, padding, stride) == expected
 
 
 @pytest.mark.parametrize(('side', 'padding'), [(64, 8), (96, 16), (128, 40)])
@@ -124,8 +139,10 @@ def test_a_network_that_looks_around(tmp_path, networks, side, padding):
     package, model = networks('unet')
     pixels = scene(4, 70, 100)
     valid = (pixels != 0).any(0)
-    found = Host(package, tmp_path, tile_size=side, padding=padding)
-    found = found.classify(pixels, valid)
+    host = Host(package, tmp_path, tile_size=side, padding=padding)
+    side, padding = host.function.side, host.function.padding
+    assert not padding % model.stride and not side % model.stride
+    found = host.classify(pixels, valid)
     expected = np.zeros((300, 300), np.uint8)
     for y, x, chip, known in chips(pixels, valid, side, padding):
         core = (slice(padding, -padding),) * 2
@@ -186,10 +203,10 @@ def test_masks_are_pasted_as_mmdet_does():
 @pytest.mark.parametrize(
     ('name', 'side', 'padding'),
     [
-        ('retinanet_r50_fpn', 96, 16),
-        ('mask-rcnn_r50_fpn', 64, 8),
+        ('faster-rcnn_r50_fpn', 96, 16),
+        ('mask-rcnn_r50_fpn', 64, 0),
         ('mask-rcnn_r50_fpn', 96, 16),
-        ('mask-rcnn_r50_fpn', 128, 32),
+        ('mask-rcnn_r50_fpn', 256, 64),
     ],
 )
 def test_objects_are_those_of_the_model_in_each_chip(tmp_path, networks, name, side, padding):
@@ -199,8 +216,9 @@ def test_objects_are_those_of_the_model_in_each_chip(tmp_path, networks, name, s
     how = dict(tile_size=side, padding=padding, batch_size=1, threshold=0.7)
     host = Host(package, tmp_path, **how)
     kind = 'InstanceDetection' if name.startswith('mask') else 'ObjectDetection'
-    assert (host.emd['ModelType'], host.emd['ImageHeight']) == (kind, 128)
+    assert host.emd['ModelType'] == kind
     found = host.detect(pixels, valid)
+    side, padding = host.function.side, host.function.padding
     number = 0
     for y, x, chip, known in chips(pixels, valid, side, padding):
         instances = with_torch(model, chip, known).pred_instances

@@ -12,6 +12,7 @@ from geo_mm.errors import ConfigError, SpecError
 from geo_mm.inference import TrainedModel
 from geo_mm.raster import Scene, tile_plan
 from tests.data.models import pixel_files, spec_of, trained
+from tests.data.narrow import narrow_files
 from tests.data.rasters import noise, write_raster
 
 SPEC = spec_of('pixels', ['low', 'high'], ['Red'], mean=(7.0,), std=(2.0,), gsd=0.3, nodata=-9999.0)
@@ -124,6 +125,15 @@ def test_wrapped_test_dataset(files):
 def test_label_steps_are_left_out_of_the_pipeline(files):
     names = [type(step).__name__ for step in trained(files).pipeline.transforms]
     assert names == ['LoadChip', 'PackSegInputs']
+
+
+@pytest.mark.parametrize(
+    ('name', 'stride'),
+    [('unet', 16), ('faster-rcnn_r50_fpn', 64), ('retinanet_r50_fpn', 128), ('yolov3_d53', 32)],
+)
+def test_the_stride_is_that_of_the_coarsest_level(tmp_path, name, stride):
+    model = TrainedModel(narrow_files(tmp_path, name)[1], device='cpu')
+    assert model.stride == stride and not stride % model.divisor
 
 
 def test_predictions_come_in_the_order_of_the_inputs(tmp_path, files):

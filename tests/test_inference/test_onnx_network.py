@@ -184,7 +184,7 @@ def test_what_is_no_model_of_ours_is_refused(tmp_path, pixel_model, image, capsy
         Predictor(tmp_path / 'theirs.onnx')
     proto = onnx.load(pixel_model[1])
     facts = json.loads({item.key: item.value for item in proto.metadata_props}['geo_mm'])
-    for wrong in ({'divisor': 0}, {'about': {}}, {'threshold': 'x'}):
+    for wrong in ({'divisor': 0}, {'stride': 0}, {'about': {}}, {'threshold': 'x'}):
         onnx.helper.set_model_props(proto, {'geo_mm': json.dumps(facts | wrong)})
         onnx.save(proto, tmp_path / 'theirs.onnx')
         with pytest.raises(SpecError, match='has no input specification'):

@@ -24,6 +24,7 @@ from geo_mm.inference.options import PredictOptions
 from geo_mm.paths import file_sha256
 from geo_mm.raster import Scene, Window
 from tests.data.models import object_files, paint, pixel_files, spec_of
+from tests.data.narrow import narrow_files
 from tests.data.rasters import TRANSFORM, UTM_17N, noise, write_raster
 
 CLASSES = ('background', 'bright', 'green')
@@ -751,6 +752,14 @@ def test_tiles_share_a_quarter_unless_the_model_looks_less_far(pixel_model, obje
     assert predictor(pixel_model, tile=100).options.overlap == 0  # each pixel by itself
     assert PredictOptions().shared(512, lambda: 45) == 96  # 2 * 45, in steps of 16
     assert PredictOptions().shared(512, lambda: 200) == 128
+
+
+def test_tiles_begin_at_multiples_of_the_stride(tmp_path):
+    """A network sees a pixel in another cell where they do not."""
+    unet = predictor(narrow_files(tmp_path, 'unet'), overlap=10)
+    found = unet.predict(np.full((4, 64, 150), 100, np.uint8))
+    assert unet.models[0].stride == 16 and (found.classes != 255).all()
+    assert [tile.window.col_off for tile in found.job.plan] == [0, 48, 96]
 
 
 def test_tiles_that_share_too_little_for_objects(tmp_path, object_model):

@@ -61,11 +61,12 @@ def padded_tile(image, window):
     share=st.floats(0, 0.75),
     seed=st.integers(0, 99),
     holes=st.floats(0, 1),
+    stride=st.sampled_from([1, 4, 16]),
 )
 @settings(max_examples=150)
-def test_equals_the_blend_over_full_arrays(width, height, side, share, seed, holes):
+def test_equals_the_blend_over_full_arrays(width, height, side, share, seed, holes, stride):
     rng = np.random.default_rng(seed)
-    plan = tile_plan(width, height, side, int(share * side))
+    plan = tile_plan(width, height, side, int(share * side), stride=stride)
     # Whole tiles without data, which are left out, and scattered invalid pixels.
     scene_valid = rng.random((height, width)) > 0.1
     for tile in plan:
@@ -81,10 +82,13 @@ def test_equals_the_blend_over_full_arrays(width, height, side, share, seed, hol
 
 
 @given(
-    length=st.integers(1, 200), side=st.integers(1, 64), share=st.floats(0, 0.75, exclude_max=True)
+    length=st.integers(1, 200),
+    side=st.integers(1, 64),
+    share=st.floats(0, 0.75, exclude_max=True),
+    stride=st.sampled_from([1, 16]),
 )
-def test_weights_sum_to_one_at_every_pixel(length, side, share):
-    starts = tile_starts(length, side, int(share * side))
+def test_weights_sum_to_one_at_every_pixel(length, side, share, stride):
+    starts = tile_starts(length, side, int(share * side), stride)
     weights = blend_weights(starts, side, length)
     total = np.zeros(max(length, starts[-1] + side))
     for row, start in zip(weights, starts, strict=True):
@@ -160,12 +164,13 @@ def test_crop_takes_each_pixel_from_the_tile_whose_core_it_lies_in():
     side=st.integers(1, 33),
     share=st.floats(0, 0.75),
     blend=st.sampled_from(['window', 'crop']),
+    stride=st.sampled_from([1, 16]),
     data=st.data(),
 )
 @settings(max_examples=60)
-def test_same_bits_wherever_it_begins(width, height, side, share, blend, data):
+def test_same_bits_wherever_it_begins(width, height, side, share, blend, stride, data):
     """With what is carried over, and with the halo computed again."""
-    plan = tile_plan(width, height, side, int(share * side))
+    plan = tile_plan(width, height, side, int(share * side), stride=stride)
     rng = np.random.default_rng(0)
     values = rng.random((len(plan), 2, side, side), np.float32)
     valid = rng.random((len(plan), side, side)) > 0.1

@@ -20,6 +20,7 @@ SIZES = st.tuples(st.integers(1, 60), st.integers(1, 25)).flatmap(
         (11, 10, 9, [0, 1]),
         (8, 4, 0, [0, 4]),
         (9, 4, 0, [0, 2, 5]),
+        (963, 512, 80, [0, 225, 451]),
     ],
 )
 def test_starts(length, tile, overlap, starts):
@@ -42,11 +43,22 @@ def test_starts_cover_with_the_overlap_and_evenly(sizes):
     assert tile + (len(starts) - 2) * (tile - overlap) < length
 
 
-@given(SIZES, st.integers(1, 60))
-def test_cores_partition_the_scene(sizes, height):
+@given(SIZES, st.integers(0, 5))
+def test_starts_are_multiples_of_a_stride(sizes, power):
+    length, tile, overlap = sizes
+    starts = tile_starts(length, tile, overlap, 2**power)
+    stride = min(2**power, 2 ** int(np.log2(tile - overlap)))
+    assert starts[0] == 0 and not np.any(np.array(starts) % stride)
+    assert max(np.diff(starts), default=0) <= tile - overlap
+    if length > tile:
+        assert length <= starts[-1] + tile < length + stride  # it hangs over by less than one
+
+
+@given(SIZES, st.integers(1, 60), st.sampled_from([1, 2, 4, 8]))
+def test_cores_partition_the_scene(sizes, height, stride):
     width, tile, overlap = sizes
     owners = np.zeros((height, width), int)
-    for item in tile_plan(width, height, tile, overlap):
+    for item in tile_plan(width, height, tile, overlap, stride=stride):
         assert item.core.intersection(item.window) == item.core
         assert (item.window.width, item.window.height) == (tile, tile)
         owners[item.core.slices()] += 1

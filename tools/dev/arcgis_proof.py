@@ -3,11 +3,13 @@
     python tools/dev/arcgis_proof.py CHECKPOINT SCENE [--side 1024] [--tiles 256 384 512]
 
 The scene is read at the GSD of the model and cropped to its middle. The host hands it to the
-raster function of the package in tiles of three sizes, a quarter of which is border on
-each side. Compared is what lies away from the borders of the scene: for
-segmentation the share of pixels of the same class, for detectors how many of the engine's
-objects the host has again. The same is said of the engine with each size of tiles, since
-what a network sees of an object depends on where a tile begins.
+raster function of the package in tiles of three sizes, about a quarter of which is border on
+each side. It is compared with two results of the engine:
+
+* in the same tiles, which is what the function must give: of segmentation the share of pixels of
+  the same class, of detectors the objects inside a tile without its border;
+* in one tile, which says how much a network sees of what is around a tile: the same, but away
+  from the borders of the scene.
 """
 
 import argparse
@@ -20,6 +22,7 @@ import numpy as np
 import shapely
 from affine import Affine
 
+import geo_mm
 from geo_mm import Predictor, Scene, export_model
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -35,12 +38,11 @@ def middle_of(path: str, gsd: float | None, bands: Sequence[str], side: int) -> 
     return pixels[:, max(top, 0) :, max(left, 0) :][:, :side, :side]
 
 
-def outlines_of(objects: object, shape: tuple[int, int], border: int) -> np.ndarray:
-    """Outlines in pixels of the scene whose middle is not near its border."""
-    found = np.array(objects, dtype=object)
-    centres = shapely.get_coordinates(shapely.centroid(found))
-    inside = (centres >= border) & (centres < np.array(shape[::-1]) - border)
-    return found[inside.all(1)] if len(found) else found
+def within(outlines: np.ndarray, first: int, last: int, step: int | None) -> np.ndarray:
+    """Those between two pixels of either axis and, if that is given, inside a square of a grid."""
+    low, high = np.split(shapely.bounds(outlines), 2, axis=1)
+    inside = (low >= first) & (high <= last)
+    return outlines[(inside & ((low // step == high // step) if step else True)).all(1)]
 
 
 def again(expected: np.ndarray, found: np.ndarray) -> str:
@@ -66,49 +68,64 @@ def main() -> None:
     parser.add_argument('--score', type=float, default=0.5, help='least confidence of objects')
     args = parser.parse_args()
 
-    def engine(tile: int | None = None) -> Predictor:
-        return Predictor(args.checkpoint, device='cpu', force=True, tile=tile)
+    spec = geo_mm.describe(args.checkpoint).spec
+    kept = {'blend': 'crop'} if spec.of_pixels else {'score': args.score}
 
-    whole = engine(args.side)
-    spec = whole.spec
-    pixels = middle_of(args.scene, spec.gsd, spec.bands, args.side)
-    shape, border = pixels.shape[1:], args.tiles[-1] // 4
-    valid = np.ones(shape, bool)
+    def engine(tile: int, overlap: int) -> Predictor:
+        kept.update(tile=tile, overlap=overlap, force=True)
+        return Predictor(args.checkpoint, device='cpu', **kept)
+
     gsd = spec.gsd or 1.0
-    place = Affine(gsd, 0, 500_000, 0, -gsd, 4_000_000)
-    core = (slice(border, -border),) * 2
+    # Pixels that are 0 in all bands would have no data.
+    pixels = np.maximum(middle_of(args.scene, spec.gsd, spec.bands, args.side), 1)
+    foreground = spec.classes.foreground
+    values = np.array([foreground.index(i) + 1 if i in foreground else 0 for i in range(256)])
 
-    def result(predictor: Predictor) -> np.ndarray:
-        placed = {'transform': place, 'crs': 'EPSG:32631'}
-        found = predictor.predict(Scene.from_array(pixels, bands=spec.bands, **placed))
+    def result(predictor: Predictor, pixels: np.ndarray, border: int = 0) -> np.ndarray:
+        """What the engine gives for an image with a border that has no data."""
+        around = [(0, 0), (border, border), (border, border)]
+        place = Affine(gsd, 0, 500_000, 0, -gsd, 4_000_000)
+        scene = Scene.from_array(
+            np.pad(pixels, around), bands=spec.bands, transform=place, crs='EPSG:32631', nodata=0
+        )
+        found = predictor.predict(scene)
         if found.classes is not None:
-            return found.classes
-        kept = found.objects[found.objects.score >= args.score]
-        in_pixels = kept.geometry.affine_transform((~place).to_shapely())
-        return outlines_of(in_pixels.to_numpy(), shape, border)
+            height, width = pixels.shape[1:]
+            return values[found.classes[border:, border:][:height, :width]]
+        in_pixels = found.objects.geometry.affine_transform((~place).to_shapely())
+        return in_pixels.translate(-border, -border).to_numpy()
 
-    def hosted(tile: int) -> np.ndarray:
+    def compared(
+        expected: np.ndarray, found: np.ndarray, first: int, last: int, step: int | None = None
+    ) -> str:
+        if spec.of_pixels:
+            core = (slice(first, last),) * 2
+            return f'same class on {np.mean(found[core] == expected[core]):.4%} of pixels'
+        return again(within(expected, first, last, step), within(found, first, last, step))
+
+    expected = result(engine(args.side, 0), pixels)
+    print(f'{args.checkpoint}: {pixels.shape[2]} x {pixels.shape[1]} pixels', flush=True)
+    for tile in args.tiles:
         with tempfile.TemporaryDirectory() as folder:
             (package,) = export_model(args.checkpoint, folder, formats=['dlpk'], tile=tile)
             own = {} if spec.of_pixels else {'threshold': args.score}
-            host = Host(package, Path(folder, 'host'), tile_size=tile, padding=tile // 4, **own)
+            host = Host(package, Path(folder, 'host'), batch_size=1, **own)
+            side, border = host.emd['ImageHeight'], host.emd['Padding']
+            step = side - 2 * border
+            number = min(pixels.shape[1:]) // step
+            part = pixels[:, : number * step, : number * step]
+            valid = np.ones(part.shape[1:], bool)
             if spec.of_pixels:
-                return host.classify(pixels, valid)
-            found = [shapely.Polygon(each['rings'][0]) for each in host.detect(pixels, valid)]
-            return outlines_of(found, shape, border)
-
-    print(f'{args.checkpoint}: {shape[1]} x {shape[0]} pixels, {border} at each border left out')
-    expected = result(whole)
-    foreground = spec.classes.foreground
-    values = np.array([foreground.index(i) + 1 if i in foreground else 0 for i in range(256)])
-    for tile in args.tiles:
-        for name, found in (('host', hosted(tile)), ('engine', result(engine(tile)))):
-            if spec.of_pixels:
-                own = values[found] if name == 'engine' else found
-                same = (own == values[expected])[core]
-                print(f'tiles of {tile}: {name}: same class on {same.mean():.4%} of pixels')
+                found = host.classify(part, valid)
             else:
-                print(f'tiles of {tile}: {name}: {again(expected, found)}')
+                rings = (each['rings'][0] for each in host.detect(part, valid))
+                found = np.array([shapely.Polygon(ring) for ring in rings], object)
+        print(f'tiles of {side}, {border} of it border, {number} x {number} of them')
+        end = number * step
+        same = result(engine(side, 2 * border), part, border)
+        print('  engine in the same tiles:', compared(same, found, 0, end, step))
+        away = border, end - border
+        print('  engine in one tile:', compared(expected, found, *away), flush=True)
 
 
 if __name__ == '__main__':
