@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from geo_mm import env
 from geo_mm.cli.arguments import add_dask, add_launcher, add_overrides, add_trust, overrides
 from geo_mm.errors import ConfigError, GeoMMError, SceneError, interrupts
-from geo_mm.inference.options import PredictOptions
+from geo_mm.inference.options import NETWORKS, PredictOptions
 from geo_mm.options import add_options, given
 from geo_mm.stores import folder_path, in_store, url, workplace
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 USAGE = '[CONFIG] CHECKPOINT [CHECKPOINT ...] SCENE [SCENE ...] -o OUT [options]'
 CONFIGS = ('.py', '.json', '.yml', '.yaml')
 RESUMABLE = 'interrupted: repeat the command to resume'
-MODELS = ('.pth', '.safetensors', '.onnx')
+MODELS = ('.pth', '.safetensors', *NETWORKS)
 
 
 def predict_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,9 +35,9 @@ def predict_arguments(parser: argparse.ArgumentParser) -> None:
         'paths',
         nargs='+',
         metavar='PATH',
-        help='the file that training wrote, or its export to ONNX, or several; then scene files, '
-        'patterns, STAC items or catalog tables; a config before them only to replace the one in '
-        'the checkpoint',
+        help='the file that training wrote, or its export to onnx or dlpk, or several; then scene '
+        'files, patterns, STAC items or catalog tables; a config before them only to replace the '
+        'one in the checkpoint',
     )
     add(
         '-o',
@@ -123,7 +123,7 @@ def predict(args: argparse.Namespace) -> None:
     if bool(scenes) == bool(args.image):
         wrong = 'scenes as well as --image' if scenes else 'no scene to predict'
         raise SceneError(wrong, 'files after the checkpoint, or --image ROLE=FILE of one scene')
-    if not all(path.endswith('.onnx') for path in checkpoints):
+    if not all(path.endswith(NETWORKS) for path in checkpoints):
         env.require()
     from geo_mm.inference.cluster import ModelFiles
     from geo_mm.inference.executors import join

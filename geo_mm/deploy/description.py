@@ -8,10 +8,15 @@ from pathlib import Path
 
 from geo_mm.catalog.set_description import SetDescription, describe_set
 from geo_mm.catalog.training_sets import is_training_set
-from geo_mm.deploy.arcgis_package import ArcgisModel, BandStatistics, read_arcgis_model
 from geo_mm.errors import ConfigError, SceneError, SpecError, listed
 from geo_mm.formats.description import Description, SceneDescription, describe_file
 from geo_mm.formats.training.arcgis import METADATA
+from geo_mm.inference.arcgis_package import (
+    PACKAGES,
+    ArcgisModel,
+    BandStatistics,
+    read_arcgis_model,
+)
 from geo_mm.inputspec import GSD_TOLERANCE, InputSpec
 from geo_mm.raster import Scene, handles
 from geo_mm.raster.stack import Files
@@ -19,7 +24,6 @@ from geo_mm.raster.stack import Files
 CHECKPOINTS = ('.pth', '.safetensors')
 PROGRAM = '.pt2'
 ONNX = '.onnx'
-ARCGIS = ('.emd', '.dlpk')
 _OF_EXPORTS = {*METADATA, 'stats.txt'} - {'esri_model_definition.emd'}
 
 
@@ -94,7 +98,7 @@ def describe(
             'a model, or a result of a prediction',
             f'read its folder as training data: geo-mm doctor {path.parent}',
         )
-    if suffix in ARCGIS:
+    if suffix in PACKAGES:
         found = _arcgis_model(path)
     elif suffix in CHECKPOINTS:
         found = _checkpoint(path)
@@ -191,7 +195,11 @@ def _arcgis_model(path: Path) -> ModelDescription:
     ]
     if model.chip_size is not None:
         about.append(f'chips of {model.chip_size[1]} x {model.chip_size[0]} pixels')
-    about.append('geo_mm cannot predict with it: ArcGIS can')
+    about.append(
+        'geo-mm predict takes it, too, in place of a checkpoint'
+        if model.is_own
+        else 'geo_mm cannot predict with it: ArcGIS can'
+    )
     return ModelDescription(str(path), tuple(about), _arcgis_needs(model), model)
 
 

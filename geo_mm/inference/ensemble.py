@@ -10,7 +10,7 @@ import numpy as np
 from geo_mm.catalog import LabelledScene
 from geo_mm.errors import ConfigError, SpecError
 from geo_mm.inference.network import Network
-from geo_mm.inference.options import PredictOptions
+from geo_mm.inference.options import NETWORKS, PredictOptions
 from geo_mm.inference.tasks import Task, task_of
 from geo_mm.inputspec import InputSpec
 from geo_mm.labels import SceneLabels
@@ -18,8 +18,6 @@ from geo_mm.raster import Scene, Tile
 
 if TYPE_CHECKING:
     from mmengine.config import Config
-
-ONNX = '.onnx'
 
 VIEWS: dict[str, tuple[tuple[bool, int], ...]] = {
     'none': ((False, 0),),
@@ -82,7 +80,7 @@ class Ensemble:
             )
         members: list[Network] = []
         for path in (os.fspath(each) for each in paths):
-            if path.endswith(ONNX):
+            if path.endswith(NETWORKS):
                 members.append(_onnx_network(path, config, device, options))
             else:
                 from geo_mm.inference.model import TrainedModel  # which imports torch
@@ -146,7 +144,7 @@ def _onnx_network(
     if given:
         raise ConfigError(
             f'{", ".join(given)} for {path}',
-            'a checkpoint: an ONNX file holds all that is computed',
+            'a checkpoint: the ONNX file holds all that is computed',
             'leave it out; --provider says on which device',
         )
     return OnnxNetwork(path, options.provider)

@@ -1,8 +1,8 @@
 """A trained network in an ONNX file, computed by onnxruntime alone.
 
-The file holds all that a checkpoint and its config would say, as JSON under
-:data:`FACTS` (:mod:`geo_mm.deploy.onnx_file` writes it); normalisation and decoding are
-part of the network.
+The file, which may be in a package for ArcGIS, holds all that a checkpoint and its config
+would say, as JSON under :data:`FACTS` (:mod:`geo_mm.deploy.onnx_file` writes it);
+normalisation and decoding are part of the network.
 """
 
 import json
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from geo_mm.errors import ConfigError, SetupError, SpecError
+from geo_mm.inference.arcgis_package import PACKAGES, read_network
 from geo_mm.inference.network import TileObjects, View
 from geo_mm.inference.runner import cores
 from geo_mm.inputspec import InputSpec
@@ -32,7 +33,7 @@ class OnnxNetwork:
     """A network of an ONNX file that ``geo-mm export`` wrote; a :class:`Network`.
 
     Args:
-        path: The file.
+        path: The file, or a package for ArcGIS that ``geo-mm export`` wrote.
         provider: Execution provider of onnxruntime, such as ``CUDAExecutionProvider``;
             None takes a GPU that onnxruntime offers, else the CPU.
 
@@ -188,8 +189,9 @@ def _onnxruntime() -> Any:
 def _session(path: str, settings: Any, providers: list[str]) -> Any:
     if is_missing(path):
         raise ConfigError(f'{path} does not exist', 'an ONNX file that geo-mm export wrote')
+    network = read_network(path) if path.endswith(PACKAGES) else path
     try:
-        return _onnxruntime().InferenceSession(path, settings, providers)
+        return _onnxruntime().InferenceSession(network, settings, providers)
     except Exception as error:  # onnxruntime has a class of its own for each cause
         raise ConfigError(
             f'{path} cannot be read: {str(error).splitlines()[0]}',

@@ -19,6 +19,9 @@ from geo_mm.options import option
 Format = Literal['gpkg', 'geojson', 'parquet', 'fgb']
 """Those of :data:`geo_mm.formats.layers.LAYER_FORMATS`, which would take long to import."""
 
+NETWORKS = ('.onnx', '.dlpk', '.emd')
+"""Suffixes of files whose network onnxruntime computes, without torch."""
+
 WRITING = ('polygons', 'min_area', 'simplify', 'regularise', 'formats', 'quicklook', 'stac')
 """Options that concern only how results are written, and not what is computed."""
 

@@ -85,6 +85,17 @@ def test_describe_reads_what_export_writes(pixel_model):
     found = geo_mm.describe(pixel_model[0])
     assert found.needs == '2 m, 3 bands B1, B2, B3, 8-bit values'
     assert found.spec.function == 'GeoMMPixelClassifier.py'
+    assert 'geo-mm predict takes it' in str(found)
+
+
+@pytest.mark.parametrize('suffix', ['dlpk', 'emd'])
+def test_predict_takes_what_export_writes(tmp_path, pixel_model, suffix):
+    package, pixels, expected = pixel_model
+    if suffix == 'emd':
+        Host(package, tmp_path)  # which unpacks it
+        (package,) = tmp_path.glob('*.emd')
+    found = Predictor(package).predict(pixels, gsd=2.0)
+    np.testing.assert_array_equal(found.classes, expected)
 
 
 def chips(pixels, valid, side, padding):

@@ -1,17 +1,20 @@
-"""Other people's models for ArcGIS: model definitions (``.emd``) and packages (``.dlpk``).
+"""Models for ArcGIS: model definitions (``.emd``) and packages (``.dlpk``), ours and others'.
 
-Read are the definition and, in a package, whether the weights are weights only.
-The raster function in a package is a program: it is named, and never imported or run.
+Read are the definition and, in a package, whether the weights are weights only; of a package
+that ``geo-mm export`` wrote also the network. The raster function in a package is a program:
+it is named, and never imported or run.
 """
 
+import contextlib
 import os
 import shutil
 import stat
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from rasterio.crs import CRS
@@ -28,8 +31,13 @@ from geo_mm.formats.esri_json import (
     parsed,
 )
 from geo_mm.inputspec import COARSER, FINER, GSD_TOLERANCE
+from geo_mm.paths import is_missing
 from geo_mm.raster import Scene
 
+PACKAGES = ('.dlpk', '.emd')
+"""Suffixes of such files."""
+
+_OWN = ('GeoMMPixelClassifier.py', 'GeoMMObjectDetector.py')
 _LARGEST_DEFINITION = 4 << 20
 _LARGEST_PACKAGE = 16 << 30
 _MOST_FILES = 10_000
@@ -101,6 +109,11 @@ class ArcgisModel:
         return _TASKS.get(self.kind, self.kind)
 
     @property
+    def is_own(self) -> bool:
+        """Whether ``geo-mm export`` wrote it: with a network that is computed here, too."""
+        return self.function in _OWN and self.weights.endswith('.onnx')
+
+    @property
     def count(self) -> int:
         """How many bands it takes."""
         return len(self.bands or self.positions)
@@ -169,6 +182,31 @@ def read_arcgis_model(path: str | os.PathLike) -> ArcgisModel:
     if path.stat().st_size > _LARGEST_DEFINITION:
         raise ConfigError(f'{path}: {path.stat().st_size:,} bytes', 'a small text file of JSON')
     return _model(path.read_bytes(), str(path))
+
+
+def read_network(path: str | os.PathLike) -> bytes:
+    """The ONNX file that belongs to a definition, or is in a package, that ``geo-mm export`` wrote.
+
+    Raises:
+        ConfigError: As :func:`read_arcgis_model`, or if it is another's model, or there is none.
+    """
+    path, model = Path(path), read_arcgis_model(path)
+    if not model.is_own:
+        maker = f' ({model.framework})' if model.framework else ''
+        raise ConfigError(
+            f"{path}: another program's model for ArcGIS{maker}, {model.task}; geo_mm has no "
+            f'network for its weights, {model.weights or "of which none are named"}',
+            'a package that geo-mm export --to dlpk wrote, or a checkpoint of geo_mm',
+            'predict with it in ArcGIS, or train a model here; geo-mm describe says what it needs',
+        )
+    if path.suffix.lower() == '.dlpk':
+        with _explained(path), zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            return archive.read(next(name for name in names if _file_name(name) == model.weights))
+    network = path.with_name(model.weights)
+    if is_missing(network):
+        raise ConfigError(f'{network} does not exist', f'the ONNX file that {path} names')
+    return network.read_bytes()
 
 
 def _model(content: bytes, where: str) -> ArcgisModel:
@@ -296,28 +334,34 @@ def _file_name(value: Any) -> str:
 
 
 def _read_package(path: Path) -> ArcgisModel:
+    with _explained(path), zipfile.ZipFile(path) as archive:
+        members = _checked(archive, path)
+        definitions = [m for m in members if m.filename.lower().endswith('.emd')]
+        if len(definitions) != 1:
+            names = [member.filename for member in definitions]
+            raise _refused(
+                path,
+                f'{len(names)} model definitions ({listed(names, 3)})' if names else 'no .emd',
+                'exactly one .emd file in it',
+            )
+        if definitions[0].file_size > _LARGEST_DEFINITION:
+            raise _refused(path, f'an .emd of {definitions[0].file_size:,} bytes')
+        content = archive.read(definitions[0])
+        model = _model(content, f'{path}: {definitions[0].filename}')
+        names = [_file_name(member.filename) for member in members]
+        if model.weights and model.weights not in names:
+            raise _refused(path, f'without the weights that its .emd names, {model.weights}')
+        for member in members:
+            if member.filename.lower().endswith(_PICKLES):
+                _check_weights(archive, member, path)
+        return model
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turns whatever a damaged archive causes into a :class:`ConfigError`."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = _checked(archive, path)
-            definitions = [m for m in members if m.filename.lower().endswith('.emd')]
-            if len(definitions) != 1:
-                names = [member.filename for member in definitions]
-                raise _refused(
-                    path,
-                    f'{len(names)} model definitions ({listed(names, 3)})' if names else 'no .emd',
-                    'exactly one .emd file in it',
-                )
-            if definitions[0].file_size > _LARGEST_DEFINITION:
-                raise _refused(path, f'an .emd of {definitions[0].file_size:,} bytes')
-            content = archive.read(definitions[0])
-            model = _model(content, f'{path}: {definitions[0].filename}')
-            names = [PurePosixPath(member.filename.replace('\\', '/')).name for member in members]
-            if model.weights and model.weights not in names:
-                raise _refused(path, f'without the weights that its .emd names, {model.weights}')
-            for member in members:
-                if member.filename.lower().endswith(_PICKLES):
-                    _check_weights(archive, member, path)
-            return model
+        yield
     except (
         zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, OSError, RuntimeError,
     ) as error:  # fmt: skip

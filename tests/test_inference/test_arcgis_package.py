@@ -11,8 +11,9 @@ import torch
 from affine import Affine
 
 import geo_mm
-from geo_mm.deploy.arcgis_package import read_arcgis_model
-from geo_mm.errors import GeoMMError
+from geo_mm.errors import ConfigError, GeoMMError
+from geo_mm.inference import Predictor
+from geo_mm.inference.arcgis_package import read_arcgis_model
 from geo_mm.raster import Scene
 from tests.data.rasters import TRANSFORM, noise, write_raster
 
@@ -139,6 +140,13 @@ def test_a_damaged_member_is_refused(tmp_path):
     path.write_bytes(content)
     with pytest.raises(GeoMMError, match='not readable as a zip file'):
         geo_mm.describe(path)
+
+
+def test_predict_says_what_a_model_of_others_is(tmp_path):
+    path = package(tmp_path / 'a.dlpk')
+    with pytest.raises(ConfigError, match=r"another program's model .*arcgis\.learn") as refused:
+        Predictor(path)
+    assert 'its weights, m.pth' in refused.value.found and 'ArcGIS' in refused.value.fix
 
 
 def test_a_gigabyte_of_zeros_is_refused_without_reading_it(tmp_path):
