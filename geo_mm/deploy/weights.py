@@ -5,8 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from mmengine.logging import HistoryBuffer
-from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from geo_mm.inference.model import TrainedModel
 from geo_mm.inputspec import is_name, is_number
@@ -36,8 +35,8 @@ def write_safetensors(model: TrainedModel, path: Path, options: object = None) -
     # Of their own memory, as the format asks for; those of the model in use are fused.
     weights = {name: value.clone().contiguous() for name, value in data['state_dict'].items()}
     facts = {FACTS: json.dumps(facts_of(model, data)), 'format': 'pt'}
-    with reported(target, also=(SafetensorError,)), atomic_write(target) as partial:
-        save_file(weights, partial, facts)
+    with reported(target), atomic_write(target) as partial:
+        partial.write_bytes(save(weights, facts))  # save_file's own would be for us alone
     return target
 
 

@@ -42,6 +42,11 @@ def test_the_same_model(files):
         assert torch.equal(value, two['state_dict'][name])
 
 
+def test_others_may_read_it(files, tmp_path):
+    (tmp_path / 'any.txt').write_text('')
+    assert files[1].stat().st_mode == (tmp_path / 'any.txt').stat().st_mode
+
+
 def test_the_same_prediction(files):
     pixels = np.random.default_rng(0).integers(0, 9, (2, 40, 50), np.uint8)
     one, two = (
