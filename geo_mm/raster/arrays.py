@@ -21,21 +21,14 @@ class _Pixels:
         self.array = array
         self.dtypes = (array.dtype.name,) * len(array)
 
-    def read(
-        self,
-        indexes: Sequence[int],
-        window: RasterioWindow,
-        out_shape: tuple[int, int, int] | None = None,
-        out_dtype: np.dtype | None = None,
-    ) -> np.ndarray:
+    def read(self, indexes: Sequence[int], window: RasterioWindow, out: np.ndarray) -> np.ndarray:
         part = self.array[[index - 1 for index in indexes]][(slice(None), *window.toslices())]
-        if out_shape is None:
-            return part.astype(out_dtype or part.dtype)
         rows, cols = (
             ((np.arange(count) + 0.5) * length / count).astype(int)
-            for count, length in zip(out_shape[1:], part.shape[1:], strict=True)
+            for count, length in zip(out.shape[1:], part.shape[1:], strict=True)
         )
-        return part[:, rows[:, None], cols]
+        out[...] = part if out.shape == part.shape else part[:, rows[:, None], cols]
+        return out
 
     def tags(self, *_, **__) -> dict:
         return {}
