@@ -180,9 +180,15 @@ class _Axis:
         self.bounds = in_steps[int(shifted)]
         weights = np.where(here, np.where(other, 0.5, 1.0), 0.0)
         self.ends = np.concatenate([[0.0], np.cumsum(weights)])
+        self._shares: dict[int, np.ndarray] = {}
 
     def shares(self, bins: int) -> np.ndarray:
         """Weight of each region in each of so many equal bins of positions, ``(regions, bins)``."""
+        if bins not in self._shares:
+            self._shares[bins] = self._shares_of(bins)
+        return self._shares[bins]
+
+    def _shares_of(self, bins: int) -> np.ndarray:
         steps, edges = len(self.ends) - 1, self._edges(bins)
         low = np.maximum(edges[None, :-1], self.bounds[:, :1]).clip(max=steps)
         high = np.minimum(edges[None, 1:], self.bounds[:, 1:]).clip(max=steps)
@@ -200,8 +206,8 @@ class _Axis:
         edges = self._edges(bins)
         low = max(edges[place], self.bounds[region, 0])
         high = min(edges[place + 1], self.bounds[region, 1])
-        drawn = rng.uniform(self.ends[low], self.ends[high])
-        found = int(np.searchsorted(self.ends[low + 1 : high], drawn, side='right'))
+        drawn = self.ends[low] + rng.random() * (self.ends[high] - self.ends[low])
+        found = int(self.ends[low + 1 : high].searchsorted(drawn, side='right'))
         return int(low) + found
 
 

@@ -96,7 +96,9 @@ def make_plan(model: str, options: NewOptions, tell: Progress = ignored) -> Conf
     nodata: float | str = 'auto' if collar is None else collar
     scene_options = SceneOptions(bands.bands, None, 'auto' if collar is None else collar)
     tell('statistics')
-    look = functools.partial(profile_catalog, objects=objects, progress=_counted(tell, 'pixels'))
+    look = functools.partial(
+        profile_catalog, objects=objects, progress=_counted(tell, 'statistics')
+    )
     whole = look(entries, labels, scene_options)
     _check_any_objects(entries, whole)
     gsd, why_gsd = _choose_gsd(whole, size)
@@ -150,10 +152,12 @@ def _counted(tell: Progress, what: str) -> Callable[[int, int], None]:
 
 
 class _Parts(NamedTuple):
-    """Valid pixels and objects of each split, and of all scenes before they were divided."""
+    """Valid pixels and objects of each split, and of all scenes before they were divided;
+    estimated if not all scenes were opened."""
 
     found: dict[str, tuple[float, int]]
     whole: tuple[float, int]
+    estimated: bool
 
     @classmethod
     def of(
@@ -176,7 +180,8 @@ class _Parts(NamedTuple):
             for split, own in places.items()
             if own
         }
-        return cls({'train': train, **found}, whole)
+        some = profiles[0].opened < profiles[0].scenes
+        return cls({'train': train, **found}, whole, some)
 
     def text(self, chips_per_pixel: float, asked: float | None) -> str:
         """For the reason of the split."""
@@ -194,7 +199,7 @@ class _Parts(NamedTuple):
                 f'left out between them {lost} chips of ground'
                 + (f' with {max(self.whole[1] - objects, 0)} objects' if self.whole[1] else '')
             )
-        text = f'; {", ".join(some)}'
+        text = f'; {"about: " if self.estimated else ""}{", ".join(some)}'
         if asked is None:
             return text
         share = self.found['val'][0] / pixels
