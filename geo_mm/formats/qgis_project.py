@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element, SubElement
 from rasterio.crs import CRS
 
 from geo_mm.formats.layers import LAYER_FORMATS
-from geo_mm.paths import atomic_write, reported, write_text
+from geo_mm.paths import atomic_write, is_local, reported, write_text
 from geo_mm.raster import Grid
 from geo_mm.stores import folder_path, gdal_name, in_store
 
@@ -177,10 +177,10 @@ def _relative(path: str | os.PathLike, home: str | os.PathLike) -> str:
     text = gdal_name(path)  # QGIS has GDAL open it
     if in_store(text) or in_store(home):
         return f'./{Path(text).name}' if Path(text).parent == folder_path(home) else text
-    if not os.path.isabs(text) or text.startswith('/vsi'):
-        return text if '://' in text or text.startswith('/vsi') else f'./{text}'
+    if not is_local(text):
+        return text
     try:
-        found = Path(os.path.relpath(text, os.path.abspath(home))).as_posix()
+        found = Path(os.path.relpath(text, home)).as_posix()
     except ValueError:  # on another drive
         return text
     return found if found.startswith('.') else f'./{found}'

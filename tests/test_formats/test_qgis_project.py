@@ -88,3 +88,13 @@ def test_urls_stay_as_they_are(tmp_path):
     web = [ProjectLayer('https://example.org/a.tif', 'Image')]
     root = project(write_project(tmp_path / 'a.qgz', web, GRID, tmp_path))
     assert root.findtext('projectlayers/maplayer/datasource') == 'https://example.org/a.tif'
+
+
+def test_a_relative_folder_gives_the_same_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    home = Path('out')
+    home.mkdir()
+    found = project(write_project(home / 'town.qgz', layers(home), GRID, home))
+    assert [node.findtext('datasource') for node in found.find('projectlayers')] == [
+        './town.gpkg|layername=polygons', './town.tif', '../images/town.tif'
+    ]  # fmt: skip
