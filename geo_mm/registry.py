@@ -60,7 +60,7 @@ TASK_UTILS = Registry(
     'task util',
     parent=MMENGINE_TASK_UTILS,
     scope='geo_mm',
-    locations=['geo_mm.models.detection_heads'],
+    locations=['geo_mm.models.detection_heads', 'geo_mm.models.torchvision_detectors'],
 )
 WEIGHT_INITIALIZERS = Registry(
     'weight initializer',

@@ -21,8 +21,7 @@ from geo_mm.deploy.description import needs
 from geo_mm.deploy.weights import facts_of, write_safetensors
 from geo_mm.formats.provenance import FileRecord, Provenance
 from geo_mm.formats.stac import stac_model_item
-from geo_mm.inference.model import TrainedModel
-from geo_mm.models.checkpoints import read_checkpoint
+from geo_mm.inference.model import TrainedModel, read_trained
 from geo_mm.paths import file_sha256, make_folder, reported, write_text
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ def write_card(model: TrainedModel, path: Path, options: 'ModelExportOptions') -
     Raises:
         OutputError: If a file cannot be written, or pystac is not installed.
     """
-    folder, data = make_folder(path), read_checkpoint(model.checkpoint)
+    folder, data = make_folder(path), read_trained(model.checkpoint)
     facts = facts_of(model, data)
     weights = write_safetensors(model, folder / 'model')
     picture = _preview(model, folder)

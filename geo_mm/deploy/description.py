@@ -195,12 +195,24 @@ def _arcgis_model(path: Path) -> ModelDescription:
     ]
     if model.chip_size is not None:
         about.append(f'chips of {model.chip_size[1]} x {model.chip_size[0]} pixels')
-    about.append(
-        'geo-mm predict takes it, too, in place of a checkpoint'
-        if model.is_own
-        else 'geo_mm cannot predict with it: ArcGIS can'
-    )
+    loaded = 'geo-mm predict takes it, too, in place of a checkpoint'
+    about.append(loaded if model.is_own else _whether_loaded(path))
     return ModelDescription(str(path), tuple(about), _arcgis_needs(model), model)
+
+
+def _whether_loaded(path: Path) -> str:
+    """Whether geo-mm predict takes it, and else why not."""
+    from geo_mm.engine.embedded_config import parse  # these import torch
+    from geo_mm.inference.arcgis_weights import checkpoint_of_package
+
+    try:
+        checkpoint = checkpoint_of_package(path)
+    except ConfigError as error:
+        reason = error.found.removeprefix(f'{path}: ').removesuffix('; they are not loaded')
+        return f'geo_mm cannot predict with it: {reason}'
+    scale = parse(checkpoint['meta']['cfg'])['model']['data_preprocessor']['scale']
+    resized = '' if scale == 1 else f'; images are made {scale:.4g} times as large'
+    return f'geo-mm predict takes it{resized}'
 
 
 def _statistics_line(band: BandStatistics) -> str:

@@ -37,6 +37,12 @@ class Graph(nn.Module):
     def __init__(self, model: TrainedModel) -> None:
         super().__init__()
         spec = model.spec
+        if getattr(model.model.data_preprocessor, 'scale', 1) != 1:
+            raise ConfigError(
+                f'{model.checkpoint}: a model of others that resizes its images',
+                'a model that was trained with geo_mm',
+                'export it to safetensors, which geo-mm predict takes',
+            )
         self.network = _exportable(copy.deepcopy(model.model)).eval()
         self._nodata = spec.nodata if isinstance(spec.nodata, int | float) else None
         for name in ('mean', 'std'):

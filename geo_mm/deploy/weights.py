@@ -7,9 +7,9 @@ from pathlib import Path
 from mmengine.logging import HistoryBuffer
 from safetensors.torch import save
 
-from geo_mm.inference.model import TrainedModel
+from geo_mm.inference.model import TrainedModel, read_trained
 from geo_mm.inputspec import is_name, is_number
-from geo_mm.models.checkpoints import FACTS, SAFETENSORS, read_checkpoint
+from geo_mm.models.checkpoints import FACTS, SAFETENSORS
 from geo_mm.paths import atomic_write, reported
 
 _KEPT = ('experiment_name', 'epoch', 'iter', 'time', 'seed', 'mmengine_version')
@@ -31,7 +31,7 @@ def write_safetensors(model: TrainedModel, path: Path, options: object = None) -
         OutputError: If it cannot be written.
     """
     target = path.with_name(path.name + SAFETENSORS)
-    data = read_checkpoint(model.checkpoint)
+    data = read_trained(model.checkpoint)
     # Of their own memory, as the format asks for; those of the model in use are fused.
     weights = {name: value.clone().contiguous() for name, value in data['state_dict'].items()}
     facts = {FACTS: json.dumps(facts_of(model, data)), 'format': 'pt'}

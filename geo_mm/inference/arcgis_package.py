@@ -114,6 +114,15 @@ class ArcgisModel:
         return self.function in _OWN and self.weights.endswith('.onnx')
 
     @property
+    def resized(self) -> float | None:
+        """How much larger chips are made before the network sees them, where that is known.
+
+        arcgis.learn's Mask R-CNN makes the shorter side 1.5 times as long.
+        """
+        outlines = self.kind in ('InstanceDetection', 'MaskRCNN')
+        return 1.5 if outlines and self.framework.startswith('arcgis.learn') else None
+
+    @property
     def count(self) -> int:
         """How many bands it takes."""
         return len(self.bands or self.positions)
@@ -192,12 +201,9 @@ def read_network(path: str | os.PathLike) -> bytes:
     """
     path, model = Path(path), read_arcgis_model(path)
     if not model.is_own:
-        maker = f' ({model.framework})' if model.framework else ''
         raise ConfigError(
-            f"{path}: another program's model for ArcGIS{maker}, {model.task}; geo_mm has no "
-            f'network for its weights, {model.weights or "of which none are named"}',
-            'a package that geo-mm export --to dlpk wrote, or a checkpoint of geo_mm',
-            'predict with it in ArcGIS, or train a model here; geo-mm describe says what it needs',
+            f"{path}: another program's model for ArcGIS",
+            'a package that geo-mm export --to dlpk wrote',
         )
     if path.suffix.lower() == '.dlpk':
         with _explained(path), zipfile.ZipFile(path) as archive:
@@ -402,8 +408,38 @@ def _checked(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo]:
     return members
 
 
-def _check_weights(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> None:
-    """Refuse a pickle that is more than named tensors and plain data."""
+def read_weights(path: Path, model: ArcgisModel) -> object:
+    """What is in the file of weights of a model: tensors and plain data.
+
+    Args:
+        path: ``.emd`` or ``.dlpk`` file.
+        model: What :func:`read_arcgis_model` has read of it.
+
+    Raises:
+        ConfigError: If the weights are missing, of another format, or hold more than that.
+    """
+    from geo_mm.models.checkpoints import read_checkpoint_file  # imports torch
+
+    if not model.weights.lower().endswith(_PICKLES):
+        raise ConfigError(
+            f'{path}: {model.weights or "no"} weights; they are not loaded',
+            f'weights of PyTorch: {", ".join(_PICKLES)}',
+            'predict with it in ArcGIS',
+        )
+    if path.suffix.lower() != '.dlpk':
+        weights = path.with_name(model.weights)
+        if is_missing(weights):
+            raise ConfigError(
+                f'{path}: its weights {model.weights} are not beside it', 'a complete model'
+            )
+        return read_checkpoint_file(weights, legacy=True)
+    with zipfile.ZipFile(path) as archive:
+        members = [m for m in _checked(archive, path) if _file_name(m.filename) == model.weights]
+        return _check_weights(archive, members[0], path)
+
+
+def _check_weights(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> object:
+    """What is in a pickle, refused if it is more than named tensors and plain data."""
     from geo_mm.models.checkpoints import read_checkpoint_file  # imports torch
 
     with tempfile.TemporaryDirectory(prefix='geo_mm_') as folder:
@@ -412,7 +448,7 @@ def _check_weights(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path
         with archive.open(member) as source, copy.open('wb') as target:
             shutil.copyfileobj(source, target, 1 << 20)
         try:
-            read_checkpoint_file(copy, legacy=True)
+            return read_checkpoint_file(copy, legacy=True)
         except ConfigError as error:
             reason = error.found.partition(': ')[2]
             raise _refused(path, f'{member.filename}: {reason}', error.expected) from error

@@ -9,6 +9,7 @@ import numpy as np
 
 from geo_mm.catalog import LabelledScene
 from geo_mm.errors import ConfigError, SpecError
+from geo_mm.inference.arcgis_package import PACKAGES, read_arcgis_model
 from geo_mm.inference.network import Network
 from geo_mm.inference.options import NETWORKS, PredictOptions
 from geo_mm.inference.tasks import Task, task_of
@@ -61,7 +62,8 @@ class Ensemble:
         """Loads the models of checkpoints.
 
         Args:
-            checkpoints: One file that training or an export to ONNX wrote, or several.
+            checkpoints: One file that training or an export to ONNX wrote, or of a model of
+                others for ArcGIS, or several.
             config: For one checkpoint: what replaces the config in it.
             device: As for :class:`TrainedModel`; ``options.provider`` is for ONNX files.
             options: How to predict.
@@ -80,7 +82,7 @@ class Ensemble:
             )
         members: list[Network] = []
         for path in (os.fspath(each) for each in paths):
-            if path.endswith(NETWORKS):
+            if _has_network(path):
                 members.append(_onnx_network(path, config, device, options))
             else:
                 from geo_mm.inference.model import TrainedModel  # which imports torch
@@ -132,6 +134,13 @@ class Ensemble:
                 total = found
         voters = len(self.members) * len(self.views)
         return [self.task.fuse(everything, voters) for everything in total]
+
+
+def _has_network(path: str) -> bool:
+    """Whether onnxruntime computes it: ONNX files, and packages with one that were made here."""
+    return path.endswith(NETWORKS) and (
+        not path.endswith(PACKAGES) or read_arcgis_model(path).is_own
+    )
 
 
 def _onnx_network(

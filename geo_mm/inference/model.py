@@ -6,6 +6,7 @@ weights before, :mod:`geo_mm.engine.embedded_config` the config inside.
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 import math
@@ -26,6 +27,8 @@ from geo_mm.engine.acceleration import fold_batch_norms, keep_freed_memory, use_
 from geo_mm.engine.embedded_config import built_from_embedded, config_of
 from geo_mm.engine.launch import build_model
 from geo_mm.errors import ConfigError, SpecError
+from geo_mm.inference.arcgis_package import PACKAGES
+from geo_mm.inference.arcgis_weights import checkpoint_of_package
 from geo_mm.inference.network import TileObjects, View
 from geo_mm.inference.options import tile_side
 from geo_mm.inference.tasks import task_of
@@ -56,7 +59,8 @@ class TrainedModel:
     """A model with its weights, its input spec and its test pipeline; a :class:`Network`.
 
     Args:
-        checkpoint: ``.pth`` file that geo-mm train wrote, or the same as ``.safetensors``.
+        checkpoint: ``.pth`` file that geo-mm train wrote, or the same as ``.safetensors``; or
+            a model of others for ArcGIS (:mod:`geo_mm.inference.arcgis_weights`).
         config: Config that it was trained with; None takes the one that is
             in the checkpoint.
         device: Torch device; None takes the first GPU, else the CPU.
@@ -87,7 +91,7 @@ class TrainedModel:
     ) -> None:
         self.checkpoint = os.fspath(checkpoint)
         self.device = _device(device)
-        data = read_checkpoint(checkpoint)
+        data = read_trained(checkpoint)
         if 'input_spec' not in data:
             raise SpecError(
                 f'{checkpoint} has no input specification of its model',
@@ -196,7 +200,7 @@ class TrainedModel:
         # No network divides its input more often than 6 times, but some have windows.
         return math.lcm(said if said > 1 else 64, self._window)
 
-    @property
+    @functools.cached_property  # anchors of other people's models change their steps
     def stride(self) -> int:
         """As of :class:`Network`: detectors have coarser levels than images are padded for."""
         heads = (getattr(self.model, name, None) for name in ('rpn_head', 'bbox_head'))
@@ -270,6 +274,13 @@ class TrainedModel:
         return torch.autocast(self.device.type, self.amp)
 
 
+def read_trained(checkpoint: str | os.PathLike) -> dict:
+    """As :func:`read_checkpoint`, also of models of others for ArcGIS."""
+    if os.fspath(checkpoint).lower().endswith(PACKAGES):
+        return checkpoint_of_package(checkpoint)
+    return read_checkpoint(checkpoint)
+
+
 def turned(item: dict, view: View) -> dict:
     """Model input, seen in a view."""
     mirrored, turns = view
@@ -300,7 +311,7 @@ def probabilities(prediction: BaseDataElement) -> np.ndarray:
 def _objects(prediction: BaseDataElement) -> TileObjects:
     """Those of a DetDataSample."""
     found = prediction.pred_instances.cpu().numpy()
-    size = tuple(prediction.metainfo['img_shape'][:2])
+    size = tuple(prediction.metainfo['ori_shape'][:2])
     masks = found.masks.astype(bool) if 'masks' in found else None
     return TileObjects(size, found.bboxes.reshape(-1, 4), found.scores, found.labels, masks)
 

@@ -9,6 +9,7 @@ from mmengine.structures import PixelData
 from mmseg.models import SegDataPreProcessor
 from mmseg.structures import SegDataSample
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from geo_mm.errors import ConfigError
 from geo_mm.registry import MODELS
@@ -26,8 +27,11 @@ class _BandNormalisation(_Base):
     bands. Here bands stay as they come, and a wrong number is an error.
     """
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float], **kwargs) -> None:
+    def __init__(
+        self, mean: Sequence[float], std: Sequence[float], scale: float = 1.0, **kwargs
+    ) -> None:
         name = type(self).__name__
+        self.scale = scale
         if len(mean) != len(std) or not mean:
             raise ConfigError(
                 f'{name}: {len(mean)} means and {len(std)} standard deviations',
@@ -63,7 +67,21 @@ class _BandNormalisation(_Base):
             # MMDetection calls the map sem_seg, and needs it to tell valid pixels alone.
             if 'data' in labels and labels.data.dtype == torch.uint8:
                 labels.data = labels.data.long()  # as the losses want it; see stack_chips
-        return super().forward(data, training)
+        return super().forward(data if training else self._resized(data), training)
+
+    def _resized(self, data: dict) -> dict:
+        """Images of another size, for a model that wants them so; results are scaled back."""
+        if self.scale == 1:
+            return data
+        images = []
+        for image, sample in zip(data['inputs'], data['data_samples'], strict=True):
+            before = image.shape[-2:]
+            after = [max(1, int(side * self.scale + 1e-6)) for side in before]
+            image = self.cast_data(image).float()[None]
+            images.append(interpolate(image, after, mode='bilinear', align_corners=False)[0])
+            factors = [new / old for new, old in zip(after, before, strict=True)]
+            sample.set_metainfo({'img_shape': tuple(after), 'scale_factor': tuple(factors[::-1])})
+        return {**data, 'inputs': images}
 
 
 @MODELS.register_module()
@@ -73,6 +91,7 @@ class GeoDetDataPreprocessor(_BandNormalisation, DetDataPreprocessor):
     Args:
         mean: Mean of each band, in the data's units.
         std: Standard deviation of each band.
+        scale: How much larger images get in prediction, for models of others.
         **kwargs: Of ``mmdet.DetDataPreprocessor``. Padding happens after
             normalisation, so the default 0 is the mean.
     """
