@@ -33,6 +33,10 @@ _RETRIES = 2
 _NEWS = 2.0
 """Seconds between looks at which workers there are."""
 
+_KEEP_FREED_MEMORY = {'distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_': None}
+"""Dask's setting has each large array's pages given back and cleared again: seven times as
+many page faults where pixels are read."""
+
 _PATIENCE = 60.0
 """Seconds in which a scheduler that was lost may come back."""
 
@@ -263,6 +267,7 @@ def cluster_of(
         ConfigError: If ``where`` says something else.
     """
     try:
+        import dask
         from dask.system import CPU_COUNT
         from distributed import Client, LocalCluster
         from distributed.utils import silence_logging_cmgr
@@ -282,7 +287,7 @@ def cluster_of(
         scheduler: Any = where
         if is_local:
             count, gpus = processes() if processes else (CPU_COUNT, False)
-            with _interrupts_held():
+            with _interrupts_held(), dask.config.set(_KEEP_FREED_MEMORY):
                 scheduler = stack.enter_context(
                     LocalCluster(
                         n_workers=int(number or count),

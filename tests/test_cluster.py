@@ -72,6 +72,7 @@ def run(words, catalog, folder, *more):
     'words',
     [
         'statistics CATALOG --json OUT/statistics.json',
+        'catalog SCENES/?.tif -o OUT/catalog.csv',
         'doctor CATALOG --json OUT/doctor.json',
         f'export-chips CATALOG -o OUT/coco --metadata-format COCO {CHIPS}',
         f'export-chips CATALOG -o OUT/masks --metadata-format RCNN_Masks {CHIPS}',

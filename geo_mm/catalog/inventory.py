@@ -11,6 +11,7 @@ from geo_mm.catalog.entries import CatalogEntry, read_catalog
 from geo_mm.catalog.ground import open_ground
 from geo_mm.catalog.record import recorded_columns
 from geo_mm.catalog.stac_search import StacSearch, search_scenes
+from geo_mm.cluster import mapping
 from geo_mm.errors import CatalogError
 from geo_mm.formats.stac_scenes import SUFFIXES as ITEMS
 from geo_mm.formats.stac_scenes import ItemScene, read_item_scenes
@@ -159,12 +160,15 @@ def _files_of_bands(pattern: str, bands: Sequence[str] | None) -> list[tuple[str
 def describe_scenes(
     entries: Sequence[CatalogEntry],
     progress: Callable[[Iterable[CatalogEntry]], Iterable[CatalogEntry]] = iter,
+    *,
+    cluster: str | None = None,
 ) -> tuple[list[CatalogEntry], list[shapely.Geometry | None]]:
     """Opens each scene and says what is in it.
 
     Args:
         entries: The scenes.
         progress: Wraps the entries as they are opened, to show how far it is.
+        cluster: Of Dask, whose workers open them: see :func:`geo_mm.cluster.mapping`.
 
     Returns:
         The entries with the columns ``date``, ``crs``, ``gsd``, ``width``, ``height``,
@@ -175,26 +179,29 @@ def describe_scenes(
     Raises:
         SceneError: If one cannot be opened.
     """
-    described, outlines = [], []
-    for entry in progress(entries):
-        scene, ground, valid = open_ground(entry)
-        date = entry.columns.get('date') or _date(scene.sources[0])
-        found = {
-            'date': date,
-            'crs': None if scene.crs is None else scene.crs.to_string(),
-            'gsd': None if ground.gsd is None else f'{ground.gsd:.6g}',
-            'width': str(scene.width),
-            'height': str(scene.height),
-            'bands': ' '.join(scene.band_names),
-            'dtype': str(scene.dtype),
-            'nodata': None if scene.nodata is None else f'{scene.nodata:g}',
-            'block': 'x'.join(map(str, scene.block_shape[::-1])),
-            **recorded_columns(scene, valid),
-        }
-        known = {key: value for key, value in found.items() if value is not None}
-        described.append(replace(entry, columns={**entry.columns, **known}))
-        outlines.append(ground.outline)
-    return described, outlines
+    with mapping(cluster, 'catalog') as mapped:
+        found = mapped(_described, entries, lambda entry: entry.name or str(entry.image))
+        pairs = [pair for _, pair in zip(progress(entries), found, strict=True)]
+    return [entry for entry, _ in pairs], [outline for _, outline in pairs]
+
+
+def _described(entry: CatalogEntry) -> tuple[CatalogEntry, shapely.Geometry | None]:
+    scene, ground, valid = open_ground(entry)
+    date = entry.columns.get('date') or _date(scene.sources[0])
+    found = {
+        'date': date,
+        'crs': None if scene.crs is None else scene.crs.to_string(),
+        'gsd': None if ground.gsd is None else f'{ground.gsd:.6g}',
+        'width': str(scene.width),
+        'height': str(scene.height),
+        'bands': ' '.join(scene.band_names),
+        'dtype': str(scene.dtype),
+        'nodata': None if scene.nodata is None else f'{scene.nodata:g}',
+        'block': 'x'.join(map(str, scene.block_shape[::-1])),
+        **recorded_columns(scene, valid),
+    }
+    known = {key: value for key, value in found.items() if value is not None}
+    return replace(entry, columns={**entry.columns, **known}), ground.outline
 
 
 def _date(path: str) -> str | None:

@@ -45,6 +45,7 @@ def catalog_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='BAND',
         help='what {band} stands for, in this order; of STAC items the assets to take',
     )
+    add_dask(parser, 'open scenes')
     add_options(parser, StacSearch)
 
 
@@ -79,7 +80,7 @@ def catalog(args: argparse.Namespace) -> None:
         bands=args.bands,
         search=None if search == StacSearch() else search,
     )
-    entries, outlines = describe_scenes(found, bar('opening scenes'))
+    entries, outlines = describe_scenes(found, bar('opening scenes'), cluster=args.dask)
     path = write_catalog(entries, outlines, args.out)
     labelled = sum(entry.labels is not None for entry in entries)
     print(f'wrote {path}: {counted(len(entries), "scene")}, {labelled} of them with labels')
