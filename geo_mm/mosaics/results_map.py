@@ -1,5 +1,6 @@
 """The results of all scenes in a folder as one map."""
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,6 +27,11 @@ from geo_mm.raster.projection import transformer
 
 _BLOCK = 1024
 """Pixels of the side of a part that is computed at a time."""
+
+logger = logging.getLogger(__name__)
+
+_SCATTERED = 0.02
+"""Share of a raster that is in scenes, below which most of the work is for nothing."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of parts done, and of all."""
@@ -150,6 +156,16 @@ def common_grid(results: Sequence[Result], crs: CRS, gsd: float | None = None) -
 def _write_raster(
     path: Path, results: Sequence[Result], grid: Grid, rule: str, progress: Progress | None
 ) -> None:
+    share = sum(result.footprint(grid.crs).area for result in results) / grid.footprint.area
+    if share < _SCATTERED:
+        logger.warning(
+            '%s: a raster of %s x %s pixels, %.2g %% of them in scenes, which takes long; '
+            '--virtual describes the scenes where they are',
+            path,
+            f'{grid.width:,}',
+            f'{grid.height:,}',
+            100 * share,
+        )
     classes = results[0].classes
     metadata = RasterMetadata(
         colors=dict(enumerate(classes.colours)),

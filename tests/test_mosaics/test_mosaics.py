@@ -185,6 +185,15 @@ def test_raster_without_a_step(tmp_path, crs):
     assert wrong.sum() <= (0 if crs == WEST else 0.06 * valid.sum())
 
 
+def test_scattered_scenes_are_said_to_be_a_large_raster(tmp_path, caplog):
+    grids = grid_at(WEST, 0.0, (40, 40)), grid_at(WEST, 5000.0, (40, 40))
+    for name, grid in zip('ab', grids, strict=True):
+        write_classes(tmp_path, name, grid, ground_pattern(grid))
+    mosaic(tmp_path, tmp_path / 'city')
+    [said] = caplog.messages
+    assert 'city.tif: a raster of 10,040 x 40 pixels, 0.8 % of them in scenes' in said
+
+
 @pytest.mark.parametrize(
     ('rule', 'expected'),
     [('edge', [0, 0, 1]), ('newest', [0, 1, 1]), ('confidence', [0, 1, 1]), ('mean', [0, 0, 1])],
