@@ -295,6 +295,8 @@ def cluster_of(
                         processes=True,
                         resources={'GPU': 1} if gpus else None,
                         dashboard_address=None,
+                        # It serves HTTP without a dashboard, too, by default at port 8787.
+                        scheduler_kwargs={'dashboard_address': '127.0.0.1:0'},
                         silence_logs=logging.CRITICAL,
                     )
                 )

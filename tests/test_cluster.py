@@ -1,7 +1,9 @@
 """Commands whose scenes are shared out among the workers of a Dask cluster."""
 
+import contextlib
 import os
 import signal
+import socket
 import time
 from pathlib import Path
 
@@ -197,3 +199,13 @@ def test_statistics_while_workers_are_killed(catalog):
     found = data_statistics(many, progress=progress, cluster='local:2').to_dict()
     assert len(killed) == 3
     assert found == data_statistics(many).to_dict()
+
+
+def test_a_local_cluster_does_not_mind_another_dashboard(recwarn):
+    with socket.socket() as other:
+        with contextlib.suppress(OSError):  # which is as good: another has it
+            other.bind(('', 8787))
+            other.listen()
+        with mapping('local:1', 'test') as mapped:
+            assert list(mapped(abs, [-1])) == [1]
+    assert not [str(found.message) for found in recwarn if 'already in use' in str(found.message)]
