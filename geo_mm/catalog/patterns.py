@@ -121,7 +121,8 @@ def _matches(pattern: str, root: Path, where: str) -> list[Match]:
 
 def _wildcard_regex(wildcard: str) -> str:
     if wildcard.startswith('['):
-        return f'([^{wildcard[2:]})' if wildcard[1] == '!' else f'({wildcard})'
+        inside = wildcard[1:].replace('[', r'\[')
+        return f'([^{inside[1:]})' if inside[0] == '!' else f'([{inside})'
     return {'**/': '((?:[^/]+/)*)', '**': '(.*)', '*': '([^/]*)', '?': '([^/])'}[wildcard]
 
 
