@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from geo_mm.datasets.samplers import RandomChipSampler, ValidChips
+from geo_mm.datasets.samplers import RandomChipSampler
+from geo_mm.datasets.valid_chips import ValidChips
 from geo_mm.errors import ConfigError
 from geo_mm.registry import DATA_SAMPLERS
 
