@@ -339,7 +339,10 @@ def main() -> None:
     args = parser.parse_args()
     init_default_scope('mmseg')
     if args.epochs:
-        keep_freed_memory()  # for all rows, as in the loader processes of geo_mm
+        # For all rows, as in loader processes. A second thread of PyTorch that waits for
+        # work counts as CPU time.
+        torch.set_num_threads(1)
+        keep_freed_memory()
         with tempfile.TemporaryDirectory() as folder:
             report_epochs(Path(folder), args.cases, args.workers, args.repeats)
         return
