@@ -50,7 +50,7 @@ def checkpoint_of_package(path: str | os.PathLike) -> dict:
         if isinstance(data, Mapping) and isinstance(meta, Mapping) and 'cfg' in meta:
             return _of_mm(model, data, path)
     except ConfigError as error:
-        raise _not_loaded(path, error.found, error.expected) from error
+        raise _not_loaded(path, error.found.removeprefix(f'{path}: '), error.expected) from error
     whose = next((text for start, text in _OTHERS.items() if _starts(weights, start)), '')
     raise _not_loaded(path, f'weights of {whose or "a network that is not known here"}')
 

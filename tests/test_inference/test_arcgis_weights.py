@@ -131,3 +131,64 @@ def test_others_are_refused_by_name(tmp_path, weights, case):
         Predictor(path, device='cpu')
     text = str(geo_mm.describe(path))
     assert 'geo_mm cannot predict with it: ' in text and message in text
+
+
+MM_CONFIG = """
+default_scope = 'mmseg'
+model = dict(
+    type='EncoderDecoder',
+    data_preprocessor=dict(
+        type='SegDataPreProcessor', mean=[100.0, 100.0, 100.0], std=[50.0, 50.0, 50.0],
+        bgr_to_rgb=True
+    ),
+    backbone=dict(
+        type='UNet', in_channels=3, base_channels=4, num_stages=2, strides=(1, 1),
+        enc_num_convs=(1, 1), dec_num_convs=(1,), downsamples=(True,), enc_dilations=(1, 1),
+        dec_dilations=(1,), norm_cfg=dict(type='BN'),
+    ),
+    decode_head=dict(
+        type='FCNHead', in_channels=4, channels=4, in_index=1, num_convs=0, concat_input=False,
+        num_classes=2, norm_cfg=dict(type='BN'), loss_decode=dict(type='CrossEntropyLoss'),
+    ),
+    test_cfg=dict(mode='whole'),
+)
+"""
+
+
+def mm_definition(folder, text):
+    """A definition beside what MMSegmentation would have saved."""
+    config = Config.fromstring(MM_CONFIG, '.py')
+    network = build_model(config)
+    data = {'state_dict': network.state_dict(), 'meta': {'cfg': text}}
+    kind = {'ModelType': 'ImageClassification', 'ImageHeight': 64, 'ImageWidth': 64}
+    return definition(folder, data, **kind)
+
+
+def test_a_checkpoint_of_mmsegmentation_predicts(tmp_path):
+    predictor = Predictor(mm_definition(tmp_path, MM_CONFIG), device='cpu')
+    pixels = np.random.default_rng(0).integers(0, 255, (3, 64, 64), np.uint8)
+    assert predictor.spec.classes.names == ('Palm', 'Roof')
+    model = predictor.models[0].model
+    assert model.data_preprocessor.mean.flatten().tolist() == [100.0] * 3
+    assert predictor.predict(pixels).classes.shape == (64, 64)
+
+
+HOSTILE = {
+    'a call': "import os\nos.system('touch ran')\n" + MM_CONFIG,
+    'a call as a value': MM_CONFIG + "\nwork_dir = __import__('os').system('touch ran')",
+    'a type': MM_CONFIG.replace(
+        "dict(type='CrossEntropyLoss')", "dict(type='os.system', command='touch ran')"
+    ),
+    'an import': MM_CONFIG + "\ncustom_imports = dict(imports=['evil'])",
+}
+
+
+@pytest.mark.parametrize('attack', HOSTILE)
+def test_a_config_in_a_package_runs_nothing(tmp_path, monkeypatch, attack):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / 'evil.py').write_text("open('ran', 'w').close()")
+    path = mm_definition(tmp_path, HOSTILE[attack])
+    with pytest.raises(ConfigError, match=f'^{path}: (?!.*m.emd).*they are not loaded'):
+        Predictor(path, device='cpu')
+    assert not (tmp_path / 'ran').exists()
