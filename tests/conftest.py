@@ -1,6 +1,7 @@
 """What every test file shares: thread counts, hypothesis settings, real data."""
 
 import os
+import signal
 from pathlib import Path
 
 import hypothesis
@@ -14,6 +15,9 @@ for _name in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'GDA
     os.environ.setdefault(_name, _threads)
 # Nothing in a test may open a window.
 os.environ.setdefault('MPLBACKEND', 'Agg')
+
+# Background jobs of a shell begin with Ctrl-C ignored, and so would the commands that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A deadline measures the machine, not the code; in CI the same examples each time.
 hypothesis.settings.register_profile(

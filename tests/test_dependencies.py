@@ -11,7 +11,17 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 # Packages of geo_mm that a package may import, by layer.
-_BASE = {'errors', 'cluster', 'env', 'options', 'paths', 'stores', 'classes', 'geometry'}
+_BASE = {
+    'errors',
+    'cluster',
+    'env',
+    'options',
+    'paths',
+    'stores',
+    'classes',
+    'geometry',
+    'work_dirs',
+}
 _GROUND = {'raster', 'labels', 'vectorize', 'detections', *_BASE}
 _FIRST = {'catalog', 'formats', 'synthetic', 'inputspec', *_GROUND}
 _SECOND = {'datasets', 'models', 'engine', 'evaluation', 'registry', *_FIRST}
@@ -24,6 +34,7 @@ MAY_IMPORT = {
     'stores.py': {'errors', 'paths'},
     'classes.py': {'errors'},
     'geometry.py': set(),
+    'work_dirs.py': {'errors'},
     'raster': {'raster', *_BASE},
     'labels': {'labels', 'raster', *_BASE},
     'vectorize': {'vectorize', 'raster', *_BASE},

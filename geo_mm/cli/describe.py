@@ -8,8 +8,9 @@ def describe_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         'path',
         metavar='FILE',
-        help='model: .pth, .safetensors, .onnx or .pt2, or .emd or .dlpk of ArcGIS; or what a '
-        'prediction wrote: raster, layer or .json; or an image, or the folder of a training set',
+        help='model: .pth, .safetensors, .onnx or .pt2, .emd or .dlpk of ArcGIS, or the work dir '
+        'of a training; or what a prediction wrote: raster, layer or .json; or an image, or the '
+        'folder of a training set',
     )
     add(
         '--image',

@@ -4,8 +4,10 @@ import argparse
 
 from geo_mm import env
 from geo_mm.cli.arguments import add_overrides, add_trust, overrides
+from geo_mm.cli.predict import MODEL
 from geo_mm.deploy.options import FORMATS, ModelExportOptions
 from geo_mm.options import add_options, given
+from geo_mm.work_dirs import model_file
 
 
 def export_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,7 +15,7 @@ def export_arguments(parser: argparse.ArgumentParser) -> None:
         f'  {name:12} {each.text}' for name, each in FORMATS.items()
     )
     add = parser.add_argument
-    add('checkpoint', help='the .pth file that training wrote')
+    add('checkpoint', help=MODEL)
     add('-o', '--out', required=True, help='folder to write to')
     add('--config', help='config that replaces the one in the checkpoint')
     add_trust(parser)
@@ -24,7 +26,7 @@ def export_arguments(parser: argparse.ArgumentParser) -> None:
 def export(args: argparse.Namespace) -> None:
     """Write a trained model in the formats of other programs.
 
-    geo-mm export work_dirs/roofs/iter_2000.pth --to onnx deepness -o roofs
+    geo-mm export work_dirs/roofs --to onnx deepness -o roofs
     """
     env.require()
     from rich.console import Console
@@ -32,15 +34,15 @@ def export(args: argparse.Namespace) -> None:
     from geo_mm.deploy import export_model
     from geo_mm.engine import config_for
 
-    config = None
+    checkpoint, config = model_file(args.checkpoint), None
     if args.config is not None or args.cfg_options:
         config = config_for(
-            args.checkpoint, args.config, overrides(args.cfg_options), trust=args.trust_checkpoint
+            checkpoint, args.config, overrides(args.cfg_options), trust=args.trust_checkpoint
         )
     options = ModelExportOptions(**given(args, ModelExportOptions))
     with Console(stderr=True).status(f'writing {", ".join(options.formats)}'):
         written = export_model(
-            args.checkpoint,
+            checkpoint,
             args.out,
             config=config,
             options=options,

@@ -16,6 +16,7 @@ from geo_mm.errors import ConfigError, GeoMMError, SceneError, interrupts
 from geo_mm.inference.options import NETWORKS, PredictOptions
 from geo_mm.options import add_options, given
 from geo_mm.stores import folder_path, in_store, url, workplace
+from geo_mm.work_dirs import model_file
 
 if TYPE_CHECKING:
     from geo_mm.inference import Prediction, Predictor
@@ -26,6 +27,7 @@ USAGE = '[CONFIG] CHECKPOINT [CHECKPOINT ...] SCENE [SCENE ...] -o OUT [options]
 CONFIGS = ('.py', '.json', '.yml', '.yaml')
 RESUMABLE = 'interrupted: repeat the command to resume'
 MODELS = ('.pth', '.safetensors', *NETWORKS)
+MODEL = 'the checkpoint, or the work dir of a training for its best one'
 
 
 def predict_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,9 +37,9 @@ def predict_arguments(parser: argparse.ArgumentParser) -> None:
         'paths',
         nargs='+',
         metavar='PATH',
-        help='the file that training wrote, or its export to onnx or dlpk, or several; then scene '
-        'files, patterns, STAC items or catalog tables; a config before them only to replace the '
-        'one in the checkpoint',
+        help=f'{MODEL}, or its export to onnx or dlpk, or several; then scene files, patterns, '
+        'STAC items or catalog tables; a config before them only to replace the one in the '
+        'checkpoint',
     )
     add(
         '-o',
@@ -92,18 +94,22 @@ def predict_arguments(parser: argparse.ArgumentParser) -> None:
 def split_paths(paths: list[str]) -> tuple[str | None, list[str], list[str]]:
     """The config, if any, the checkpoints, and the rest, by their endings.
 
+    A work dir among the checkpoints stands for its best one, which is printed.
+
     Raises:
         ConfigError: If there is no checkpoint.
     """
     rest = list(paths)
     config = rest.pop(0) if rest[0].endswith(CONFIGS) else None
     checkpoints = []
-    while rest and rest[0].endswith(MODELS):
-        checkpoints.append(rest.pop(0))
+    while rest and (path := model_file(rest[0])).endswith(MODELS):
+        checkpoints.append(path)
+        if rest.pop(0) != path:
+            print(f'best checkpoint: {path}', file=sys.stderr)
     if not checkpoints:
         raise ConfigError(
             f'{" ".join(paths[:2])}: no checkpoint among the first arguments',
-            f'a file of {" or ".join(MODELS)}',
+            f'a file of {" or ".join(MODELS)}, or the work dir of a training',
             '[CONFIG] CHECKPOINT ...',
         )
     return config, checkpoints, rest
@@ -112,7 +118,7 @@ def split_paths(paths: list[str]) -> tuple[str | None, list[str], list[str]]:
 def predict(args: argparse.Namespace) -> None:
     """Predict scenes of any size with a trained model; results are georeferenced.
 
-        geo-mm predict work_dirs/roofs/iter_2000.pth city.tif -o out
+        geo-mm predict work_dirs/roofs city.tif -o out
 
     Segmentation models write a GeoTIFF of classes, detectors a GeoPackage; both a
     picture to look at and a JSON file that says what was done. Several checkpoints

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from geo_mm import env
 from geo_mm.cli.arguments import add_config, add_launcher, add_overrides, add_trust, overrides
-from geo_mm.cli.predict import split_paths
+from geo_mm.cli.predict import MODEL, split_paths
 from geo_mm.errors import NOTHING_TRAINED, ConfigError, interrupts
 from geo_mm.learn.options import ReportOptions, ShowOptions
 from geo_mm.new_config.plan import NewOptions
 from geo_mm.new_config.recipes import RECIPES
 from geo_mm.options import add_options, given
 from geo_mm.paths import atomic_write, reported
+from geo_mm.work_dirs import best_checkpoint
 
 _SECONDS = 5.0
 """Between two lines that say what is being looked at."""
@@ -109,7 +110,6 @@ def train(args: argparse.Namespace) -> None:
         env.require()
         config = _config(args)
         from geo_mm import engine
-        from geo_mm.engine.run import best_checkpoint
 
         runner = engine.train(
             config,
@@ -217,7 +217,7 @@ def lr_find(args: argparse.Namespace) -> None:
 def test_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = '%(prog)s [CONFIG] CHECKPOINT [options]'
     add = parser.add_argument
-    add('paths', nargs='+', metavar='PATH', help='the checkpoint, a config before it')
+    add('paths', nargs='+', metavar='PATH', help=f'{MODEL}; a config before it')
     add('--work-dir', help='folder for the log and the scores as JSON (default: test/ beside it)')
     add(
         '--scenes',
@@ -233,7 +233,7 @@ def test_arguments(parser: argparse.ArgumentParser) -> None:
 def test(args: argparse.Namespace) -> None:
     """Score a trained model on the test split of its config.
 
-        geo-mm test work_dirs/roofs/iter_2000.pth
+        geo-mm test work_dirs/roofs
 
     The config is that of the checkpoint, with the changes that it was trained
     with; one before it replaces it. Scored are the chips, with the library's
@@ -295,7 +295,7 @@ def _score_scenes(runner, checkpoint: str, out: str) -> None:
 def show_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = '%(prog)s [CONFIG] CHECKPOINT [options]'
     add = parser.add_argument
-    add('paths', nargs='+', metavar='PATH', help='the checkpoint, a config before it')
+    add('paths', nargs='+', metavar='PATH', help=f'{MODEL}; a config before it')
     add('-o', '--out', type=Path, help='the PNG (default: results_SPLIT.png beside the checkpoint)')
     add_options(parser, ShowOptions)
     add_trust(parser)
@@ -304,7 +304,7 @@ def show_arguments(parser: argparse.ArgumentParser) -> None:
 def show(args: argparse.Namespace) -> None:
     """Draw chips side by side: image, ground truth, prediction, errors; the worst first.
 
-    geo-mm show work_dirs/roofs/best.pth
+    geo-mm show work_dirs/roofs
     geo-mm show configs/mine/roofs.py work_dirs/roofs/best.pth --split val --order random
 
     The chips are those of the test split of the config in the checkpoint, or of
@@ -323,14 +323,13 @@ def show(args: argparse.Namespace) -> None:
 
 
 def report_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.usage = '%(prog)s [CONFIG] CHECKPOINT|WORK_DIR [options]'
+    parser.usage = '%(prog)s [CONFIG] CHECKPOINT [options]'
     add = parser.add_argument
     add(
         'paths',
         nargs='+',
         metavar='PATH',
-        help='the checkpoint, or the work dir of a training, whose best one is taken; a config '
-        'before it',
+        help=f'{MODEL}; a config before it',
     )
     add(
         '-o',
@@ -355,12 +354,9 @@ def report(args: argparse.Namespace) -> None:
     that is given, which is also needed for the map of the splits.
     """
     env.require()
-    from geo_mm.engine.run import best_checkpoint
     from geo_mm.learn.model_report import report
 
-    *config, last = args.paths
-    checkpoint = best_checkpoint(last) if Path(last).is_dir() else last
-    named, checkpoint = _config_and_checkpoint('report', [*config, str(checkpoint)])
+    named, checkpoint = _config_and_checkpoint('report', args.paths)
     options = ReportOptions(**given(args, ReportOptions))
     path = report(checkpoint, named, options, args.out, trust_checkpoint=args.trust_checkpoint)
     print(f'{path}\n{path.with_suffix(".json")}')

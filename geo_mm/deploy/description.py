@@ -20,6 +20,7 @@ from geo_mm.inference.arcgis_package import (
 from geo_mm.inputspec import GSD_TOLERANCE, InputSpec
 from geo_mm.raster import Scene, handles
 from geo_mm.raster.stack import Files
+from geo_mm.work_dirs import model_file
 
 CHECKPOINTS = ('.pth', '.safetensors')
 PROGRAM = '.pt2'
@@ -80,8 +81,9 @@ def describe(
 
     Args:
         path: A model (``.pth``, ``.safetensors``, ``.pt2``, or of ArcGIS: ``.emd``, ``.dlpk``),
-            what a prediction wrote: a raster, layer, picture or record; an image; or a
-            training set of another program: a folder, ``.json`` or ``.yaml``.
+            the work dir of a training, which stands for its best checkpoint; what a prediction
+            wrote: a raster, layer, picture or record; an image; or a training set of another
+            program: a folder, ``.json`` or ``.yaml``.
         image: Files of a scene, to compare with what the model needs.
 
     Raises:
@@ -90,7 +92,7 @@ def describe(
         OutputError: If it is no complete result of a prediction.
         SceneError: If the image cannot be opened.
     """
-    path = Path(path)
+    path = Path(model_file(path))
     suffix = path.suffix.lower()
     if path.name in _OF_EXPORTS:
         raise ConfigError(

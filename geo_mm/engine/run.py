@@ -12,7 +12,6 @@ from mmengine.runner import Runner
 
 from geo_mm.engine import launch
 from geo_mm.engine.embedded_config import built_from_embedded, config_of, for_testing
-from geo_mm.errors import ConfigError
 from geo_mm.models.checkpoints import check_weights, existing_checkpoint, read_checkpoint
 
 
@@ -162,24 +161,3 @@ def config_for(
         if testing and not trust:
             config = for_testing(config, checkpoint)
     return launch.load_config(config, overrides, name=str(checkpoint))
-
-
-def best_checkpoint(work_dir: str | os.PathLike) -> Path:
-    """The best checkpoint of a training by validation, else the last.
-
-    Args:
-        work_dir: Where it was trained.
-
-    Raises:
-        ConfigError: If there is none.
-    """
-    folder = Path(work_dir)
-    found = sorted(folder.glob('best_*.pth'), key=os.path.getmtime)
-    last = folder / 'last_checkpoint'
-    if not found and last.is_file():
-        named = Path(last.read_text(encoding='utf-8').strip())
-        # A work dir may have been moved since.
-        found = [path for path in (named, folder / named.name) if path.is_file()][:1]
-    if not found:
-        raise ConfigError(f'{folder}: no checkpoint', 'the work dir of a training')
-    return found[-1]

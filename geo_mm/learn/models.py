@@ -15,7 +15,6 @@ from PIL import Image
 
 from geo_mm import engine
 from geo_mm.engine.config_data import build_loader
-from geo_mm.engine.run import best_checkpoint
 from geo_mm.errors import ConfigError
 from geo_mm.formats import html_page
 from geo_mm.inference import Prediction, Predictor
@@ -28,6 +27,7 @@ from geo_mm.models.checkpoints import existing_checkpoint
 from geo_mm.new_config.recipes import Size
 from geo_mm.paths import make_folder, reported
 from geo_mm.visualization.training_plots import draw_lr_curve, draw_training, training_records
+from geo_mm.work_dirs import best_checkpoint, model_file
 
 
 class Learner:
@@ -247,7 +247,7 @@ class Learner:
         """Takes up a model that :meth:`save` wrote, or any checkpoint of geo_mm.
 
         Args:
-            path: The checkpoint.
+            path: The checkpoint, or the work dir of a training for its best one.
             data: Data to go on with. If their classes are others, the layers that
                 depend on them start at random; if their bands are, the first
                 convolution is adapted; both is said. None takes the config in the
@@ -259,11 +259,12 @@ class Learner:
         Raises:
             ConfigError: If it is no checkpoint of geo_mm, or of another model.
         """
+        path = model_file(path)
         if data is not None:
             learner = cls(data, weights=path, **options)
             learner._fit_weights(path)
             return learner
-        existing_checkpoint(os.fspath(path))
+        existing_checkpoint(path)
         learner = cls.__new__(cls)
         config = engine.config_for(path, trust=True) if trust_checkpoint else None
         learner._start(config, Path('work_dirs', Path(path).stem))
