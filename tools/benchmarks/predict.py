@@ -12,12 +12,17 @@
              same tiles, which are in memory: of the network as geo_mm runs it,
              in the same process, and as MMSegmentation builds it, with batch
              norms and memory as they come, in a process of its own
+- scenes:    many scenes of a single tile, with all files that a prediction writes
+             (GeoTIFF, style, quick look, record), against a loop of reading, the
+             forward pass of the same network over as many at a time, and writing
+             the classes as a GeoTIFF
 
 What is compared takes turns, and medians count. Time of the CPU says more than
 time on the clock where other programs run.
 """
 
 import argparse
+import functools
 import json
 import logging
 import os
@@ -45,6 +50,8 @@ from geo_mm.engine.acceleration import use_channels_last
 from geo_mm.engine.launch import build_model, load_config
 from geo_mm.inference import Predictor
 from geo_mm.inference.runner import rows_of
+from geo_mm.inference.scene_lists import find_scenes
+from geo_mm.inference.scenes import predict_scenes
 from geo_mm.inference.tile_merge import StripBlender
 from geo_mm.inputspec import InputSpec
 from geo_mm.raster import Scene, tile_plan
@@ -54,6 +61,7 @@ CONFIG = ROOT / 'configs' / 'unet' / 'unet-s5-d16-c16_adamw-2k_town-256x256.py'
 CLASSES = ('background', 'building', 'road', 'tree', 'water')
 MEAN, STD = [110.0, 110.0, 110.0], [40.0, 40.0, 40.0]
 BLOCK, TILE, OVERLAP = 512, 512, 128
+SMALL = 256
 MB = 1 << 20
 
 
@@ -261,6 +269,48 @@ def overhead(folder: Path, side: int, repeats: int, batch_size: int, channels: i
     return table
 
 
+# ---- many small scenes -----------------------------------------------------------
+
+
+def small_scenes(folder: Path, count: int, repeats: int) -> Table:
+    predictor = Predictor(write_checkpoint(unet_config(), folder / 'unet.pth'), device='cpu')
+    paths = [write_scene(folder / f'{n}.tif', SMALL, SMALL) for n in range(count)]
+    works = {
+        'geo_mm': lambda out: predict_scenes(predictor, find_scenes(map(str, paths)), out),
+        'loop': lambda out: loop(predictor, paths, out),
+    }
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in works}
+    for turn in track(range(repeats + 1), description='scenes'):
+        for name, work in works.items():
+            out = folder / f'{name}_{turn}'
+            out.mkdir()
+            times[name].append(clocks(functools.partial(work, out)))
+    whole, bare_loop = (np.median(found[1:], axis=0) / count * 1000 for found in times.values())
+    table = Table('', 'geo_mm', 'loop', 'ratio')
+    for column, name in enumerate(('clock, ms per scene', 'CPU, ms per scene')):
+        ours, theirs = whole[column], bare_loop[column]
+        table.add_row(name, f'{ours:.1f}', f'{theirs:.1f}', f'{ours / theirs:.2f}')
+    return table
+
+
+@torch.inference_mode()
+def loop(predictor: Predictor, paths: list[Path], out: Path) -> None:
+    """What somebody would write for scenes that are all alike."""
+    model = predictor.models[0].model
+    size = predictor.options.batch_size
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
+    for start in range(0, len(paths), size):
+        pixels, profiles = [], []
+        for path in paths[start : start + size]:
+            with rasterio.open(path) as dataset:
+                pixels.append(torch.from_numpy(dataset.read()))
+                profiles.append(dataset.profile)
+        classes = model((torch.stack(pixels) - mean) / std, mode='tensor').argmax(1).byte().numpy()
+        for path, found, profile in zip(paths[start:], classes, profiles, strict=False):
+            with rasterio.open(out / path.name, 'w', **(profile | {'count': 1})) as dataset:
+                dataset.write(found, 1)
+
+
 @torch.inference_mode()
 def forward(model: torch.nn.Module, batches: list[torch.Tensor]) -> None:
     for batch in batches:
@@ -309,13 +359,14 @@ def clocks(work: Callable[[], object]) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add('what', nargs='*', help='memory, stitching, overhead; default: all')
+    add('what', nargs='*', help='memory, stitching, overhead, scenes; default: all')
     add('--workdir', help='folder for the scenes; temporary by default')
     add('--width', type=int, default=20_000, help='of the scenes for memory')
     add('--heights', type=int, nargs='+', default=[20_000, 60_000])
     add('--side', type=int, default=3000, help='of the scene for overhead')
     add('--channels', type=int, default=16, help='of the U-Net for overhead; 64 is the full one')
     add('--batch-size', type=int, default=2, help='for overhead')
+    add('--scenes', type=int, default=500, help='how many small ones')
     add('--repeats', type=int, default=3, help='of overhead; stitching repeats itself more often')
     add('--child', nargs=3, help=argparse.SUPPRESS)
     add('--bare', type=Path, help=argparse.SUPPRESS)
@@ -327,7 +378,7 @@ def main() -> None:
     if args.bare:
         bare(args.bare, args.channels)
         return
-    what = args.what or ['stitching', 'overhead', 'memory']
+    what = args.what or ['stitching', 'overhead', 'scenes', 'memory']
     with tempfile.TemporaryDirectory(dir=args.workdir) as name:
         folder = Path(name)
         for part in what:
@@ -335,6 +386,8 @@ def main() -> None:
                 table = memory(folder, args.width, args.heights)
             elif part == 'stitching':
                 table = stitching(30 * args.repeats)
+            elif part == 'scenes':
+                table = small_scenes(folder, args.scenes, args.repeats)
             else:
                 table = overhead(folder, args.side, args.repeats, args.batch_size, args.channels)
             Console().print(part, table, sep='\n')
