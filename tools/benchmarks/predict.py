@@ -273,11 +273,15 @@ def overhead(folder: Path, side: int, repeats: int, batch_size: int, channels: i
 
 
 def small_scenes(folder: Path, count: int, repeats: int) -> Table:
-    predictor = Predictor(write_checkpoint(unet_config(), folder / 'unet.pth'), device='cpu')
+    checkpoint = write_checkpoint(unet_config(), folder / 'unet.pth')
+    full = Predictor(checkpoint, device='cpu')
+    plain = Predictor(checkpoint, device='cpu', quicklook=False)
     paths = [write_scene(folder / f'{n}.tif', SMALL, SMALL) for n in range(count)]
+    scenes = find_scenes(map(str, paths))
     works = {
-        'geo_mm': lambda out: predict_scenes(predictor, find_scenes(map(str, paths)), out),
-        'loop': lambda out: loop(predictor, paths, out),
+        'geo_mm': lambda out: predict_scenes(full, scenes, out),
+        'without quick look': lambda out: predict_scenes(plain, scenes, out),
+        'loop': lambda out: loop(full, paths, out),
     }
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in works}
     for turn in track(range(repeats + 1), description='scenes'):
@@ -285,11 +289,12 @@ def small_scenes(folder: Path, count: int, repeats: int) -> Table:
             out = folder / f'{name}_{turn}'
             out.mkdir()
             times[name].append(clocks(functools.partial(work, out)))
-    whole, bare_loop = (np.median(found[1:], axis=0) / count * 1000 for found in times.values())
-    table = Table('', 'geo_mm', 'loop', 'ratio')
+    *ours, bare_loop = (np.median(found[1:], axis=0) / count * 1000 for found in times.values())
+    table = Table('', *works, 'ratios')
     for column, name in enumerate(('clock, ms per scene', 'CPU, ms per scene')):
-        ours, theirs = whole[column], bare_loop[column]
-        table.add_row(name, f'{ours:.1f}', f'{theirs:.1f}', f'{ours / theirs:.2f}')
+        cells = [values[column] for values in (*ours, bare_loop)]
+        ratios = ', '.join(f'{cell / cells[-1]:.2f}' for cell in cells[:-1])
+        table.add_row(name, *(f'{cell:.1f}' for cell in cells), ratios)
     return table
 
 
