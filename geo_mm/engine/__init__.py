@@ -13,7 +13,7 @@ from geo_mm.engine.launch import load_config
 from geo_mm.engine.lr_finder import LrCurve, LrFindHook, LrFindOptions, lr_find, with_lr
 from geo_mm.engine.run import TestOptions, TrainOptions, config_for, test, train
 from geo_mm.engine.runner import Runner
-from geo_mm.engine.schedules import EarlyStoppingHook, MultiStepLR, OneCycleLR
+from geo_mm.engine.schedules import EarlyStoppingHook, MultiStepLR, OneCycleLR, WarmUpLR
 from geo_mm.engine.transfer import StageRateConstructor, TransferHook
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     'TestOptions',
     'TrainOptions',
     'TransferHook',
+    'WarmUpLR',
     'config_for',
     'input_spec_of',
     'load_config',

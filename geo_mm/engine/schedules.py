@@ -1,13 +1,14 @@
 """Learning rate schedules that follow the length of a run, and early stopping.
 
 MMEngine ends a scheduler without ``end`` with the run, so ``train_cfg`` alone
-says how long a run is. Its steps and its one-cycle need more than that.
+says how long a run is. Its steps, its warm-up and its one-cycle need more than that.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 
 from mmengine.hooks import Hook
+from mmengine.optim.scheduler import LinearLR
 from mmengine.optim.scheduler import MultiStepLR as MMEngineMultiStepLR
 from mmengine.optim.scheduler import OneCycleLR as MMEngineOneCycleLR
 from mmengine.runner import Runner
@@ -52,6 +53,44 @@ class MultiStepLR(MMEngineMultiStepLR):
         """For ``convert_to_iter_based=True``; shares need no conversion."""
         begin, end = begin * epoch_length, end * epoch_length
         return cls(begin=begin, end=end, by_epoch=False, **kwargs)
+
+
+@PARAM_SCHEDULERS.register_module()
+class WarmUpLR(LinearLR):
+    """Linear warm-up that leaves a short run time at its full learning rate.
+
+    A fixed number of iterations, right for a long run, may be all of a short one.
+
+    Args:
+        optimizer: Wrapped optimiser.
+        iters: Iterations of the warm-up.
+        most: It takes at most this share of the run.
+        end: Iterations of the run, which the Runner gives.
+        by_epoch: False: it is counted in iterations.
+        **kwargs: Of ``mmengine.LinearLR``: ``start_factor`` and others.
+
+    Raises:
+        ConfigError: If ``iters`` or ``most`` make no sense, or it is to count epochs.
+    """
+
+    def __init__(
+        self,
+        optimizer,
+        iters: int,
+        most: float = 0.1,
+        *,
+        end: int,
+        by_epoch: bool = False,
+        **kwargs,
+    ) -> None:
+        if iters < 1 or not 0 < most <= 1 or by_epoch:
+            raise ConfigError(
+                f'geo_mm.WarmUpLR with iters={iters}, most={most}, by_epoch={by_epoch}',
+                'a positive number of iterations, a share of the run up to 1, by_epoch=False',
+            )
+        # MMEngine's reaches the full rate with the last of at least two.
+        length = max(min(iters, round(most * end)), 2)
+        super().__init__(optimizer, end=length, by_epoch=False, **kwargs)
 
 
 @PARAM_SCHEDULERS.register_module()

@@ -87,3 +87,19 @@ def test_milestones_in_iterations_are_refused():
 def test_a_polynomial_reaches_zero():
     head, _ = rates(schedule('sgd-poly_2k'), 100)
     assert head[50] == pytest.approx((1 - 50 / 99) ** 0.9, rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ('iterations', 'full_from'), [(2000, 49), (500, 49), (100, 9), (40, 3), (10, 1), (2, 1)]
+)
+def test_a_short_run_has_a_short_warm_up(iterations, full_from):
+    head, _ = rates(schedule('adamw_2k')[:1], iterations)
+    assert head[0] == pytest.approx(0.05)
+    assert list(head) == sorted(head)
+    assert next(n for n, rate in enumerate(head) if rate > 1 - 1e-9) == full_from
+
+
+@pytest.mark.parametrize('wrong', [dict(iters=0), dict(iters=5, most=1.5)])
+def test_a_warm_up_of_nothing_or_of_more_than_the_run_is_refused(wrong):
+    with pytest.raises(ConfigError, match='WarmUpLR with iters='):
+        rates([dict(type='geo_mm.WarmUpLR', **wrong)], 5)

@@ -6,7 +6,7 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=5.0),
 )
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.05, end=50, by_epoch=False),
+    dict(type='geo_mm.WarmUpLR', start_factor=0.05, iters=50, by_epoch=False),
     dict(type='CosineAnnealingLR', eta_min=0, by_epoch=False),
 ]
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=2000, val_interval=500)

@@ -6,7 +6,7 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=10.0),
 )
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, end=200, by_epoch=False),
+    dict(type='geo_mm.WarmUpLR', start_factor=0.01, iters=200, by_epoch=False),
     dict(type='geo_mm.MultiStepLR', milestones=[0.7, 0.9], gamma=0.1, by_epoch=False),
 ]
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=2000, val_interval=500)
