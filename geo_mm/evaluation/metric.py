@@ -47,11 +47,13 @@ class ScoredChip:
 
 @METRICS.register_module()
 class CocoMetric(MMDetCocoMetric):
-    """``mmdet.CocoMetric`` with the same number of detections for all of its scores.
+    """``mmdet.CocoMetric`` for chips, with the same number of detections for all of its scores.
 
-    The library's own takes the best 100 of each chip for ``mAP``, and 1000 for
-    ``mAP_50``, those of sizes and those of classes, so that a single class has two
-    scores. Here it is 100, as COCO defines it. What there is nothing of to find, as
+    Predicted objects on pixels without data, as beyond the edge of the scene or of the AOI,
+    are left out, as in the prediction of a scene: what is there was no part of training, and
+    is neither right nor wrong. The library's own takes the best 100 of each chip for
+    ``mAP``, and 1000 for ``mAP_50``, those of sizes and those of classes, so that a single
+    class has two scores. Here it is 100, as COCO defines it. What there is nothing of to find, as
     objects of a size, has the score NaN, which the library writes as -1 or NaN.
 
     Args:
@@ -62,9 +64,52 @@ class CocoMetric(MMDetCocoMetric):
     def __init__(self, *args, proposal_nums: Sequence[int] = (1, 10, 100), **kwargs) -> None:
         super().__init__(*args, proposal_nums=proposal_nums, **kwargs)
 
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        super().process(data_batch, [_without_those_off_data(each) for each in data_samples])
+
     def compute_metrics(self, results: list) -> dict[str, float]:
         found = super().compute_metrics(results)
         return {name: np.nan if value == -1 else value for name, value in found.items()}
+
+
+def on_data(sample: Any) -> np.ndarray:
+    """Which predicted objects of a chip are where it has data.
+
+    Args:
+        sample: DetDataSample, or a dict of one, with ``pred_instances``, in pixels of the
+            chip as it was read, and ``gt_sem_seg``, 0 on valid pixels, as
+            ``LoadChipObjects`` gives it.
+
+    Returns:
+        ``(N,)`` bool: where the middle of a box is valid, or any pixel of a mask.
+    """
+    found = sample.get('pred_instances')
+    labels = _array(sample.get('gt_sem_seg').get('sem_seg'))[0]
+    height, width = sample.get('img_shape')
+    valid = _of_size(labels[:height, :width] == 0, sample.get('ori_shape'))
+    if 'masks' in found:
+        return (_array(found.get('masks')).astype(bool) & valid).any(axis=(1, 2))
+    return _at_middles(valid, _array(found.get('bboxes')))
+
+
+def _of_size(valid: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """A map of pixels in another size, if a step of the pipeline has resized the chip."""
+    rows, cols = (np.arange(n) * m // n for n, m in zip(shape, valid.shape, strict=True))
+    return valid[np.ix_(rows, cols)]
+
+
+def _at_middles(valid: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    middles = np.nan_to_num((boxes[:, :2] + boxes[:, 2:]) / 2)
+    cols, rows = np.clip(middles, 0, np.array(valid.shape[::-1]) - 1).astype(int).T
+    return valid[rows, cols]
+
+
+def _without_those_off_data(sample: dict) -> dict:
+    if 'gt_sem_seg' not in sample:  # a pipeline without LoadChipObjects
+        return sample
+    keep = torch.from_numpy(np.flatnonzero(on_data(sample)))
+    found = {key: value[keep.to(value.device)] for key, value in sample['pred_instances'].items()}
+    return {**sample, 'pred_instances': found}
 
 
 @METRICS.register_module()
@@ -245,12 +290,10 @@ def _found(instances: Mapping, window: Window, valid: np.ndarray, size) -> Detec
         data = {'on_data': np.ones(len(boxes), bool)}
         found = Detections.from_outlines(outlines, class_ids, confidences, data=data)
     else:
-        middles = (boxes[:, :2] + boxes[:, 2:]) / 2
-        cols, rows = np.clip(middles, 0, np.array(valid.shape[::-1]) - 1).astype(int).T
+        data = {'on_data': _at_middles(valid, boxes)}
         corner = np.array([window.col_off, window.row_off])
         low, high = np.maximum(corner, 0), np.minimum(corner + valid.shape[::-1], size)
         boxes = np.clip(boxes + np.tile(corner, 2), np.tile(low, 2), np.tile(high, 2))
-        data = {'on_data': valid[rows, cols]}
         found = Detections(np.nan_to_num(boxes), class_ids, confidences, data=data)
     return found[np.all(found.boxes[:, :2] < found.boxes[:, 2:], axis=1)]
 

@@ -19,6 +19,7 @@ from geo_mm.engine.config_data import build_loader
 from geo_mm.engine.embedded_config import built_from_embedded
 from geo_mm.engine.runner import explained_chip_errors
 from geo_mm.errors import ConfigError
+from geo_mm.evaluation.metric import on_data
 from geo_mm.inference.model import TrainedModel
 from geo_mm.learn.options import ShowOptions
 from geo_mm.raster.rgb import to_rgb
@@ -156,6 +157,8 @@ class TestedSplit:
             for number in track(numbers, description='chips', transient=True):
                 item = self.loader.dataset[number]
                 sample = self.model.predict([item])[0].cpu()
+                if 'pred_instances' in sample and 'gt_sem_seg' in sample:
+                    sample.pred_instances = sample.pred_instances[on_data(sample)]
                 inputs = item['inputs'].numpy()
                 valid = valid_pixels(sample, inputs.shape[1:])
                 picture = to_rgb(inputs, valid, self.model.spec.bands)

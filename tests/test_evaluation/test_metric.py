@@ -15,7 +15,7 @@ from mmengine.config import Config
 
 from geo_mm.errors import ConfigError
 from geo_mm.evaluation import ObjectSettings, evaluate_objects, evaluate_pixels
-from geo_mm.evaluation.metric import CocoMetric, MapMetric, _windows_and_cores
+from geo_mm.evaluation.metric import CocoMetric, MapMetric, _windows_and_cores, on_data
 from geo_mm.inference import Predictor
 from geo_mm.registry import METRICS
 from tests.data.chips import build_dataset, fresh_mmengine
@@ -235,3 +235,42 @@ def test_a_single_class_has_one_score():
     found = metric.evaluate(1)
     assert found['coco/palm_precision'] == found['coco/bbox_mAP'] == found['coco/bbox_mAP_50'] == 0
     assert math.isnan(found['coco/bbox_mAP_l'])  # there are none of this size
+
+
+def padded_chip(scale: int = 1):
+    """40 x 60 pixels, 30 columns with data and an object. One is found there, two are beside."""
+    unknown = torch.zeros(1, 48 * scale, 64 * scale, dtype=torch.uint8)
+    unknown[:, : 40 * scale, 30 * scale : 60 * scale] = 255  # beyond it, the batch is padded
+    boxes = torch.tensor([[28.0, 5, 58, 30], [4, 5, 20, 25], [40, 10, 50, 20]])
+    found = {
+        'bboxes': boxes,
+        'scores': torch.tensor([0.9, 0.8, 0.7]),
+        'labels': torch.zeros(3, dtype=torch.int64),
+    }
+    return {
+        'img_id': 1,
+        'ori_shape': (40, 60),
+        'img_shape': (40 * scale, 60 * scale),
+        'gt_sem_seg': {'sem_seg': unknown},
+        'instances': [{'bbox': [4, 5, 20, 25], 'bbox_label': 0, 'ignore_flag': 0}],
+        'pred_instances': found,
+    }
+
+
+@pytest.mark.parametrize('scale', [1, 2], ids=['as read', 'resized'])
+def test_objects_where_there_is_no_data_are_not_scored(scale):
+    metric = CocoMetric(metric='bbox')
+    metric.dataset_meta = {'classes': ('palm',)}
+    metric.process({}, [padded_chip(scale)])
+    assert metric.evaluate(1)['coco/bbox_mAP_50'] == 1
+
+
+def test_masks_count_from_their_first_pixel_with_data():
+    sample = padded_chip()
+    masks = torch.zeros(3, 40, 60, dtype=torch.bool)
+    masks[0, 5:30, 28:58] = True  # two columns of it have data
+    masks[1, 5:25, 4:20] = True
+    masks[2, 10:20, 40:50] = True
+    sample['pred_instances']['masks'] = masks
+    assert on_data(sample).tolist() == [True, True, False]
+    assert on_data(padded_chip()).tolist() == [False, True, False]
