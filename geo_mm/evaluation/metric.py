@@ -1,5 +1,6 @@
 """Map scores of chips, for ``val_evaluator`` and ``test_evaluator`` of configs."""
 
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +10,6 @@ import numpy as np
 import shapely
 import torch
 from affine import Affine
-from mmdet.evaluation import CocoMetric as MMDetCocoMetric
 from mmengine.evaluator import BaseMetric
 
 from geo_mm.classes import IGNORE
@@ -22,6 +22,11 @@ from geo_mm.geometry import union
 from geo_mm.raster import Window
 from geo_mm.registry import METRICS
 from geo_mm.vectorize import mask_to_polygon
+
+with warnings.catch_warnings():
+    # Said on import, with advice to install it, where this metric does without.
+    warnings.filterwarnings('ignore', message='faster_coco_eval is not installed')
+    from mmdet.evaluation import CocoMetric as MMDetCocoMetric
 
 
 @dataclass(frozen=True)
