@@ -2,13 +2,16 @@
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
+import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from rich import progress
+from rich.console import Console
 
 Item = TypeVar('Item')
 
@@ -60,16 +63,34 @@ class ProgressLine:
         self._handle.update({'text/plain': text}, raw=True)
 
 
-def track(items: Sequence[Item], description: str, *, disable: bool = False) -> Iterator[Item]:
+def track(
+    items: Sequence[Item], description: str, *, disable: bool = False, transient: bool = False
+) -> Iterator[Item]:
     """``rich.progress.track``, which in a notebook is a :class:`ProgressLine`."""
     if disable or not in_notebook():
-        yield from progress.track(items, description, disable=disable)
+        yield from progress.track(items, description, disable=disable, transient=transient)
         return
     line = ProgressLine(len(items), description)
     for done, item in enumerate(items, 1):
         yield item
         if line.due(done):
             line.show(done)
+
+
+@contextmanager
+def status() -> Iterator[Callable[[str], None]]:
+    """What shows what is being done until it is done; rich's needs a widget in a notebook."""
+    if not in_notebook():
+        with Console().status('') as shown:
+            yield shown.update
+        return
+    from IPython.display import display
+
+    handle = display({'text/plain': ''}, raw=True, display_id=True)
+    try:
+        yield lambda text: handle.update({'text/plain': text}, raw=True)
+    finally:
+        handle.update({'text/plain': ''}, raw=True)
 
 
 class ProgressLineHook(Hook):
@@ -88,4 +109,5 @@ class ProgressLineHook(Hook):
         done = runner.iter + 1
         if self._line.due(done):
             loss = outputs.get('loss') if isinstance(outputs, dict) else None
-            self._line.show(done, '' if loss is None else f', loss {float(loss):.3g}')
+            text = '' if loss is None else f', loss {float(torch.as_tensor(loss).detach()):.3g}'
+            self._line.show(done, text)

@@ -44,6 +44,7 @@ _PR_SET_PDEATHSIG = 1
 # over the original's.
 _OF_THE_RUN = ('work_dir', 'resume', 'launcher')
 
+_PROGRESS = ('Iter(train)', 'Exp name:', 'Saving checkpoint at', 'The previous best checkpoint')
 _UNTOLD = (
     '\n' + '-' * 60,  # the system environment
     'Config:',
@@ -226,7 +227,7 @@ class QuietRunner(Runner):
             if not isinstance(handler, logging.FileHandler):
                 handler.addFilter(_is_told)
                 if in_notebook():
-                    handler.addFilter(_is_no_iteration)
+                    handler.addFilter(_is_news)
         return logger
 
     def train(self) -> nn.Module:
@@ -240,9 +241,12 @@ class QuietRunner(Runner):
         vars(built)['evaluate'] = _without_prints(built.evaluate)
         return built
 
+    def load_checkpoint(self, *args, **kwargs) -> dict:
+        return _without_prints(super().load_checkpoint)(*args, **kwargs)
+
 
 def _without_prints(function: Callable) -> Callable:
-    """The function without what it prints past the log, as pycocotools do."""
+    """The function without what it prints past the log, as pycocotools and MMEngine do."""
 
     @functools.wraps(function)
     def quiet(*args: Any, **kwargs: Any) -> Any:
@@ -257,9 +261,10 @@ def _is_told(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith(_UNTOLD)
 
 
-def _is_no_iteration(record: logging.LogRecord) -> bool:
-    """Whether a message is of something else than the progress that a notebook's line shows."""
-    return not record.getMessage().startswith('Iter(train)')
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a message says more than the line that shows the progress in a notebook."""
+    text = record.getMessage()
+    return not text.startswith(_PROGRESS) and not (text.startswith('Iter(') and 'eta:' in text)
 
 
 @contextlib.contextmanager

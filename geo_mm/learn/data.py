@@ -11,10 +11,9 @@ from typing import Any
 import pyogrio
 from mmengine.config import Config
 from PIL import Image
-from rich.console import Console
 
 from geo_mm.catalog import is_training_set, read_catalog, read_training_set
-from geo_mm.engine import load_config
+from geo_mm.engine import load_config, notebook
 from geo_mm.errors import CatalogError
 from geo_mm.formats import html_page
 from geo_mm.labels.opening import is_label_raster
@@ -117,10 +116,8 @@ class TrainingData:
         )
         if self._written.get(path, (None,))[0] == options:  # looked at already
             return self._read(path)
-        with Console().status('') as status:
-            plan = new_config(
-                algorithm, options, path, lambda what: status.update(f'looking at {what}')
-            )
+        with notebook.status() as tell:
+            plan = new_config(algorithm, options, path, lambda what: tell(f'looking at {what}'))
         self._written[path] = options, plan
         return self._read(path)
 

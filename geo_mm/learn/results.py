@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from mmengine.config import Config
 from PIL import Image
-from rich.progress import track
 
 from geo_mm.classes import ClassSet
 from geo_mm.engine import config_for
 from geo_mm.engine.config_data import build_loader
 from geo_mm.engine.embedded_config import built_from_embedded
+from geo_mm.engine.notebook import track
 from geo_mm.engine.runner import explained_chip_errors
 from geo_mm.errors import ConfigError
 from geo_mm.evaluation.metric import on_data
@@ -154,7 +154,7 @@ class TestedSplit:
     def compared(self, numbers: Sequence[int], compare: ErrorDrawing) -> Iterator[ComparedChip]:
         """Predicts chips, one by one, and compares them with the ground truth."""
         with explained_chip_errors():
-            for number in track(numbers, description='chips', transient=True):
+            for number in track(numbers, 'chips', transient=True):
                 item = self.loader.dataset[number]
                 sample = self.model.predict([item])[0].cpu()
                 if 'pred_instances' in sample and 'gt_sem_seg' in sample:
