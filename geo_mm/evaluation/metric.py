@@ -11,6 +11,7 @@ import shapely
 import torch
 from affine import Affine
 from mmengine.evaluator import BaseMetric
+from pycocotools import mask as run_lengths
 
 from geo_mm.classes import IGNORE
 from geo_mm.detections import METHODS, Detections, join_tiles, suppress
@@ -58,8 +59,10 @@ class CocoMetric(MMDetCocoMetric):
     are left out, as in the prediction of a scene: what is there was no part of training, and
     is neither right nor wrong. The library's own takes the best 100 of each chip for
     ``mAP``, and 1000 for ``mAP_50``, those of sizes and those of classes, so that a single
-    class has two scores. Here it is 100, as COCO defines it. What there is nothing of to find, as
-    objects of a size, has the score NaN, which the library writes as -1 or NaN.
+    class has two scores. Here it is 100, as COCO defines it. Where nothing at all was
+    found the scores are 0; the library gives none, and no best checkpoint then. What there
+    is nothing of to find, as objects of a size, has the score NaN, which the library
+    writes as -1 or NaN.
 
     Args:
         proposal_nums: Detections of a chip, of which ``mAP`` takes 100 and the others the last.
@@ -73,7 +76,7 @@ class CocoMetric(MMDetCocoMetric):
         super().process(data_batch, [_without_those_off_data(each) for each in data_samples])
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        found = super().compute_metrics(results)
+        found = super().compute_metrics(_with_one_object(results))
         return {name: np.nan if value == -1 else value for name, value in found.items()}
 
 
@@ -115,6 +118,18 @@ def _without_those_off_data(sample: dict) -> dict:
     keep = torch.from_numpy(np.flatnonzero(on_data(sample)))
     found = {key: value[keep.to(value.device)] for key, value in sample['pred_instances'].items()}
     return {**sample, 'pred_instances': found}
+
+
+def _with_one_object(results: list[tuple[dict, dict]]) -> list[tuple[dict, dict]]:
+    """Results, or if no object is in any of them, those with an empty one that finds nothing."""
+    if not results or any(len(found['bboxes']) for _, found in results):
+        return results
+    truth, found = results[0]
+    one = {'bboxes': np.zeros((1, 4)), 'scores': np.zeros(1), 'labels': np.zeros(1, int)}
+    if 'masks' in found:
+        mask = np.zeros((truth['height'], truth['width'], 1), np.uint8, order='F')
+        one |= {'masks': run_lengths.encode(mask), 'mask_scores': one['scores']}
+    return [(truth, {**found, **one}), *results[1:]]
 
 
 @METRICS.register_module()

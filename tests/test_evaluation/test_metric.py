@@ -274,3 +274,19 @@ def test_masks_count_from_their_first_pixel_with_data():
     sample['pred_instances']['masks'] = masks
     assert on_data(sample).tolist() == [True, True, False]
     assert on_data(padded_chip()).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize('masks', [False, True], ids=['boxes', 'masks'])
+def test_nothing_found_is_a_score_of_nothing(masks):
+    sample = padded_chip()
+    nothing = {key: value[:0] for key, value in sample['pred_instances'].items()}
+    if masks:
+        nothing['masks'] = torch.zeros(0, 40, 60, dtype=torch.bool)
+        sample['instances'][0]['mask'] = [[4.0, 5, 20, 5, 20, 25, 4, 25]]
+    kinds = ['bbox', 'segm'] if masks else ['bbox']
+    metric = CocoMetric(metric=kinds, classwise=True)
+    metric.dataset_meta = {'classes': ('palm',)}
+    metric.process({}, [{**sample, 'pred_instances': nothing}])
+    found = metric.evaluate(1)
+    assert found['coco/palm_precision'] == 0
+    assert all(found[f'coco/{kind}_mAP{each}'] == 0 for kind in kinds for each in ('', '_50'))
