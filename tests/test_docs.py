@@ -3,7 +3,6 @@
 import argparse
 import re
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 import geopandas as gpd
@@ -16,9 +15,9 @@ from mmengine.registry import DATASETS, DefaultScope
 
 from geo_mm.cli import command_parser
 from geo_mm.engine.launch import build_model
+from tests.data.pages import ROOT, Block, blocks
 from tests.data.rasters import write_raster
 
-ROOT = Path(__file__).resolve().parent.parent
 PAGES = [
     *(ROOT / name for name in ('README.md', 'CHANGELOG.md', 'configs/README.md')),
     *sorted((ROOT / 'docs').rglob('*.md')),
@@ -26,30 +25,6 @@ PAGES = [
 # Paths that the user makes, by following the docs.
 USERS_OWN = ('configs/mine/',)
 CONFIG_MARKER = re.compile(r'<!-- test: (?:own-data )?config -->\n$')
-
-
-@dataclass(frozen=True)
-class Block:
-    """A fenced block of a page, and the line that stands before it."""
-
-    page: Path
-    line: int
-    language: str
-    text: str
-    before: str
-
-    def __str__(self) -> str:
-        return f'{self.page.relative_to(ROOT)}:{self.line}'
-
-
-def blocks(page: Path) -> list[Block]:
-    text = page.read_text(encoding='utf-8')
-    found = []
-    for match in re.finditer(r'^( *)```(\w+)\n(.*?)^\1```$', text, re.DOTALL | re.MULTILINE):
-        line = text.count('\n', 0, match.start()) + 1
-        before = text[: match.start()].splitlines(keepends=True)[-1:]
-        found.append(Block(page, line, match[2], match[3], ''.join(before)))
-    return found
 
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
@@ -101,7 +76,7 @@ def anchors(page: Path) -> set[str]:
 
 
 def test_images_are_small():
-    images = [path for path in (ROOT / 'docs/assets').iterdir() if path.is_file()]
+    images = [path for path in (ROOT / 'docs/assets').rglob('*') if path.is_file()]
     assert images
     assert [path.name for path in images if path.stat().st_size > 400_000] == []
 
@@ -123,6 +98,21 @@ def options_of(command: str) -> set[str]:
     """Options of ``geo-mm COMMAND`` that its help shows."""
     shown = (a for a in command_parser(command)._actions if a.help != argparse.SUPPRESS)
     return {option for action in shown for option in action.option_strings}
+
+
+IMPORTS = sorted(
+    {
+        match.strip()
+        for block in BLOCKS
+        if block.language == 'python'
+        for match in re.findall(r'^ *from geo_mm[\w.]* import [\w, ]+$', block.text, re.MULTILINE)
+    }
+)
+
+
+@pytest.mark.parametrize('line', IMPORTS)
+def test_imports_exist(line):
+    exec(line, {})
 
 
 @pytest.fixture(scope='module')
