@@ -1,6 +1,8 @@
 """The tutorials run from their first cell to the last, with a short training."""
 
+import os
 import re
+import sys
 from pathlib import Path
 
 import nbformat
@@ -24,7 +26,9 @@ def test_a_notebook_has_no_output_and_says_how_long_it_trains(path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda path: path.stem)
-def test_every_cell_runs(path, tmp_path):
+def test_every_cell_runs(path, tmp_path, monkeypatch):
+    # Cells of bash find the commands of this environment, as if it were activated.
+    monkeypatch.setenv('PATH', f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}')
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
         cell.source = re.sub(r'^iterations = \d+$', 'iterations = 8', cell.source, flags=re.M)
