@@ -1,13 +1,17 @@
 """Options: fields of dataclasses that are arguments of the command line, too."""
 
 import argparse
+import difflib
+import inspect
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, field, fields
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from geo_mm.errors import ConfigError
+
+Chosen = TypeVar('Chosen')
 
 
 def option(default: Any, help: str, **more: Any) -> Any:
@@ -62,6 +66,24 @@ def add_options(parser: argparse.ArgumentParser, options: type) -> None:
 def given(args: argparse.Namespace, options: type) -> dict[str, Any]:
     """Fields of the dataclass that the user gave a value for."""
     return {f.name: getattr(args, f.name) for f in fields(options) if hasattr(args, f.name)}
+
+
+def made(options: Callable[..., Chosen], values: Mapping[str, Any]) -> Chosen:
+    """The options of keyword arguments that a function passes on.
+
+    Raises:
+        ConfigError: If there is no such option.
+    """
+    names = list(inspect.signature(options).parameters)
+    for name in values:
+        if name not in names:
+            close = difflib.get_close_matches(name.replace('_', ''), names, 1)
+            raise ConfigError(
+                f'the argument {name}',
+                f'one of {", ".join(names)}',
+                f'did you mean {close[0]}?' if close else '',
+            )
+    return options(**values)
 
 
 class KeyValues(argparse.Action):

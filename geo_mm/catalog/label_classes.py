@@ -171,13 +171,21 @@ def _mapped(
             f'classes of values out of {listed([v for v in found if v != NULL], 40)}',
             'correct the values, or leave these classes out',
         )
+    unused = [value for value in mapping if value not in found] if all_found else []
+    if len(unused) == len(mapping):
+        raise ConfigError(
+            f'class_mapping of {listed(unused, 8)}, none of which occurs',
+            f'values out of {listed([v for v in found if v != NULL], 40)}',
+        )
     others = [value for value in found if value not in given]
     class_map |= dict.fromkeys(others)
     if NULL in found and NULL not in mapping:
         class_map[NULL] = IGNORED_NAME
     notes = {'classes': 'given'}
-    if others:
-        notes['class_map'] = f'{listed(others, 8)}: not in class_mapping, so left out'
+    remarks = [f'{listed(others, 8)}: not in class_mapping, so left out'] * bool(others)
+    remarks += [f'{listed(unused, 8)}: in class_mapping, does not occur'] * bool(unused)
+    if remarks:
+        notes['class_map'] = '; '.join(remarks)
     return names, class_map, notes
 
 

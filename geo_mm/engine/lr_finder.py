@@ -130,8 +130,12 @@ class LrCurve:
         return {rule: self.suggestion(rule) for rule in rules}
 
     def __repr__(self) -> str:
-        listed = ', '.join(f'{rule} {rate:.2g}' for rule, rate in self.suggestions.items())
-        return f'learning rates: {listed}; {len(self.rates)} iterations'
+        (rule, rate), *others = self.suggestions.items()
+        listed = ', '.join(f'{name} {value:.2g}' for name, value in others)
+        return (
+            f'suggested learning rate: {rate:.2g} ({rule}); others: {listed}; '
+            f'{len(self.rates)} iterations'
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data, with all suggestions."""

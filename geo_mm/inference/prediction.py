@@ -173,7 +173,7 @@ class Job:
         return class_style(self.spec.classes)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Prediction:
     """The result of a scene.
 
@@ -357,6 +357,11 @@ class Prediction:
     def picture(self) -> np.ndarray:
         """The quick look as an RGB array ``(height, width, 3)`` uint8."""
         return np.asarray(self._drawn().image)
+
+    def __repr__(self) -> str:
+        found = ', '.join(f'{count:,} {name}' for name, count in self.counts.items())
+        where = f', {self.files[0]}' if self.files else ''
+        return f'<Prediction of {self.job.name}: {found}{where}>'
 
     def _repr_html_(self) -> str:
         """The quick look and what was found, for notebooks."""

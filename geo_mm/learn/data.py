@@ -20,6 +20,7 @@ from geo_mm.labels.opening import is_label_raster
 from geo_mm.new_config.choosing import new_config
 from geo_mm.new_config.plan import ConfigPlan, NewOptions
 from geo_mm.new_config.recipes import Size
+from geo_mm.options import made
 from geo_mm.visualization.chips import browse_chips
 
 _ALGORITHMS = {'boxes': 'faster-rcnn', 'instances': 'mask-rcnn', 'pixels': 'unet'}
@@ -71,7 +72,7 @@ def prepare_data(
         given = {'catalog': first}
     stem = Path(first).stem if not any(sign in first for sign in '*?[') else 'images'
     folder = Path('work_dirs', stem) if work_dir is None else Path(work_dir)
-    return TrainingData(NewOptions(**given, **options), folder, tuple(transforms))
+    return TrainingData(made(NewOptions, {**given, **options}), folder, tuple(transforms))
 
 
 @dataclass(frozen=True, repr=False)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from geo_mm import engine
 from geo_mm.engine.config_data import build_loader
+from geo_mm.engine.embedded_config import unchecked_config_of
 from geo_mm.errors import ConfigError
 from geo_mm.formats import html_page
 from geo_mm.inference import Prediction, Predictor
@@ -23,8 +24,9 @@ from geo_mm.learn.model_report import report
 from geo_mm.learn.options import ReportOptions, ShowOptions
 from geo_mm.learn.results import show_results
 from geo_mm.learn.start_weights import fit_weights
-from geo_mm.models.checkpoints import existing_checkpoint
+from geo_mm.models.checkpoints import WEIGHTS, existing_checkpoint, read_checkpoint
 from geo_mm.new_config.recipes import Size
+from geo_mm.options import made
 from geo_mm.paths import make_folder, reported
 from geo_mm.visualization.training_plots import draw_lr_curve, draw_training, training_records
 from geo_mm.work_dirs import best_checkpoint, model_file
@@ -121,7 +123,9 @@ class Learner:
             KeyboardInterrupt: If it was stopped by Ctrl-C.
         """
         if epochs is not None and iters is not None:
-            raise ConfigError('epochs and iters', 'one of them')
+            raise ConfigError(f'fit with epochs={epochs} and iters={iters}', 'one of them')
+        if not all(length is None or length > 0 for length in (epochs, iters)):
+            raise ConfigError(f'fit with epochs={epochs}, iters={iters}', 'a positive number')
         start = self._started()
         if lr is None:
             rate = self.rate if self.rate is not None else self.lr_find().suggestion()
@@ -184,7 +188,7 @@ class Learner:
         """
         if self.config is not None:
             options.setdefault('split', 'val')
-        return show_results(self._trained(), self.config, ShowOptions(**options))
+        return show_results(self._trained(), self.config, made(ShowOptions, options))
 
     def metrics(self) -> dict[str, float]:
         """Scores on the chips of the test split, by the library's names, such as ``mIoU``."""
@@ -216,7 +220,7 @@ class Learner:
         Raises:
             OutputError: If it cannot be written.
         """
-        chosen = ReportOptions(**options)
+        chosen = made(ReportOptions, options)
         return report(self._trained(), self.config, chosen, path, runs=self._runs)
 
     def save(self, path: str | os.PathLike) -> Path:
@@ -265,6 +269,7 @@ class Learner:
             learner._fit_weights(path)
             return learner
         existing_checkpoint(path)
+        _check_algorithm(cls, path)
         learner = cls.__new__(cls)
         config = engine.config_for(path, trust=True) if trust_checkpoint else None
         learner._start(config, Path('work_dirs', Path(path).stem))
@@ -282,6 +287,8 @@ class Learner:
             config.default_hooks.start_weights.drop = list(found.dropped)
         for note in found.notes:
             print(note)
+        if not found.notes:  # it is what it was, and can predict
+            self.checkpoint = Path(path)
 
     def _started(self) -> Config:
         """The config, with what has been learnt so far to start from."""
@@ -425,6 +432,33 @@ class MMSegmentation(_OfConfig):
 
     def _like(self, model: Mapping[str, Any]) -> str:
         return 'unet'
+
+
+_MODELS = {
+    'faster-rcnn': 'FasterRCNN',
+    'mask-rcnn': 'MaskRCNN',
+    'retinanet': 'RetinaNet',
+    'ssd': 'SingleStageDetector',
+    'yolov3': 'YOLOV3',
+    'unet': 'EncoderDecoder',
+    'pspnet': 'EncoderDecoder',
+}
+"""Types of the models of algorithms in configs."""
+
+
+def _check_algorithm(cls: type[Learner], path: str | os.PathLike) -> None:
+    """Refuses a checkpoint of another kind of model; other formats say what they are when read."""
+    expected = _MODELS.get(getattr(cls, 'algorithm', ''))
+    if expected is None or not str(path).endswith(WEIGHTS):
+        return
+    found = unchecked_config_of(read_checkpoint(path), path).model.type.rpartition('.')[2]
+    if not found.endswith(expected):  # a CascadeEncoderDecoder is one, too
+        right = [name for name, kind in _MODELS.items() if found.endswith(kind)]
+        raise ConfigError(
+            f'{path}: a model of the type {found}',
+            f'a model of {cls.__name__}',
+            f'load it with the class of {" or ".join(right)}' if right else '',
+        )
 
 
 def _set_classes(part: Any, count: int) -> None:

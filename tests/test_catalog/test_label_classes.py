@@ -81,11 +81,20 @@ def test_the_background_of_a_training_set_stays_one():
         ({'tinn': 'metal'}, 'roof', r'nothing is labelled as metal(?s:.*)tin, tile, slate'),
         ({'tin': 'metal'}, None, 'no column is called class(?s:.*)roof'),
         ({'tin': 'ignore'}, 'roof', 'class_mapping without a class'),
+        ({'tinn': 'tin'}, 'roof', r'class_mapping of tinn, none of which occurs(?s:.*)slate'),
     ],
 )
 def test_mappings_that_do_not_fit_are_errors(roofs, mapping, column, message):
     with pytest.raises(ConfigError, match=message):
         find_classes(roofs, objects=True, column=column, mapping=mapping)
+
+
+def test_values_that_do_not_occur_are_named(roofs):
+    found = find_classes(
+        roofs, objects=True, column='roof', mapping={'tin': 'metal', 'zinc': 'metal'}
+    )
+    assert found.classes.names == ('metal',)
+    assert 'zinc: in class_mapping, does not occur' in found.notes['class_map']
 
 
 def test_names_of_pixel_values_are_errors(cover):

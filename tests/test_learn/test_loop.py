@@ -147,7 +147,7 @@ def test_lr_find_says_what_it_found_and_the_model_what_it_is(data, capsys):
     assert repr(model) == '<UNet, not trained yet>'
     curve = model.lr_find(iterations=20)
     said = capsys.readouterr().out
-    assert f'valley {model.rate:.2g}' in said and 'lr_find.png' in said
+    assert f'suggested learning rate: {model.rate:.2g} (valley)' in said and 'lr_find.png' in said
     assert repr(curve) in said
     assert f'{model.rate:.2g}, found by lr_find' in str(model)
     assert 'house' in str(model)
@@ -173,13 +173,19 @@ def test_trainings_of_earlier_sessions_stay(data, tmp_path):
     assert first.parent != second.parent
 
 
-def test_a_model_of_a_file_cannot_train_without_data(data):
+def test_a_model_of_a_file_cannot_train_without_data(data, town):
     saved = unet(data).fit(iters=1, lr=1e-3).save('mine.pth')
     stranger = geo_mm.UNet.from_model(saved)
     with pytest.raises(ConfigError, match='may not train'):
         stranger.fit(iters=1)
     again = geo_mm.UNet.from_model(saved, data)
     assert again.config.load_from == str(saved.absolute())
+    # Of the same classes and bands it is the model that was saved.
+    found = repr(again.predict(town / 'town.tif'))
+    assert found.startswith('<Prediction of town: ') and ' house' in found
+    with pytest.raises(ConfigError, match='of the type EncoderDecoder') as error:
+        geo_mm.FasterRCNN.from_model(saved)
+    assert error.value.fix == 'load it with the class of unet or pspnet'
 
 
 def test_a_model_learns_other_classes_of_other_bands(data, town, tmp_path, capsys):
@@ -242,8 +248,14 @@ def test_mistakes_are_named(town, data):
     with pytest.raises(CatalogError, match='2 paths without labels'):
         geo_mm.prepare_data(['a.tif', 'b.tif'])
     model = unet(data)
-    with pytest.raises(ConfigError, match='epochs and iters'):
+    with pytest.raises(ConfigError, match='epochs=1 and iters=1'):
         model.fit(1, iters=1)
+    with pytest.raises(ConfigError, match='epochs=-1') as error:
+        model.fit(-1)
+    assert 'positive' in error.value.expected
+    with pytest.raises(ConfigError, match='the argument chipsize') as error:
+        geo_mm.prepare_data(town / 'town.tif', town / 'houses.gpkg', chipsize=64)
+    assert error.value.fix == 'did you mean chip_size?'
     with pytest.raises(ConfigError, match='has not been trained'):
         model.predict(town / 'town.tif')
     with pytest.raises(ConfigError, match='no losses'):
