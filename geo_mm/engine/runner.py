@@ -44,6 +44,8 @@ _PR_SET_PDEATHSIG = 1
 # over the original's.
 _OF_THE_RUN = ('work_dir', 'resume', 'launcher')
 
+_SCORING = re.compile(r'Iter\((?:val|test)\) \[ *(\d+)/\d+\] +eta:')
+_SCORING_EVERY = 20  # batches between messages while chips are scored
 _PROGRESS = ('Iter(train)', 'Exp name:', 'Saving checkpoint at', 'The previous best checkpoint')
 _UNTOLD = (
     '\n' + '-' * 60,  # the system environment
@@ -258,7 +260,10 @@ def _without_prints(function: Callable) -> Callable:
 
 def _is_told(record: logging.LogRecord) -> bool:
     """Whether a message belongs on the screen and not just into the file."""
-    return not record.getMessage().startswith(_UNTOLD)
+    text = record.getMessage()
+    # A short training logs every other iteration, for its curve.
+    step = _SCORING.match(text)
+    return not text.startswith(_UNTOLD) and (step is None or int(step[1]) % _SCORING_EVERY == 0)
 
 
 def _is_news(record: logging.LogRecord) -> bool:
