@@ -125,7 +125,7 @@ def _write_export(folder: Path) -> None:
     """Chips as ArcGIS Pro exports them."""
     for name in ('exports/palms', 'arcgis_export', 'exportacion_arcgis'):
         geo_mm.export_chips(
-            geo_mm.read_catalog(folder / 'scenes.csv')[:2],
+            geo_mm.read_catalog(folder / 'scenes.csv'),
             geo_mm.ClassSet(('tree',)),
             folder / name,
             geo_mm.ExportOptions(stride_x=256, stride_y=256),
