@@ -324,11 +324,11 @@ def _check_all_there(areas, buffer, block, options: SplitOptions) -> None:
     raise CatalogError(
         f'nothing is left of {", ".join(empty)} with a buffer of {buffer:.4g} m{blocks}',
         'ground for every split',
-        'give smaller chips (--chip-size, whose diagonal is the buffer), a smaller --buffer, '
-        'blocks of several buffers, or another way to split'
+        'give smaller chips (--chip-size, whose diagonal is the buffer); or make a table with '
+        'geo-mm split: with a smaller --buffer, blocks of several buffers, or another way to split'
         if block
-        else 'the splits lie on the same ground: choose a smaller --buffer, another way to '
-        'split, or --allow-overlap',
+        else 'the splits lie on the same ground: make a table with geo-mm split, with a smaller '
+        '--buffer, another way to split, or --allow-overlap',
     )
 
 
