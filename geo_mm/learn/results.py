@@ -35,11 +35,16 @@ from geo_mm.visualization.chips import (
 
 @dataclass(frozen=True)
 class ComparedChip:
-    """A chip with its errors; the picture is that of the model's input."""
+    """A chip with its errors; the picture is that of the model's input.
+
+    Attributes:
+        valid: Share of its pixels that have data.
+    """
 
     picture: np.ndarray
     sample: Any
     errors: ChipErrors
+    valid: float
 
     def panels(self, classes: ClassSet, confidence: float) -> list[Image.Image]:
         """Image, ground truth, prediction and errors, each with its title.
@@ -162,7 +167,8 @@ class TestedSplit:
                 inputs = item['inputs'].numpy()
                 valid = valid_pixels(sample, inputs.shape[1:])
                 picture = to_rgb(inputs, valid, self.model.spec.bands)
-                yield ComparedChip(picture, sample, compare(picture, sample))
+                errors = compare(picture, sample)
+                yield ComparedChip(picture, sample, errors, float(np.mean(valid)))
 
 
 def _use_test_pipeline(config: Config, split: str) -> None:
@@ -196,5 +202,6 @@ def _chosen(tested: TestedSplit, options: ShowOptions) -> list[ComparedChip]:
     return heapq.nlargest(
         options.number,
         tested.compared(numbers, ErrorDrawing(options.confidence, options.iou)),
-        key=lambda chip: (chip.errors.share, chip.errors.count),
+        # At the edge of a split, a chip with little data is soon all wrong.
+        key=lambda chip: (chip.valid >= 0.5, chip.errors.share, chip.errors.count),
     )

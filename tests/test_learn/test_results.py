@@ -1,6 +1,7 @@
 """Chips with ground truth, prediction and errors, from a checkpoint."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from geo_mm.cli import main
 from geo_mm.engine import TestOptions, TrainOptions, test, train
 from geo_mm.errors import ConfigError
 from geo_mm.learn import ShowOptions, show_results
+from geo_mm.learn.results import ComparedChip, _chosen
+from geo_mm.visualization.chip_errors import ChipErrors
 from tests.data.chips import fresh_mmengine, write_scene, write_seg_config
 
 
@@ -29,6 +32,16 @@ def test_the_worst_chips_of_all_come_first(trained):
     assert len(every) == 6
     assert every == sorted(every, reverse=True)
     assert show_results(checkpoint, config, ShowOptions(number=2)).info['shares'] == every[:2]
+
+
+def test_chips_with_little_data_come_last():
+    chips = [
+        ComparedChip(np.zeros((1, 1, 3)), None, ChipErrors(None, share, 1, ''), valid)
+        for share, valid in ((0.2, 1.0), (0.9, 0.4), (0.5, 0.5))
+    ]
+    split = SimpleNamespace(numbers=[0, 1, 2], compared=lambda numbers, compare: iter(chips))
+    chosen = _chosen(split, ShowOptions(number=3))
+    assert [chip.errors.share for chip in chosen] == [0.5, 0.2, 0.9]
 
 
 def test_a_random_choice_depends_on_the_seed_alone(trained):
