@@ -272,8 +272,8 @@ def overhead(folder: Path, side: int, repeats: int, batch_size: int, channels: i
 # ---- many small scenes -----------------------------------------------------------
 
 
-def small_scenes(folder: Path, count: int, repeats: int) -> Table:
-    checkpoint = write_checkpoint(unet_config(), folder / 'unet.pth')
+def small_scenes(folder: Path, count: int, repeats: int, channels: int) -> Table:
+    checkpoint = write_checkpoint(unet_config(channels), folder / 'unet.pth')
     full = Predictor(checkpoint, device='cpu')
     plain = Predictor(checkpoint, device='cpu', quicklook=False)
     paths = [write_scene(folder / f'{n}.tif', SMALL, SMALL) for n in range(count)]
@@ -369,7 +369,12 @@ def main() -> None:
     add('--width', type=int, default=20_000, help='of the scenes for memory')
     add('--heights', type=int, nargs='+', default=[20_000, 60_000])
     add('--side', type=int, default=3000, help='of the scene for overhead')
-    add('--channels', type=int, default=16, help='of the U-Net for overhead; 64 is the full one')
+    add(
+        '--channels',
+        type=int,
+        default=16,
+        help='of the U-Net for overhead and scenes; 64 is the full one',
+    )
     add('--batch-size', type=int, default=2, help='for overhead')
     add('--scenes', type=int, default=500, help='how many small ones')
     add('--repeats', type=int, default=3, help='of overhead; stitching repeats itself more often')
@@ -392,7 +397,7 @@ def main() -> None:
             elif part == 'stitching':
                 table = stitching(30 * args.repeats)
             elif part == 'scenes':
-                table = small_scenes(folder, args.scenes, args.repeats)
+                table = small_scenes(folder, args.scenes, args.repeats, args.channels)
             else:
                 table = overhead(folder, args.side, args.repeats, args.batch_size, args.channels)
             Console().print(part, table, sep='\n')
