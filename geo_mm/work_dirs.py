@@ -21,7 +21,7 @@ def best_checkpoint(work_dir: str | os.PathLike) -> Path:
     found = sorted(folder.glob('best_*.pth'), key=os.path.getmtime)
     last = folder / _LAST
     if not found and last.is_file():
-        named = Path(last.read_text(encoding='utf-8').strip())
+        named = Path(last.read_text(encoding='utf-8', errors='replace').strip())
         # A work dir may have been moved since.
         found = [path for path in (named, folder / named.name) if path.is_file()][:1]
     if not found:

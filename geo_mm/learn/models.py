@@ -287,7 +287,7 @@ class Learner:
             config.default_hooks.start_weights.drop = list(found.dropped)
         for note in found.notes:
             print(note)
-        if not found.notes:  # it is what it was, and can predict
+        if found.same:  # and can predict
             self.checkpoint = Path(path)
 
     def _started(self) -> Config:

@@ -32,11 +32,13 @@ class StartWeights:
         path: Checkpoint to load.
         dropped: Layers that are not in it, since they belong to other classes.
         notes: What was done, in words; empty if all weights are taken as they are.
+        same: Whether it is the model itself: of these classes and bands, and all layers fit.
     """
 
     path: Path
     dropped: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    same: bool = False
 
 
 def fit_weights(checkpoint: str | os.PathLike, config: Config, path: Path) -> StartWeights:
@@ -86,7 +88,8 @@ def fit_weights(checkpoint: str | os.PathLike, config: Config, path: Path) -> St
             with reported(path), atomic_write(path) as partial:
                 partial.write_bytes(content.getbuffer())
             return StartWeights(path, dropped, tuple(notes))
-    return StartWeights(Path(checkpoint), dropped, tuple(notes))
+    same = not notes and not mismatches(model, weights)
+    return StartWeights(Path(checkpoint), dropped, tuple(notes), same)
 
 
 def _names(classes: ClassSet) -> tuple[str, ...]:

@@ -183,6 +183,8 @@ def test_a_model_of_a_file_cannot_train_without_data(data, town):
     # Of the same classes and bands it is the model that was saved.
     found = repr(again.predict(town / 'town.tif'))
     assert found.startswith('<Prediction of town: ') and ' house' in found
+    # Of another network it is weights to start from.
+    assert geo_mm.PSPNet.from_model(saved, data).checkpoint is None
     with pytest.raises(ConfigError, match='of the type EncoderDecoder') as error:
         geo_mm.FasterRCNN.from_model(saved)
     assert error.value.fix == 'load it with the class of unet or pspnet'
