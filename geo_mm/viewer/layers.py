@@ -250,7 +250,7 @@ class ObjectShapes:
     def info(self) -> dict:
         return {
             'kind': self.kind,
-            'count': len(np.unique(self.fids)),
+            'count': len(self.fids),
             'confidence': self.confidences is not None,
         }
 
@@ -374,7 +374,17 @@ def _read(path: str, column: str, score: str, scene: Scene, default: str) -> _Re
     shapes, owner = place(geometries, STRtree(geometries), frame.crs, grid)
     shapes_inside = shapely.intersects(shapes, shapely.box(0, 0, grid.width, grid.height))
     shapes, owner = shapes[shapes_inside], owner[shapes_inside]
-    rows = frame.iloc[owner]
+    # A feature is one object, also if it has several parts.
+    fids, first, whole, parts = np.unique(
+        frame['fid'].to_numpy(np.int64)[owner],
+        return_index=True,
+        return_inverse=True,
+        return_counts=True,
+    )
+    order = np.argsort(whole, kind='stable')
+    joined = shapely.geometrycollections(shapes[order], indices=whole[order])
+    shapes = np.where(parts > 1, np.asarray(joined), shapes[first])
+    rows = frame.iloc[owner[first]]
     names = [default] * len(rows)
     if column in frame.columns:
         names = [attribute_text(value) or default for value in rows[column]]
@@ -382,7 +392,7 @@ def _read(path: str, column: str, score: str, scene: Scene, default: str) -> _Re
     if score in frame.columns:
         numbers = pd.to_numeric(rows[score], errors='coerce')
         values = np.nan_to_num(numbers.to_numpy(np.float64, na_value=np.nan))
-    return _Read(shapes, names, values, rows['fid'].to_numpy(np.int64))
+    return _Read(shapes, names, values, fids)
 
 
 def _numbers_in(path: str) -> dict[int, str]:

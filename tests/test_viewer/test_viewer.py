@@ -119,6 +119,21 @@ def test_objects_are_in_pixels_of_the_scene(tmp_path, transform):
     assert rest['properties']['class'] == shown.classes.index('a')
 
 
+def test_a_feature_of_several_parts_is_one_object(tmp_path):
+    image = write_raster(tmp_path / 'a.tif', noise((3, 100, 200)))
+    parts = shapely.union(box(10, 20, 40, 50), box(60, 20, 70, 50))
+    result = write_labels(tmp_path / 'out.gpkg', [parts, box(100, 60, 140, 90)], ['a', 'b'])
+    shown = ShownScene(image, result)
+    assert shown.layers['prediction'].info()['count'] == 2
+    found = {each['properties']['fid']: each for each in features(shown)}
+    assert [found[fid]['properties']['box'] for fid in sorted(found)] == [
+        [10, 20, 70, 50],
+        [100, 60, 140, 90],
+    ]
+    drawn = shapely.geometry.shape(found[min(found)]['geometry'])
+    assert drawn.area == 30 * 30 + 10 * 30
+
+
 def test_pictures_without_a_crs_are_shown_too(tmp_path):
     image = write_raster(tmp_path / 'a.tif', noise((3, 100, 200)), crs=None, transform=None)
     down = Affine.scale(1, -1)  # as QGIS counts rows
