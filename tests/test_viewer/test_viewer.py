@@ -226,7 +226,10 @@ def test_the_page_in_a_browser(town, width):
         assert page.ask('document.documentElement.scrollWidth') == width
         page.wait('document.querySelectorAll("#map .leaflet-tile-loaded").length >= 4')
         # The surest object is the first; a click shows it as a whole, and not much else.
-        page.ask('document.querySelector("#list button").click()')
+        page.ask('button = document.querySelector("#list button"); button.focus(); button.click()')
+        page.wait('!button.isConnected')
+        # By keyboard one goes on from the entry, which was made anew.
+        assert page.ask('document.activeElement.textContent') == page.ask('button.textContent')
         view_of = 'JSON.stringify(viewer.map.getBounds().toBBoxString())'
         west, south, east, north = map(float, page.ask(view_of).strip('"').split(','))
         assert west < 100 < 140 < east and south < -90 < -60 < north
@@ -246,6 +249,12 @@ def test_the_page_in_a_browser(town, width):
         page.ask('document.querySelector("#right").value = "none"')
         page.ask('document.querySelector("#right").dispatchEvent(new Event("change"))')
         assert page.ask('viewer.map.getPane("truth").style.display') == 'none'
+        # What is said of the place under the cursor covers nothing.
+        page.call('Input.dispatchMouseEvent', type='mouseMoved', x=100, y=100)
+        page.wait('document.querySelector("#where").textContent')
+        edges = 'JSON.stringify(document.querySelector("%s").getBoundingClientRect())'
+        where, scale = (json.loads(page.ask(edges % name)) for name in ('#where', '#scale'))
+        assert where['right'] <= scale['left'] or where['bottom'] <= scale['top']
         assert page.ask('document.querySelector("#trouble").hidden')
         assert page.problems() == []
         assert {host for host in page.hosts()} == {viewer.url.split('/')[2]}

@@ -120,6 +120,7 @@ function list(found) {
   let title = `${found.total.toLocaleString('en')} in view: ${TITLES[listed()]}`;
   if (drawn < found.total) title += `, the largest ${drawn.toLocaleString('en')} drawn`;
   $('list-title').textContent = title;
+  const focused = document.activeElement.closest('#list button')?.value;
   $('list').replaceChildren(...shown.map((feature) => {
     const item = document.createElement('li');
     const button = document.createElement('button');
@@ -127,6 +128,7 @@ function list(found) {
     const kind = info.classes[feature.properties.class];
     const colour = document.createElement('i');
     colour.style.background = kind.colour;
+    button.value = fid;
     button.append(colour);
     text('span', `${kind.name} ${fid}`, button);
     if (confidence !== null) text('b', confidence.toFixed(2), button);
@@ -134,6 +136,8 @@ function list(found) {
     item.append(button);
     return item;
   }));
+  // The entry that had the focus is made anew: who works by keyboard goes on from there.
+  if (focused) ($('list').querySelector(`[value="${focused}"]`) ?? $('list')).focus();
 }
 
 function zoomTo([left, top, right, bottom]) {
@@ -141,6 +145,7 @@ function zoomTo([left, top, right, bottom]) {
   if (highlight) highlight.remove();
   highlight = L.rectangle([[-top, left], [-bottom, right]], {
     color: '#fff', weight: 3, fill: false, dashArray: '5 5', interactive: false,
+    className: 'chosen',
   }).addTo(map);
   map.fitBounds([[-top + margin, left - margin], [-bottom - margin, right + margin]]);
 }
