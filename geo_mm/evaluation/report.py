@@ -165,8 +165,8 @@ def table_html(table: Table, classes: ClassSet) -> str:
             f'<td{shade}>{html_page.text(value)}</td>'
             for shade, value in zip(shades, values, strict=True)
         )
-        header = f'<th scope="row">{swatch}{html_page.text(name)}</th>'
-        rows.append(f'<tr{" class=total" if last else ""}>{header}{cells}</tr>')
+        head = html_page.row_head(name, swatch)
+        rows.append(f'<tr{" class=total" if last else ""}>{head}{cells}</tr>')
     return html_page.table(table.title, table.columns, rows)
 
 

@@ -14,15 +14,20 @@ import geo_mm
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+# With scrollbars that are seen on phones, too: else nothing tells of more columns.
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1d2730; max-width: 75rem; margin: 2rem auto;
        padding: 0 1rem; }
 h1 { font-size: 1.5rem; overflow-wrap: anywhere; } h2 { font-size: 1.15rem; margin-top: 2rem; }
 p, figcaption { overflow-wrap: anywhere; }
+main ::-webkit-scrollbar { width: .5rem; height: .5rem; background: #e3e8ec; }
+main ::-webkit-scrollbar-thumb { background: #6b7884; }
 .scroll { overflow-x: auto; } .scroll:focus-visible { outline: 2px solid #0072b2; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .8rem; text-align: right; white-space: nowrap; }
 th:first-child { text-align: left; } tbody th { font-weight: 400; }
+tbody th span { display: inline-block; vertical-align: top; white-space: normal;
+  width: max-content; max-width: max(9rem, 30vw); overflow-wrap: break-word; }
 thead th { border-bottom: 2px solid #1d2730; }
 tbody th, tbody td { border-bottom: 1px solid #dde3e8; }
 tr.total > * { font-weight: 600; border-top: 2px solid #1d2730; }
@@ -143,7 +148,17 @@ def pairs(title: str, values: Mapping[str, object]) -> str:
 def row(name: str, cells: Sequence[object]) -> str:
     """A row of a :func:`table`."""
     values = ''.join(f'<td>{text(cell)}</td>' for cell in cells)
-    return f'<tr><th scope="row">{text(name)}</th>{values}</tr>'
+    return f'<tr>{row_head(name)}{values}</tr>'
+
+
+def row_head(name: str, mark: str = '') -> str:
+    """The head of a row, which leaves room for its cells however long the name is.
+
+    Args:
+        name: What the row is about.
+        mark: HTML before it, such as a :func:`swatch`.
+    """
+    return f'<th scope="row">{mark}<span>{text(name)}</span></th>'
 
 
 def folded(title: str, content: str) -> str:

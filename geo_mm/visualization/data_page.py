@@ -330,5 +330,8 @@ def _sizes_figure(scenes: Sequence[SceneSummary], data: DataSet) -> Figure:
     axes[0].axvline(
         data.splits[0].chip_size, color='#222222', linestyle=':', label='side of a chip'
     )
-    axes[0].legend(frameon=False, fontsize=8)
+    # Above the panel, where there is nothing that it could cover.
+    axes[0].legend(
+        frameon=False, fontsize=8, loc='lower right', bbox_to_anchor=(1, 1), borderaxespad=0
+    )
     return figure

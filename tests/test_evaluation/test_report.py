@@ -121,7 +121,7 @@ def test_classes_have_the_colours_of_the_model(two_classes, tmp_path):
     found = np.asarray(panels['prediction'])
     assert found[0, [0, -1]].tolist() == [[0, 250, 0], [250, 0, 0]]
     page = write_report(two_classes, tmp_path)[1].read_text()
-    assert '<i style="background:rgb(0,250,0)"></i>water</th>' in page
+    assert '<i style="background:rgb(0,250,0)"></i><span>water</span></th>' in page
 
 
 def test_rasters_of_others_have_the_colours_of_their_table(tmp_path):
