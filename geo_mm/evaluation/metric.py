@@ -22,7 +22,7 @@ from geo_mm.evaluation.scores import Confusion, score_objects
 from geo_mm.geometry import union
 from geo_mm.raster import Window
 from geo_mm.registry import METRICS
-from geo_mm.vectorize import mask_to_polygon
+from geo_mm.vectorize import mask_to_polygon, mostly_on_data
 
 with warnings.catch_warnings():
     # Said on import, with advice to install it, where this metric does without.
@@ -89,14 +89,15 @@ def on_data(sample: Any) -> np.ndarray:
             ``LoadChipObjects`` gives it.
 
     Returns:
-        ``(N,)`` bool: where the middle of a box is valid, or any pixel of a mask.
+        ``(N,)`` bool: where the middle of a box is valid, or at least half of a mask.
     """
     found = sample.get('pred_instances')
     labels = _array(sample.get('gt_sem_seg').get('sem_seg'))[0]
     height, width = sample.get('img_shape')
     valid = _of_size(labels[:height, :width] == 0, sample.get('ori_shape'))
     if 'masks' in found:
-        return (_array(found.get('masks')).astype(bool) & valid).any(axis=(1, 2))
+        masks = _array(found.get('masks'))
+        return np.array([mostly_on_data(mask, valid) for mask in masks], bool)
     return _at_middles(valid, _array(found.get('bboxes')))
 
 
@@ -306,8 +307,9 @@ def _found(instances: Mapping, window: Window, valid: np.ndarray, size) -> Detec
     confidences, class_ids = _array(instances['scores']), _array(instances['labels'])
     boxes = _array(instances['bboxes']).astype(np.float64).reshape(-1, 4)
     if 'masks' in instances:
-        outlines = [mask_to_polygon(mask & valid, window) for mask in _array(instances['masks'])]
-        data = {'on_data': np.ones(len(boxes), bool)}
+        masks = _array(instances['masks'])
+        outlines = [mask_to_polygon(mask & valid, window) for mask in masks]
+        data = {'on_data': np.array([mostly_on_data(mask, valid) for mask in masks], bool)}
         found = Detections.from_outlines(outlines, class_ids, confidences, data=data)
     else:
         data = {'on_data': _at_middles(valid, boxes)}

@@ -4,6 +4,7 @@ from geo_mm.vectorize.polygonize import (
     Regions,
     StripPolygonizer,
     mask_to_polygon,
+    mostly_on_data,
     polygonize,
     region_table,
 )
@@ -13,6 +14,7 @@ __all__ = [
     'Regions',
     'StripPolygonizer',
     'mask_to_polygon',
+    'mostly_on_data',
     'polygonize',
     'region_table',
     'regularize',

@@ -376,6 +376,18 @@ def region_table(
     return gpd.GeoDataFrame(table, geometry=geometry)
 
 
+def mostly_on_data(mask: np.ndarray, valid: np.ndarray) -> bool:
+    """Whether at least half of a mask is on pixels with data, and any of it.
+
+    Args:
+        mask: (height, width) bool or 0/1.
+        valid: (height, width) bool.
+    """
+    mask = np.asarray(mask).astype(bool)
+    with_data = np.count_nonzero(mask & valid)
+    return with_data > 0 and 2 * with_data >= np.count_nonzero(mask)
+
+
 def mask_to_polygon(
     mask: np.ndarray, origin: Window | None = None
 ) -> shapely.Polygon | shapely.MultiPolygon:

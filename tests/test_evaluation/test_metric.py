@@ -265,14 +265,15 @@ def test_objects_where_there_is_no_data_are_not_scored(scale):
     assert metric.evaluate(1)['coco/bbox_mAP_50'] == 1
 
 
-def test_masks_count_from_their_first_pixel_with_data():
+@pytest.mark.parametrize(('last', 'counts'), [(32, True), (33, False)])
+def test_masks_count_if_half_of_them_has_data(last, counts):
     sample = padded_chip()
     masks = torch.zeros(3, 40, 60, dtype=torch.bool)
-    masks[0, 5:30, 28:58] = True  # two columns of it have data
+    masks[0, 5:30, 28:last] = True  # two columns of it have data
     masks[1, 5:25, 4:20] = True
     masks[2, 10:20, 40:50] = True
     sample['pred_instances']['masks'] = masks
-    assert on_data(sample).tolist() == [True, True, False]
+    assert on_data(sample).tolist() == [counts, True, False]
     assert on_data(padded_chip()).tolist() == [False, True, False]
 
 

@@ -21,7 +21,7 @@ from geo_mm.inference.prediction import Job, Prediction
 from geo_mm.inference.runner import Predicted
 from geo_mm.inference.tasks.task import Task
 from geo_mm.raster import Scene, Tile, Window
-from geo_mm.vectorize import mask_to_polygon
+from geo_mm.vectorize import mask_to_polygon, mostly_on_data
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -194,10 +194,10 @@ class DetectionMerger:
 
         Returns:
             The reported objects as :meth:`geo_mm.detections.Detections.to_arrays`
-            gives them, with ``on_data`` ``(N,)`` bool, whether the middle has
-            data. Of ``T`` tiles ``counts`` ``(T,)``, their objects; ``places``
-            ``(T, 2)``, row and column; ``windows`` and ``cores`` ``(T, 4)`` as
-            for :func:`geo_mm.detections.join_tiles`. ``full``: number of tiles
+            gives them, with ``on_data`` ``(N,)`` bool, whether the middle of
+            a box or half of a mask has data. Of ``T`` tiles ``counts`` ``(T,)``, their
+            objects; ``places`` ``(T, 2)``, row and column; ``windows`` and ``cores``
+            ``(T, 4)`` as for :func:`geo_mm.detections.join_tiles`. ``full``: number of tiles
             that reach the maximum number of objects that the model reports.
         """
         parts, places, windows, cores, full = [_NOTHING], [], [], [], 0
@@ -257,9 +257,9 @@ def _reported(
     chosen = np.flatnonzero(scores >= score)
     given = found.labels[chosen], scores[chosen]
     if found.masks is not None:
-        masks = [found.masks[index] & valid for index in chosen]
-        outlines = [mask_to_polygon(mask, tile.window) for mask in masks]
-        data = {'on_data': np.ones(len(chosen), bool)}
+        masks = [found.masks[index] for index in chosen]
+        outlines = [mask_to_polygon(mask & valid, tile.window) for mask in masks]
+        data = {'on_data': np.array([mostly_on_data(mask, valid) for mask in masks], bool)}
         reported = Detections.from_outlines(outlines, *given, data=data)
     else:
         boxes = found.bboxes.astype(np.float64)[chosen]
