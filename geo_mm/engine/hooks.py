@@ -325,11 +325,10 @@ class CheckpointHook(MMEngineCheckpointHook):
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         missing = [name for name in self.save_best or () if name not in {*metrics, 'auto'}]
         if missing:
-            runner.logger.warning(
-                f'no best checkpoint: CheckpointHook has save_best={missing[0]!r}, and validation '
-                f'gives {", ".join(metrics)}'
+            raise ConfigError(
+                f'CheckpointHook with save_best={missing[0]!r}, which validation does not give',
+                f'one of {", ".join(map(repr, metrics)) or "its scores, of which are none"}',
             )
-            return
         # The best score goes into the checkpoint, which holds plain data only.
         plain = {
             name: value.item() if isinstance(value, np.generic) else value

@@ -39,7 +39,9 @@ def trained(tmp_path_factory):
     """Config and work dir of a U-Net after two iterations; six chips to test."""
     folder = tmp_path_factory.mktemp('trained')
     write_scene(folder)
-    config = write_seg_config(folder, more="val_evaluator = [dict(type='geo_mm.MapMetric')]")
+    more = "val_evaluator = [dict(type='geo_mm.MapMetric')]\n"
+    more += "default_hooks = dict(checkpoint=dict(save_best='map/mean_iou'))\n"
+    config = write_seg_config(folder, more=more)
     with fresh_mmengine():
         train(config, TrainOptions(work_dir=folder / 'run'))
     return config, folder / 'run'
