@@ -25,7 +25,7 @@ from tests.data.user_files import write_user_files
 SHORTER = {
     r'iter_\d+': 'iter_4',
     r'(max_iters|val_interval)=\d+': r'\1=4',
-    r'lr_find\(\)': 'lr_find(iterations=20)',
+    r'lr_find\(\)': 'lr_find(iterations=20, trials=20)',
     r'fit\(10\)': 'fit(iters=4)',
 }
 # Batches of two chips, since the time of larger ones says nothing about the commands; processes

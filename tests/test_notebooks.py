@@ -43,7 +43,7 @@ data = geo_mm.prepare_data('a.tif', 'a.gpkg', chip_size=64, batch_size=2, size='
 model = geo_mm.UNet(data)
 for split in ('train', 'val', 'test'):
     model.config[f'{split}_dataloader'].update(num_workers=0, persistent_workers=False)
-model.lr_find(iterations=20)
+model.lr_find(iterations=20, trials=0)
 --
 model.fit(iters=40)
 --

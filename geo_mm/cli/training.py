@@ -169,7 +169,14 @@ def lr_find_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add('--start', type=float, default=1e-7, help='first learning rate (default: 1e-7)')
     add('--end', type=float, default=10.0, help='last learning rate (default: 10)')
-    add('--iterations', type=int, default=100, help='steps of the optimiser (default: 100)')
+    add('--iterations', type=int, default=100, help='of the range test (default: 100)')
+    add(
+        '--trials',
+        metavar='ITERATIONS',
+        type=int,
+        default=200,
+        help='of each of some three to five trials (default: 200); 0 for the range test alone',
+    )
     add(
         '-o',
         '--out',
@@ -181,12 +188,12 @@ def lr_find_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def lr_find(args: argparse.Namespace) -> None:
-    """Find a learning rate: the loss of a short training while the rate grows.
+    """Find a learning rate: a short training while the rate grows, then some at one rate each.
 
     geo-mm lr-find configs/mine/roofs.py
     geo-mm train configs/mine/roofs.py --cfg-options optim_wrapper.optimizer.lr=0.002
 
-    Nothing is kept of the training; the curve is written as JSON and drawn as PNG.
+    Nothing is kept of the trainings; losses are written as JSON and drawn as PNG.
     """
     env.require()
     from mmengine.dist import is_main_process
@@ -197,7 +204,7 @@ def lr_find(args: argparse.Namespace) -> None:
     folder = args.out or Path('work_dirs', Path(args.config).stem, 'lr_find')
     curve = engine.lr_find(
         args.config,
-        engine.LrFindOptions(args.start, args.end, args.iterations),
+        engine.LrFindOptions(args.start, args.end, args.iterations, args.trials),
         overrides(args.cfg_options),
         work_dir=folder,
         launcher=args.launcher,
@@ -208,7 +215,7 @@ def lr_find(args: argparse.Namespace) -> None:
     for rule, rate in curve.suggestions.items():
         print(f'{rule:8}  {rate:.2g}')
     print(
-        f'curve in {folder}/lr_find.png; train with the first:\n'
+        f'drawn in {folder}/lr_find.png; train with the first:\n'
         f'  geo-mm train {args.config} --cfg-options '
         f'optim_wrapper.optimizer.lr={curve.suggestion():.2g}'
     )

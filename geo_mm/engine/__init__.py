@@ -10,7 +10,14 @@ from geo_mm.engine.hooks import (
     input_spec_of,
 )
 from geo_mm.engine.launch import load_config
-from geo_mm.engine.lr_finder import LrCurve, LrFindHook, LrFindOptions, lr_find, with_lr
+from geo_mm.engine.lr_finder import (
+    LrCurve,
+    LrFindHook,
+    LrFindOptions,
+    lr_find,
+    with_lr,
+)
+from geo_mm.engine.lr_trials import trials_for
 from geo_mm.engine.run import TestOptions, TrainOptions, config_for, test, train
 from geo_mm.engine.runner import Runner
 from geo_mm.engine.schedules import EarlyStoppingHook, MultiStepLR, OneCycleLR, WarmUpLR
@@ -42,5 +49,6 @@ __all__ = [
     'lr_find',
     'test',
     'train',
+    'trials_for',
     'with_lr',
 ]

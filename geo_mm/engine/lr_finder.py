@@ -1,38 +1,33 @@
-"""The learning rate range test: which learning rates a model can be trained with.
+"""Finding a learning rate: the range test, and trials at single rates.
 
-Smith 2015, arXiv:1506.01186: a model trains for some iterations while the learning
-rate grows from one to the next; below the useful range the loss does not move,
-above it it diverges.
+Range test (Smith 2015, arXiv:1506.01186): a model trains for some iterations while
+the learning rate grows from one to the next; below the useful range the loss does not
+move, above it it diverges.
 """
 
 import contextlib
-import copy
-import itertools
 import json
 import os
-import random
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
-import torch
 from mmengine.config import Config
-from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
-from mmengine.model import BaseModel, is_model_wrapper
-from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
 from geo_mm.engine import launch
+from geo_mm.engine.lr_trials import SHORTEST, TRIAL, compare_rates, trials_for
+from geo_mm.engine.mock_training import MockTraining
 from geo_mm.engine.notebook import track
 from geo_mm.errors import ConfigError
 from geo_mm.paths import make_folder, write_text
 from geo_mm.registry import HOOKS
 
-Suggestion = Literal['valley', 'steepest', 'minimum']
+Suggestion = Literal['trials', 'valley', 'steepest', 'minimum']
 
 _DIVERGED = 4.0  # times the lowest smoothed loss, after which the test ends; fastai's
 _SMOOTHING = 0.98  # of the exponential moving average of the loss; fastai's
@@ -44,17 +39,19 @@ _FEWEST = 10  # iterations before divergence, from which something can be read
 
 @dataclass(frozen=True)
 class LrFindOptions:
-    """How the learning rate range test is run.
+    """How a learning rate is found.
 
     Attributes:
-        start: Learning rate of the first iteration.
+        start: Learning rate of the first iteration of the range test.
         end: Learning rate of the last. The test ends earlier where the loss diverges.
-        iterations: Number of steps of the optimiser.
+        iterations: Steps of the optimiser in the range test.
+        trials: Steps of each of the trials, three to five as a rule, that follow; 0: none.
     """
 
     start: float = 1e-7
     end: float = 10.0
     iterations: int = 100
+    trials: int = TRIAL
 
     def __post_init__(self) -> None:
         if not 0 < self.start < self.end or self.iterations < 2 * _FEWEST:
@@ -63,11 +60,16 @@ class LrFindOptions:
                 'iterations',
                 f'a start above 0 and below the end, and at least {2 * _FEWEST} iterations',
             )
+        if 0 != self.trials < SHORTEST:
+            raise ConfigError(
+                f'trials of {self.trials} iterations',
+                f'at least {SHORTEST}, or 0 for the range test alone',
+            )
 
 
 @dataclass(frozen=True, repr=False)
 class LrCurve:
-    """The loss while the learning rate grows.
+    """The loss while the learning rate grows, and of trials at single rates.
 
     Attributes:
         rates: Learning rate of each iteration, ascending, ``(n,)`` float64. Of the
@@ -76,11 +78,14 @@ class LrCurve:
         losses: Loss of each iteration's batch before the step, ``(n,)`` float64,
             the mean over all processes; finite.
         untrained: Loss of the same batches with the weights of the start, ``(n,)`` float64.
+        trials: Loss at the end of a short training, infinite where it diverged, by its
+            learning rate (:func:`geo_mm.engine.lr_trials.compare_rates`); empty without trials.
     """
 
     rates: np.ndarray
     losses: np.ndarray
     untrained: np.ndarray
+    trials: Mapping[float, float] = field(default_factory=dict)
 
     @cached_property
     def smoothed(self) -> np.ndarray:
@@ -97,23 +102,34 @@ class LrCurve:
     def rule(self) -> Suggestion:
         """The rule to suggest by.
 
-        ``'valley'``, which looks at the order of losses alone; or ``'minimum'``, if these say
-        more about the batches than about the rate, as those of detectors do.
+        ``'trials'`` if there are any. Else ``'valley'``, which looks at the order of losses
+        alone; or ``'minimum'``, if these say more about the batches than about the rate, as
+        those of detectors do.
         """
+        if self.trials:
+            return 'trials'
         return 'valley' if self.untrained.std() < _ALIKE * self.untrained.mean() else 'minimum'
 
     def suggestion(self, rule: Suggestion | None = None) -> float:
         """A learning rate to train with.
 
-        The first tenth and the last five iterations are left out, as in fastai.
+        The first tenth and the last five iterations of the curve are left out, as in fastai.
 
         Args:
-            rule: ``'valley'``: in the middle of the longest descent of the moving average
-                of the loss (the default of fastai 2). ``'steepest'``: where :attr:`smoothed`
-                falls fastest per decade. ``'minimum'``: a tenth of where it is lowest.
+            rule: ``'trials'``: that of the trial with the lowest loss. ``'valley'``: in the
+                middle of the longest descent of the moving average of the loss (the default of
+                fastai 2). ``'steepest'``: where :attr:`smoothed` falls fastest per decade.
+                ``'minimum'``: a tenth of where it is lowest.
                 None takes :attr:`rule`.
+
+        Raises:
+            ConfigError: If trials are asked for and there are none.
         """
         rule = rule or self.rule
+        if rule == 'trials':
+            if not self.trials:
+                raise ConfigError("the suggestion 'trials' without trials", 'a run with trials')
+            return min(self.trials, key=self.trials.__getitem__)
         used = slice(len(self.rates) // 10, max(len(self.rates) - 5, 1))
         rates, losses = self.rates[used], self.smoothed[used]
         if rule == 'valley':
@@ -127,7 +143,7 @@ class LrCurve:
     def suggestions(self) -> dict[str, float]:
         """What each rule suggests, the one that is used by default first."""
         rules: list[Suggestion] = sorted(get_args(Suggestion), key=lambda rule: rule != self.rule)
-        return {rule: self.suggestion(rule) for rule in rules}
+        return {rule: self.suggestion(rule) for rule in rules if rule != 'trials' or self.trials}
 
     def __repr__(self) -> str:
         (rule, rate), *others = self.suggestions.items()
@@ -144,11 +160,16 @@ class LrCurve:
             'rates': self.rates.tolist(),
             'losses': self.losses.tolist(),
             'untrained': self.untrained.tolist(),
+            # JSON has no infinity.
+            'trials': [
+                {'rate': rate, 'loss': loss if np.isfinite(loss) else None}
+                for rate, loss in self.trials.items()
+            ],
         }
 
 
 def find_lr(runner: Runner, options: LrFindOptions | None = None) -> LrCurve:
-    """Runs the test with the model of a Runner that is about to train.
+    """Runs the range test, then trials, with the model of a Runner that is about to train.
 
     Weights, buffers, the optimiser and all random number generators are as before
     when it ends, also by Ctrl-C; its chips come from a loader of its own.
@@ -161,36 +182,32 @@ def find_lr(runner: Runner, options: LrFindOptions | None = None) -> LrCurve:
         ConfigError: If the loss diverges from the start, or there are several optimisers.
     """
     options = options or LrFindOptions()
-    wrapper = runner.optim_wrapper
-    if not isinstance(wrapper, OptimWrapper):
-        raise ConfigError(
-            'the learning rate of several optimisers',
-            'one optimiser for the whole model',
-            'set their learning rates by hand',
-        )
-    shares = _shares(wrapper, runner.cfg.optim_wrapper.optimizer.lr)
+    with contextlib.closing(MockTraining(runner)) as training:
+        curve = _range_test(training, options)
+        if options.trials:
+            curve = replace(curve, trials=compare_rates(training, options.trials))
+    return curve
+
+
+def _range_test(training: MockTraining, options: LrFindOptions) -> LrCurve:
+    """The loss of each step while the rate grows."""
     rates = np.geomspace(options.start, options.end, options.iterations)
     losses: list[float] = []
     untrained: list[float] = []
-    with _kept(runner) as start:
-        batches = _batches(runner)
-        for rate in track(rates.tolist(), 'learning rates', disable=runner.rank > 0):
-            for group, share in zip(wrapper.param_groups, shares, strict=True):
-                group['lr'] = rate * share
-            # As many batches as the optimiser takes one step after.
-            count = getattr(wrapper, '_accumulative_counts', 1)
-            found = np.zeros(2)
-            for batch in itertools.islice(batches, count):
-                found += _untrained_loss(runner, batch, start), _step(runner, batch)
+    curve = None
+    with training.kept() as start:
+        shown = track(rates.tolist(), 'learning rates', disable=training.runner.rank > 0)
+        for rate, batches in zip(shown, training.steps(), strict=False):
+            found = training.loss_of(start, batches), training.step(batches, rate)['loss']
             if not np.isfinite(found).all():
                 break
-            untrained.append(found[0] / count)
-            losses.append(found[1] / count)
+            untrained.append(found[0])
+            losses.append(found[1])
             curve = LrCurve(rates[: len(losses)], np.array(losses), np.array(untrained))
             diverged = curve.smoothed[-1] > _DIVERGED * curve.smoothed.min()
             if len(losses) > _FEWEST and diverged:
                 break
-    if len(losses) < _FEWEST:
+    if curve is None or len(losses) < _FEWEST:
         raise ConfigError(
             f'the loss diverged after {len(losses)} iterations, at a learning rate of '
             f'{rates[len(losses)]:.1g}',
@@ -204,25 +221,32 @@ def find_lr(runner: Runner, options: LrFindOptions | None = None) -> LrCurve:
 class LrFindHook(Hook):
     """Finds the learning rate before training, and trains with it.
 
-    The curve is written to ``lr_find.json`` in the work dir, and the rate into the
+    What is found is written to ``lr_find.json`` in the work dir, and the rate into the
     config that checkpoints hold. A run that is resumed goes on as it was.
 
     Args:
-        rule: As for :meth:`LrCurve.suggestion`.
+        rule: As for :meth:`LrCurve.suggestion`; with one that reads the curve there are no
+            trials.
         only: Find the rate, and end before the first iteration.
-        **options: Fields of :class:`LrFindOptions`.
+        **options: Fields of :class:`LrFindOptions`. Without ``trials`` they have at most a
+            quarter of the iterations of the training each.
     """
 
     priority = 'LOWEST'  # after those that freeze layers
 
     def __init__(self, rule: Suggestion | None = None, only: bool = False, **options: Any) -> None:
         self.rule, self.only = rule, only
+        self._length_given = only or 'trials' in options or rule not in (None, 'trials')
+        if rule not in (None, 'trials'):
+            options['trials'] = 0
         self.options = LrFindOptions(**options)
         self.curve: LrCurve | None = None
 
     def before_train(self, runner: Runner) -> None:
         if runner.iter:
             return
+        if not self._length_given:
+            self.options = replace(self.options, trials=trials_for(runner.max_iters))
         self.curve = find_lr(runner, self.options)
         if runner.rank == 0:
             write_text(Path(runner.work_dir, 'lr_find.json'), json.dumps(self.curve.to_dict()))
@@ -246,7 +270,7 @@ def lr_find(
     work_dir: str | os.PathLike | None = None,
     launcher: str = 'none',
 ) -> LrCurve:
-    """Runs the learning rate range test for a config.
+    """Finds a learning rate for a config: :func:`find_lr`.
 
     Args:
         config: A config, or its file.
@@ -269,7 +293,10 @@ def lr_find(
     hook = LrFindHook(only=True, **vars(options or LrFindOptions()))
     with launch.explained_config_errors():
         runner = launch.build_runner(config, launcher, verbose=False)
-        runner.announcement = f'learning rate range test: {hook.options.iterations} iterations'
+        runner.announcement = (
+            f'finding a learning rate: range test of {hook.options.iterations} iterations'
+            + f', trials of {hook.options.trials} iterations' * (hook.options.trials > 0)
+        )
         runner.register_hook(hook)
         runner.train()
     assert hook.curve is not None  # else find_lr has raised
@@ -281,98 +308,6 @@ def with_lr(config: Config, rate: float) -> Config:
     config = Config(config.to_dict(), filename=config.filename)
     config.optim_wrapper.optimizer.lr = rate
     return config
-
-
-def _step(runner: Runner, batch: Any) -> float:
-    """Trains with one batch; its loss, the mean over all processes."""
-    loss = runner.model.train_step(batch, optim_wrapper=runner.optim_wrapper)['loss']
-    loss = loss.detach().float().mean()
-    all_reduce(loss, 'mean')
-    return float(loss)
-
-
-def _untrained_loss(runner: Runner, batch: Any, start: Sequence[torch.Tensor]) -> float:
-    """The loss of a batch with the weights of the start, and the random numbers of its step."""
-    wrapped = is_model_wrapper(runner.model)
-    model: BaseModel = runner.model.module if wrapped else runner.model
-    parameters = list(model.parameters())
-
-    def exchange() -> None:
-        for parameter, other in zip(parameters, start, strict=True):
-            parameter.data, other.data = other.data, parameter.data
-
-    exchange()
-    try:
-        with _generators_kept(), torch.no_grad(), runner.optim_wrapper.optim_context(model):
-            losses = model(**model.data_preprocessor(copy.deepcopy(batch), True), mode='loss')
-            loss = model.parse_losses(losses)[0].float()
-    finally:
-        exchange()
-    all_reduce(loss, 'mean')
-    return float(loss)
-
-
-def _batches(runner: Runner) -> Iterator[Any]:
-    """Batches of training, from a loader that training does not use, over and over."""
-    settings = dict(runner.cfg.train_dataloader, dataset=runner.train_dataloader.dataset)
-    settings['persistent_workers'] = False
-    loader = runner.build_dataloader(settings, seed=runner.seed)
-    for epoch in itertools.count():
-        if hasattr(loader.sampler, 'set_epoch'):
-            loader.sampler.set_epoch(epoch)
-        yield from loader
-
-
-def _shares(wrapper: OptimWrapper, base: float) -> list[float]:
-    """Learning rate of each group of parameters, as a multiple of the config's."""
-    return [group.get('initial_lr', group['lr']) / base for group in wrapper.param_groups]
-
-
-@contextlib.contextmanager
-def _generators_kept() -> Iterator[None]:
-    """Puts random number generators back."""
-    generators = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng():
-            yield
-    finally:
-        random.setstate(generators[0])
-        np.random.set_state(generators[1])
-
-
-@contextlib.contextmanager
-def _kept(runner: Runner) -> Iterator[list[torch.Tensor]]:
-    """Puts back what training changes: weights, buffers, optimiser, random generators.
-
-    Yields:
-        A copy of the weights.
-    """
-    wrapper, model = runner.optim_wrapper, runner.model
-    tensors = [*model.parameters(), *model.buffers()]
-    copies = [tensor.detach().clone() for tensor in tensors]
-    optimiser = _copied(wrapper.state_dict())
-    count, training = wrapper._inner_count, model.training
-    model.train()
-    try:
-        with _generators_kept():
-            yield copies[: len(list(model.parameters()))]
-    finally:
-        with torch.no_grad():
-            for tensor, copy in zip(tensors, copies, strict=True):
-                tensor.copy_(copy)
-        wrapper.zero_grad()
-        wrapper.load_state_dict(optimiser)
-        wrapper._inner_count = count
-        model.train(training)
-
-
-def _copied(state: Any) -> Any:
-    """A copy of nested dicts, lists and tensors."""
-    if isinstance(state, torch.Tensor):
-        return state.detach().clone()
-    if isinstance(state, dict):
-        return {key: _copied(value) for key, value in state.items()}
-    return [_copied(value) for value in state] if isinstance(state, list) else state
 
 
 def _smoothed(losses: Sequence[float] | np.ndarray) -> np.ndarray:

@@ -1,6 +1,5 @@
 """Plots of training."""
 
-import io
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -9,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
 from geo_mm.paths import atomic_write, reported
+from geo_mm.visualization.figures import rendered
 
 if TYPE_CHECKING:
     from geo_mm.engine import LrCurve
@@ -23,18 +24,21 @@ _COLOURS = {'valley': '#d55e00', 'steepest': '#009e73', 'minimum': '#cc79a7'}
 
 
 def draw_lr_curve(curve: 'LrCurve', path: str | PathLike) -> None:
-    """Draws the loss over the learning rate as PNG, with what is suggested.
+    """Draws the loss over the learning rate as PNG, with what is suggested; trials beside it.
 
     Raises:
         OutputError: If it cannot be written.
     """
-    figure = Figure(figsize=(7, 4.5), layout='constrained')
+    panels = 2 if curve.trials else 1
+    figure = Figure(figsize=(6 * panels, 4.5), layout='constrained')
     FigureCanvasAgg(figure)
-    axes = figure.subplots()
+    axes, *beside = figure.subplots(1, panels, squeeze=False)[0]
     batches = curve.losses / curve.untrained * curve.untrained.mean()
     axes.plot(curve.rates, batches, color='#bbbbbb', linewidth=0.8, label='of each batch')
     axes.plot(curve.rates, curve.smoothed, color='#0072b2', label='smoothed')
     for rule, rate in curve.suggestions.items():
+        if rule == 'trials':
+            continue
         loss = np.interp(rate, curve.rates, curve.smoothed)
         axes.plot(rate, loss, 'o', color=_COLOURS[rule], label=f'{rule}: {rate:.2g}')
     axes.set_xscale('log')
@@ -42,8 +46,22 @@ def draw_lr_curve(curve: 'LrCurve', path: str | PathLike) -> None:
     axes.set_xlabel('learning rate')
     axes.set_ylabel('loss')
     axes.legend(frameon=False)
+    if beside:
+        _draw_trials(beside[0], curve)
     with reported(path), atomic_write(path) as partial:
         figure.savefig(partial, dpi=110, format='png')
+
+
+def _draw_trials(axes: Axes, curve: 'LrCurve') -> None:
+    """The loss at the end of each trial; those that diverged have none."""
+    rates, losses = np.array(list(curve.trials.items())).T
+    best = curve.suggestion('trials')
+    axes.plot(rates, losses, '.-', color='#0072b2', label='trials')
+    axes.plot(best, curve.trials[best], 'o', color='#000000', label=f'lowest: {best:g}')
+    axes.set_xscale('log')
+    axes.set_xlabel('learning rate')
+    axes.set_ylabel('loss at the end of a trial')
+    axes.legend(frameon=False)
 
 
 def _loss_limits(smoothed: np.ndarray) -> tuple[float, float]:
@@ -66,9 +84,7 @@ def training_records(run: str | PathLike) -> Records:
 
 def draw_training(runs: Sequence[Records]) -> Image.Image:
     """Draws :func:`training_figure`."""
-    file = io.BytesIO()
-    training_figure(runs).savefig(file, dpi=110, format='png')
-    return Image.open(file)
+    return rendered(training_figure(runs))
 
 
 def training_figure(runs: Sequence[Records]) -> Figure:

@@ -1,15 +1,17 @@
-"""The learning rate range test: what it suggests, and that it changes nothing."""
+"""Finding a learning rate: what is suggested, and that nothing changes."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
+from PIL import Image
 
 from geo_mm.cli import main
-from geo_mm.engine import LrCurve, LrFindOptions, TrainOptions, lr_find, train
+from geo_mm.engine import LrCurve, LrFindOptions, TrainOptions, lr_find, train, trials_for
 from geo_mm.engine.lr_finder import LrFindHook, find_lr
 from geo_mm.errors import ConfigError
 from geo_mm.visualization.training_plots import _loss_limits
@@ -81,6 +83,29 @@ def test_senseless_options_are_refused(wrong):
         LrFindOptions(**wrong)
 
 
+@pytest.mark.parametrize('trials', [-1, 5, 19])
+def test_trials_too_short_to_tell_anything_are_refused(trials):
+    with pytest.raises(ConfigError, match='at least 20, or 0'):
+        LrFindOptions(trials=trials)
+
+
+def test_the_trial_with_the_lowest_loss_is_suggested_first():
+    trials = {1e-3: 0.9, 3e-3: 0.7, 1e-2: 0.8, 3e-2: np.inf}
+    curve = replace(made_up_curve(), trials=trials)
+    assert (curve.rule, curve.suggestion()) == ('trials', 3e-3)
+    assert list(curve.suggestions) == ['trials', 'valley', 'steepest', 'minimum']
+    assert json.loads(json.dumps(curve.to_dict(), allow_nan=False))['trials'][-1]['loss'] is None
+    assert 'suggested learning rate: 0.003 (trials)' in repr(curve)
+    assert 'trials' not in made_up_curve().suggestions
+    with pytest.raises(ConfigError, match='without trials'):
+        made_up_curve().suggestion('trials')
+
+
+def test_trials_take_at_most_a_quarter_of_a_short_training_each():
+    lengths = [trials_for(iters) for iters in (20_000, 800, 300, 80, 79)]
+    assert lengths == [200, 200, 75, 20, 0]
+
+
 @pytest.fixture
 def config(tmp_path):
     write_scene(tmp_path)
@@ -88,9 +113,9 @@ def config(tmp_path):
 
 
 class Looking(Hook):
-    """Finds the learning rate before training, by Ctrl-C half-way if asked, and compares."""
+    """Finds the learning rate before training, until a Ctrl-C after some steps, and compares."""
 
-    def __init__(self, interrupt: bool = False) -> None:
+    def __init__(self, interrupt: int = 0) -> None:
         self.interrupt = interrupt
         self.curve = None
 
@@ -105,18 +130,18 @@ class Looking(Hook):
 
         def interrupted(*args, **kwargs):
             seen.append(1)
-            if len(seen) == 5:
+            if len(seen) == self.interrupt:
                 raise KeyboardInterrupt
             return step(*args, **kwargs)
 
         if self.interrupt:
             runner.model.train_step = interrupted
         try:
-            self.curve = find_lr(runner, LrFindOptions(iterations=20, end=1e-2))
+            self.curve = find_lr(runner, LrFindOptions(iterations=20, end=1e-2, trials=20))
         except KeyboardInterrupt:
             runner.model.train_step = step
         after, optimiser_after = state()
-        assert len(seen) == (5 if self.interrupt else 0)
+        assert len(seen) == self.interrupt
         assert all(map(torch.equal, before, after))
         assert optimiser == optimiser_after
         assert all(p.grad is None for p in runner.model.parameters())
@@ -151,7 +176,9 @@ def test_training_goes_on_as_if_nothing_had_been_tested(config, tmp_path):
     # The same batch and random numbers; then other weights.
     assert looking.curve.untrained[0] == looking.curve.losses[0]
     assert looking.curve.untrained[-1] != looking.curve.losses[-1]
-    assert losses_of(config, tmp_path / 'c', Looking(interrupt=True)) == alone
+    assert len(looking.curve.trials) >= 3
+    assert losses_of(config, tmp_path / 'c', Looking(interrupt=5)) == alone
+    assert losses_of(config, tmp_path / 'd', Looking(interrupt=25)) == alone
 
 
 def test_a_rate_for_some_layers_keeps_its_ratio(config, tmp_path):
@@ -171,7 +198,7 @@ def test_a_rate_for_some_layers_keeps_its_ratio(config, tmp_path):
                 return step(*args, **kwargs)
 
             runner.model.train_step = noted
-            find_lr(runner, LrFindOptions(iterations=20, end=1e-3))
+            find_lr(runner, LrFindOptions(iterations=20, end=1e-3, trials=20))
             runner.model.train_step = step
 
     losses_of(config, tmp_path / 'a', Rates())
@@ -180,29 +207,52 @@ def test_a_rate_for_some_layers_keeps_its_ratio(config, tmp_path):
 
 def test_the_hook_trains_with_what_it_finds(config, tmp_path):
     with config.open('a') as file:
-        file.write("custom_hooks = [dict(type='geo_mm.LrFindHook', iterations=20, end=1e-2)]\n")
+        file.write("custom_hooks = [dict(type='geo_mm.LrFindHook', iterations=20, trials=20)]\n")
     with fresh_mmengine():
         runner = train(config, TrainOptions(work_dir=tmp_path / 'run'))
-    found = json.loads((tmp_path / 'run' / 'lr_find.json').read_text())['suggestions']['valley']
+    found = json.loads((tmp_path / 'run' / 'lr_find.json').read_text())['suggestions']['trials']
     assert runner.optim_wrapper.param_groups[0]['lr'] == pytest.approx(found)
     assert runner.cfg.optim_wrapper.optimizer.lr == found
+
+
+def test_a_rule_that_reads_the_curve_needs_no_trials():
+    assert LrFindHook(rule='valley').options.trials == 0
+    assert LrFindHook(rule='valley', iterations=20).options.iterations == 20
+    assert LrFindHook(rule='trials', trials=40).options.trials == 40
+    assert LrFindHook(only=True).options.trials == 200
+
+
+def test_batches_that_fill_no_step_of_the_real_training_do_not_matter(config, tmp_path):
+    """The last batches of a training that do not fill a step have a step of their own."""
+    with config.open('a') as file:
+        file.write('optim_wrapper = dict(accumulative_counts=4)\n')
+        file.write('train_cfg = dict(max_iters=6)\n')
+    losses_of(config, tmp_path / 'a', looking := Looking())
+    assert len(looking.curve.trials) >= 3
 
 
 def test_a_loss_that_is_never_finite_is_an_error(config, tmp_path):
     with config.open('a') as file:
         file.write('model["data_preprocessor"]["mean"] = [float("nan")] * 3\n')
     with fresh_mmengine(), pytest.raises(ConfigError, match='diverged after 0 iterations'):
-        lr_find(config, LrFindOptions(iterations=20), work_dir=tmp_path / 'find')
+        lr_find(config, LrFindOptions(iterations=20, trials=0), work_dir=tmp_path / 'find')
 
 
-def test_the_command_writes_a_curve_and_a_picture_and_no_checkpoint(config, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ('trials', 'rule', 'width'), [('0', 'valley', 660), ('20', 'trials', 1320)]
+)
+def test_the_command_writes_and_draws_losses_and_keeps_no_checkpoint(
+    trials, rule, width, config, tmp_path, capsys
+):
     out = tmp_path / 'find'
+    short = ['--iterations', '20', '--trials', trials]
     with fresh_mmengine():
-        assert main(['lr-find', str(config), '--iterations', '20', '-o', str(out)]) == 0
+        assert main(['lr-find', str(config), *short, '-o', str(out)]) == 0
     text = capsys.readouterr().out
     found = json.loads((out / 'lr_find.json').read_text())
-    assert f'optim_wrapper.optimizer.lr={found["suggestions"]["valley"]:.2g}' in text
-    assert (out / 'lr_find.png').read_bytes().startswith(b'\x89PNG')
+    assert f'optim_wrapper.optimizer.lr={found["suggestions"][rule]:.2g}' in text
+    with Image.open(out / 'lr_find.png') as picture:
+        assert picture.width == width
     assert not list(out.glob('**/*.pth'))
 
 

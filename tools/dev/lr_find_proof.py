@@ -22,13 +22,12 @@ import os
 import time
 from pathlib import Path
 
-import numpy as np
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from rich.console import Console
 from rich.table import Table
 
-from geo_mm.engine import LrCurve, LrFindOptions, TrainOptions, lr_find, train, with_lr
+from geo_mm.engine import LrFindOptions, TrainOptions, lr_find, train, with_lr
 from geo_mm.engine.config_data import fit_config_anchors, head_with_anchors
 from geo_mm.engine.launch import load_config
 from geo_mm.errors import report_errors
@@ -80,13 +79,8 @@ def config_of(model: str, data: str, args: argparse.Namespace) -> Config:
 
 
 def suggested(config: Config, folder: Path) -> float:
-    """What lr_find suggests; a curve that is there is not measured again."""
-    known = folder / 'lr_find.json'
-    if known.exists():
-        found = json.loads(known.read_text())
-        curve = LrCurve(*(np.array(found[key]) for key in ('rates', 'losses', 'untrained')))
-    else:
-        curve = lr_find(config, LrFindOptions(), work_dir=folder)
+    """What lr_find suggests."""
+    curve = lr_find(config, LrFindOptions(), work_dir=folder)
     draw_lr_curve(curve, folder / 'lr_find.png')
     return curve.suggestion()
 
