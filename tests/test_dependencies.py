@@ -53,7 +53,7 @@ MAY_IMPORT = {
     'inference': _THIRD,
     'deploy': _THIRD,
     'visualization': {'data_checks', *_THIRD},
-    'learn': {'learn', 'new_config', *_THIRD},
+    'learn': {'learn', 'new_config', 'data_checks', *_THIRD},
     'viewer': {'viewer', 'evaluation', *_FIRST},
     'mosaics': {'mosaics', *_FIRST},
 }

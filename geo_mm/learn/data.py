@@ -2,26 +2,33 @@
 
 import os
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import pyogrio
 from mmengine.config import Config
 from PIL import Image
 
-from geo_mm.catalog import is_training_set, read_catalog, read_training_set
+from geo_mm.catalog import is_training_set, read_training_set
+from geo_mm.catalog.patterns import is_pattern
+from geo_mm.data_checks.statistics import data_statistics
 from geo_mm.engine import load_config, notebook
+from geo_mm.engine.config_data import audited_scenes
 from geo_mm.errors import CatalogError
 from geo_mm.formats import html_page
 from geo_mm.labels.opening import is_label_raster
-from geo_mm.new_config.choosing import new_config
+from geo_mm.labels.reading import read_layer
+from geo_mm.new_config.choosing import labelled_entries, new_config
 from geo_mm.new_config.plan import ConfigPlan, NewOptions
 from geo_mm.new_config.recipes import Size
 from geo_mm.options import made
+from geo_mm.paths import absolute, is_missing
+from geo_mm.visualization.audit_map import split_map
 from geo_mm.visualization.chips import browse_chips
+from geo_mm.visualization.data_page import draw_statistics
+from geo_mm.visualization.figures import rendered
 
 _ALGORITHMS = {'boxes': 'faster-rcnn', 'instances': 'mask-rcnn', 'pixels': 'unet'}
 """What shows labels of a kind as they are."""
@@ -70,9 +77,18 @@ def prepare_data(
         given = {'coco': first}
     else:
         given = {'catalog': first}
+    _check_there([*paths, *([] if labels is None else [labels])])
     stem = Path(first).stem if not any(sign in first for sign in '*?[') else 'images'
     folder = Path('work_dirs', stem) if work_dir is None else Path(work_dir)
     return TrainingData(made(NewOptions, {**given, **options}), folder, tuple(transforms))
+
+
+def _check_there(paths: Sequence[str | os.PathLike]) -> None:
+    """Names a file that is missing at once; what patterns stand for is found later."""
+    for path in paths:
+        name = os.fspath(path)
+        if not is_pattern(name) and '{' not in name and is_missing(full := absolute(name)):
+            raise CatalogError(f'{name}: no such file or folder ({full})', 'data to train with')
 
 
 @dataclass(frozen=True, repr=False)
@@ -115,11 +131,13 @@ class TrainingData:
             size=size or self.options.size,
             weights=None if weights is None else os.fspath(weights),
         )
-        if self._written.get(path, (None,))[0] == options:  # looked at already
-            return self._read(path)
-        with notebook.status() as tell:
-            plan = new_config(algorithm, options, path, lambda what: tell(f'looking at {what}'))
-        self._written[path] = options, plan
+        known = self._written.get(path)
+        if known is None or known[0] != options:  # else it was looked at already
+            with notebook.status() as tell:
+                plan = new_config(algorithm, options, path, lambda what: tell(f'looking at {what}'))
+            known = options, plan
+        self._written.pop(path, None)
+        self._written[path] = known  # the last one
         return self._read(path)
 
     def _read(self, path: Path) -> Config:
@@ -137,47 +155,69 @@ class TrainingData:
         foreign = self.options.arcgis or self.options.coco
         if foreign:
             return read_training_set(foreign).kind
-        labels = self.options.labels
-        if self.options.catalog:
-            found = [e.labels for e in read_catalog(self.options.catalog) if e.labels]
-            labels = str(found[0]) if found else None
-        if labels is None:
-            raise CatalogError(f'{self.options.catalog}: no labels', 'scenes with labels')
+        labels = labelled_entries(self.options)[0].labels
+        assert labels is not None  # of labelled ones
         if is_label_raster(labels):
             return 'pixels'
-        polygons = 'Polygon' in (pyogrio.read_info(labels)['geometry_type'] or '')
-        return 'instances' if polygons else 'boxes'
+        polygons = read_layer(labels).geom_type == 'Polygon'
+        return 'instances' if polygons.any() else 'boxes'
 
-    @cached_property
-    def _shown(self) -> Config:
-        """The config that pictures and classes come from."""
-        return self.config(_ALGORITHMS[self.kind])
+    @property
+    def _own(self) -> Config:
+        """A config for a model that takes the labels as they are."""
+        algorithm = _ALGORITHMS[self.kind]
+        path = self.work_dir / f'{algorithm}.py'
+        return self._read(path) if path in self._written else self.config(algorithm)
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes."""
-        return tuple(self._shown.train_dataloader.dataset.metainfo.classes)
+        return tuple(self._own.train_dataloader.dataset.metainfo.classes)
 
     @property
     def reasons(self) -> dict[str, str]:
         """What was chosen for these data, and why, by the name of the setting."""
-        return dict(self._written[Path(self._shown.filename)][1].why)
+        return dict(self._written[Path(self._own.filename)][1].why)
 
     def show_batch(self, number: int = 9, split: str = 'train', columns: int = 3) -> Image.Image:
         """Draws chips with their labels and valid areas, in the order of training.
+
+        Labels are drawn as the model that was made last takes them, as boxes, outlines or
+        pixels; before there is one, as they are.
 
         Args:
             number: How many.
             split: ``'train'``, ``'val'`` or ``'test'``.
             columns: Chips per row.
         """
-        return browse_chips(self._shown, split, number, columns)
+        shown = self._read(next(reversed(self._written))) if self._written else self._own
+        return browse_chips(shown, split, number, columns)
+
+    def plot_statistics(self) -> Image.Image:
+        """Draws values of bands, labels of classes in each split, and sizes of objects.
+
+        They are of the whole scenes, so it takes as long as reading these; the numbers
+        are what ``geo-mm statistics`` writes.
+        """
+        return draw_statistics(data_statistics(self._own, progress=_scenes_shown))
+
+    def map(self) -> Image.Image:
+        """Draws where the ground of train, val and test is, in longitude and latitude.
+
+        Raises:
+            CatalogError: If no image is georeferenced.
+        """
+        splits, _ = audited_scenes(self._own)
+        if not any(scene.ground.outline for scenes in splits.values() for scene in scenes):
+            raise CatalogError('a map of images without a CRS', 'georeferenced images')
+        return rendered(split_map(splits))
 
     def _facts(self) -> tuple[str, dict[str, str]]:
         """A title, and what the data are, by name."""
+        own = self._own
         rows = {'classes': ', '.join(self.classes)}
         for key, reason in self.reasons.items():
-            value = self._shown.get(key)
+            value = own.get(key)
             if key == 'classes':
                 rows['labels'] = reason
             elif isinstance(value, int | float) or key in ('bands', 'mean'):
@@ -197,6 +237,10 @@ class TrainingData:
 
     def _repr_html_(self) -> str:
         return html_page.pairs(*self._facts())
+
+
+def _scenes_shown(scenes: Sequence[Any]) -> Iterator[Any]:
+    return notebook.track(scenes, 'statistics of scenes')
 
 
 def text_pairs(title: str, rows: Mapping[str, str]) -> str:

@@ -5,6 +5,7 @@ import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from geo_mm.engine.config_data import audited_scenes, described_datasets
 from geo_mm.errors import GeoMMError, counted
 from geo_mm.evaluation.matching import COCO_IOUS, SceneMatches
 from geo_mm.evaluation.metric import MapMetric, confusion_of
-from geo_mm.evaluation.scores import ObjectScores, score_objects
+from geo_mm.evaluation.scores import Confusion, ObjectScores, score_objects
 from geo_mm.evaluation.thresholds import (
     ProbabilityCounts,
     ThresholdCurve,
@@ -89,6 +90,30 @@ def report(
     return page
 
 
+def class_scores(
+    checkpoint: str | os.PathLike,
+    config: str | os.PathLike | Config | None = None,
+    options: ReportOptions | None = None,
+) -> dict[str, dict[str, float]]:
+    """The scores of each class that a :func:`report` has, by class and name.
+
+    Args:
+        checkpoint: As for :func:`report`, as are the others.
+        config: Names the chips.
+        options: Which chips, and how errors are counted.
+
+    Returns:
+        ``precision``, ``recall``, ``f1`` and others, each between 0 and 1, and counts.
+
+    Raises:
+        ConfigError: If the checkpoint does not fit the config, or there is no such split.
+    """
+    options = options or ReportOptions()
+    tested = TestedSplit.open(checkpoint, config, options.split)
+    found = _Pass(tested, replace(options, examples=0)).scores()
+    return found.to_dict()['classes']
+
+
 class _Pass:
     """One pass over the chips, and what it found."""
 
@@ -124,7 +149,7 @@ class _Pass:
         splits: Mapping[str, Sequence[AuditedScene]],
     ) -> ModelReport:
         options, tested = self.options, self.tested
-        found = self._pixels() if self.metric.results[0].valid is None else self._objects()
+        found = self._pixels() if self.of_pixels else self._objects()
         name = Path(tested.model.config_name or checkpoint).stem
         return ModelReport(
             title=f'{name}, {options.split} split',
@@ -140,10 +165,27 @@ class _Pass:
             **found,
         )
 
+    @property
+    def of_pixels(self) -> bool:
+        """Whether the model classifies pixels, and does not find objects."""
+        return self.metric.results[0].valid is None
+
+    def scores(self) -> ObjectScores | Confusion:
+        """Of objects, or of pixels."""
+        if self.of_pixels:
+            return confusion_of(self.metric.results, self.classes.names)
+        return self._object_scores(self._matches())
+
+    def _matches(self) -> list[SceneMatches]:
+        return self.metric.matches(self.metric.results, np.append(self.options.iou, COCO_IOUS))
+
+    def _object_scores(self, matches: Sequence[SceneMatches]) -> ObjectScores:
+        return score_objects(matches, self.classes.names, min_score=self.options.confidence)
+
     def _objects(self) -> dict[str, Any]:
         names, results = self.classes.names, self.metric.results
-        matches = self.metric.matches(results, np.append(self.options.iou, COCO_IOUS))
-        scores: ObjectScores = score_objects(matches, names, min_score=self.options.confidence)
+        matches = self._matches()
+        scores = self._object_scores(matches)
         overall = scores.to_dict()['overall']
         least = self.options.confidence
         alike = self.metric.matches(

@@ -8,8 +8,9 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
+import pandas as pd
 from mmengine.config import Config
 from PIL import Image
 
@@ -20,7 +21,7 @@ from geo_mm.errors import ConfigError
 from geo_mm.formats import html_page
 from geo_mm.inference import Prediction, Predictor
 from geo_mm.learn.data import TrainingData, text_pairs
-from geo_mm.learn.model_report import report
+from geo_mm.learn.model_report import class_scores, report
 from geo_mm.learn.options import ReportOptions, ShowOptions
 from geo_mm.learn.results import show_results
 from geo_mm.learn.start_weights import fit_weights
@@ -76,24 +77,24 @@ class Learner:
         self._frozen = False
         self._runs: list[Path] = []
 
-    def lr_find(self, iterations: int = 100) -> engine.LrCurve:
-        """Finds a learning rate by a mock training, of which nothing is kept, and prints it.
+    def lr_find(self, iterations: int = 100, trials: int = 200) -> engine.LrCurve:
+        """Finds a learning rate by mock trainings, of which nothing is kept, and prints it.
 
-        The curve is drawn in ``lr_find/lr_find.png`` in the work dir.
+        Losses are drawn in ``lr_find/lr_find.png`` in the work dir.
 
         Args:
-            iterations: Steps of the optimiser.
+            iterations: Steps of the optimiser while the rate grows.
+            trials: Steps of each of the trials at one rate, three to five as a rule; 0: none.
         """
         folder = self.work_dir / 'lr_find'
-        curve = engine.lr_find(
-            self._started(), engine.LrFindOptions(iterations=iterations), work_dir=folder
-        )
+        options = engine.LrFindOptions(iterations=iterations, trials=trials)
+        curve = engine.lr_find(self._started(), options, work_dir=folder)
         draw_lr_curve(curve, folder / 'lr_find.png')
         self.rate = curve.suggestion()
-        print(f'{curve}; curve in {folder / "lr_find.png"}')
+        print(f'{curve}; drawn in {folder / "lr_find.png"}')
         return curve
 
-    def fit(
+    def fit(  # noqa: PLR0913 - the names of arcgis.learn
         self,
         epochs: float | None = None,
         *,
@@ -101,7 +102,10 @@ class Learner:
         lr: float | engine.LrCurve | None = None,
         one_cycle: bool = False,
         early_stopping: bool = False,
-        amp: bool = False,
+        checkpoint: Literal['best', 'all'] = 'best',
+        monitor: str | None = None,
+        mixed_precision: bool = False,
+        tensorboard: bool = False,
     ) -> 'Learner':
         """Trains; called again, it goes on from :attr:`checkpoint` with a new schedule.
 
@@ -112,11 +116,17 @@ class Learner:
             epochs: How often as many chips as cover the training ground are seen.
             iters: Iterations, instead of epochs. Neither: as the config says.
             lr: Learning rate, or what :meth:`lr_find` gave; None takes what it found
-                last, and finds one if it has not.
+                last, and finds one if it has not, in trials of at most a
+                quarter of the iterations.
             one_cycle: Raise and lower the rate once (1cycle policy) instead of as
                 the config says.
             early_stopping: Stop when the validation score has not risen for long.
-            amp: Train in mixed precision.
+            checkpoint: ``'all'`` also keeps the models of all validations.
+            monitor: Validation score by which the best is chosen and training stopped, as
+                ``'coco/bbox_mAP_50'``, ``'mAcc'`` or one of :class:`geo_mm.MapMetric`, as
+                ``'map/f1'``; None takes the config's, mIoU or box AP.
+            mixed_precision: Compute in 16-bit floats where that is safe.
+            tensorboard: Also log for TensorBoard, into the work dir.
 
         Raises:
             ConfigError: If both epochs and iterations are given.
@@ -126,28 +136,29 @@ class Learner:
             raise ConfigError(f'fit with epochs={epochs} and iters={iters}', 'one of them')
         if not all(length is None or length > 0 for length in (epochs, iters)):
             raise ConfigError(f'fit with epochs={epochs}, iters={iters}', 'a positive number')
-        start = self._started()
-        if lr is None:
-            rate = self.rate if self.rate is not None else self.lr_find().suggestion()
-        else:
-            rate = lr.suggestion() if isinstance(lr, engine.LrCurve) else lr
-        config = engine.with_lr(start, rate)
+        if checkpoint not in ('best', 'all'):
+            raise ConfigError(f'fit with checkpoint={checkpoint!r}', "'best' or 'all'")
+        config = self._started()
         if epochs is not None:
             iters = math.ceil(epochs * _iterations_per_epoch(config))
         if iters is not None:
-            config.train_cfg.max_iters = iters
-            config.train_cfg.val_interval = math.ceil(iters / 4)
-            # Fifty points make a curve.
-            config.default_hooks.logger.interval = min(math.ceil(iters / 50), 20)
+            _set_length(config, iters)
+        config = engine.with_lr(config, self._rate(lr, config.train_cfg.max_iters))
         if one_cycle:
             config.param_scheduler = [dict(type='geo_mm.OneCycleLR', pct_start=0.3, by_epoch=False)]
+        kept = config.default_hooks.checkpoint
+        if monitor is not None:
+            kept.update(save_best=monitor, rule='greater')
+            if monitor.startswith('map/'):
+                config.val_evaluator = [config.val_evaluator, dict(type='geo_mm.MapMetric')]
+        if checkpoint == 'all':
+            kept.update(interval=config.train_cfg.val_interval, max_keep_ckpts=-1)
         if early_stopping:
-            monitor = config.default_hooks.checkpoint.save_best
-            _add_hook(config, type='geo_mm.EarlyStoppingHook', monitor=monitor)
-        visualizer = config.visualizer
-        visualizer.vis_backends = [
-            *visualizer.vis_backends,
-            dict(type='geo_mm.TrainingPageBackend'),
+            _add_hook(config, type='geo_mm.EarlyStoppingHook', monitor=kept.save_best)
+        backends = ['geo_mm.TrainingPageBackend', *['TensorboardVisBackend'] * tensorboard]
+        config.visualizer.vis_backends = [
+            *config.visualizer.vis_backends,
+            *(dict(type=backend) for backend in backends),
         ]
         # Those of earlier sessions stay.
         run = next(
@@ -157,11 +168,22 @@ class Learner:
         )
         self._runs.append(run)
         try:
-            engine.train(config, engine.TrainOptions(work_dir=run, amp=amp))
+            engine.train(config, engine.TrainOptions(work_dir=run, amp=mixed_precision))
         finally:
             with contextlib.suppress(ConfigError):  # stopped before the first one
                 self.checkpoint = best_checkpoint(run)
         return self
+
+    def _rate(self, given: float | engine.LrCurve | None, iters: int) -> float:
+        """The learning rate that was given, or found, for a training of so many iterations."""
+        if isinstance(given, engine.LrCurve):
+            return given.suggestion()
+        if given is not None:
+            return given
+        if self.rate is None:
+            self.lr_find(trials=engine.trials_for(iters))
+        assert self.rate is not None  # lr_find sets it
+        return self.rate
 
     def freeze(self) -> 'Learner':
         """Keeps the weights of the backbone as they are in the next :meth:`fit`."""
@@ -197,6 +219,48 @@ class Learner:
             checkpoint, self.config, engine.TestOptions(work_dir=self.work_dir / 'test')
         )
         return {name: float(score) for name, score in runner.scores.items()}
+
+    def per_class_metrics(self, **options: Any) -> pd.DataFrame:
+        """Precision, recall and F1 of each class, and AP of objects or IoU of pixels.
+
+        Chips are put back on their scene, as in a :meth:`report`, which has the same numbers.
+
+        Args:
+            **options: Fields of :class:`geo_mm.ReportOptions`: ``split``, ``confidence``, ``iou``.
+
+        Returns:
+            A row for each class, NaN where there is nothing to count.
+        """
+        scores = class_scores(self._trained(), self.config, made(ReportOptions, options))
+        table = pd.DataFrame.from_dict(scores, orient='index')
+        names = [n for n in ('precision', 'recall', 'f1', 'ap', 'iou') if n in table]
+        return table[names].astype(float)
+
+    def average_precision_score(self, **options: Any) -> dict[str, float]:
+        """AP of each class of objects at a threshold ``iou`` (0.5); see :meth:`per_class_metrics`.
+
+        Raises:
+            ConfigError: If the model classifies pixels.
+        """
+        return self._one_score('ap', 'average_precision_score', 'mIOU', options)
+
+    def mIOU(self, **options: Any) -> dict[str, float]:  # noqa: N802 - the name of arcgis.learn
+        """IoU of each class of pixels; see :meth:`per_class_metrics`.
+
+        Raises:
+            ConfigError: If the model finds objects.
+        """
+        return self._one_score('iou', 'mIOU', 'average_precision_score', options)
+
+    def _one_score(
+        self, column: str, name: str, other: str, options: Mapping[str, Any]
+    ) -> dict[str, float]:
+        table = self.per_class_metrics(**options)
+        if column not in table:
+            raise ConfigError(
+                f'{name}() of {type(self).__name__}', f'{other}(), or per_class_metrics()'
+            )
+        return {str(name): float(score) for name, score in table[column].items()}
 
     def predict(
         self, scene: Any, folder: str | os.PathLike | None = None, **options: Any
@@ -472,6 +536,13 @@ def _set_classes(part: Any, count: int) -> None:
     elif isinstance(part, list | tuple):
         for value in part:
             _set_classes(value, count)
+
+
+def _set_length(config: Config, iters: int) -> None:
+    """Validates four times in so many iterations, and logs fifty points, which make a curve."""
+    config.train_cfg.max_iters = iters
+    config.train_cfg.val_interval = math.ceil(iters / 4)
+    config.default_hooks.logger.interval = min(math.ceil(iters / 50), 20)
 
 
 def _add_hook(config: Config, **hook: Any) -> None:

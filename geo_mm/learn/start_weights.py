@@ -14,6 +14,7 @@ from mmengine.config import Config
 from geo_mm.classes import ClassSet
 from geo_mm.engine import input_spec_of
 from geo_mm.engine.config_data import build_dataset
+from geo_mm.engine.embedded_config import unchecked_config_of
 from geo_mm.engine.launch import build_model
 from geo_mm.errors import ConfigError
 from geo_mm.inputspec import InputSpec, unnamed
@@ -21,7 +22,12 @@ from geo_mm.models.adaptation import adapt_stem
 from geo_mm.models.checkpoints import mismatches, read_checkpoint
 from geo_mm.models.spectral import Band, resolve_bands
 from geo_mm.models.stems import PIXELS
-from geo_mm.paths import atomic_write, make_folder, reported
+from geo_mm.paths import absolute, atomic_write, make_folder, reported
+
+_OTHER_SPLIT = (
+    'it was trained on another split of these images: scores may count ground that it has '
+    'learned from. prepare_data with the same val_split_pct and chip_size gives the same split'
+)
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,7 @@ class StartWeights:
     Attributes:
         path: Checkpoint to load.
         dropped: Layers that are not in it, since they belong to other classes.
-        notes: What was done, in words; empty if all weights are taken as they are.
+        notes: What was done, and what to know of scores, in words.
         same: Whether it is the model itself: of these classes and bands, and all layers fit.
     """
 
@@ -70,6 +76,7 @@ def fit_weights(checkpoint: str | os.PathLike, config: Config, path: Path) -> St
     weights = dict(data['state_dict'])
     dropped: tuple[str, ...] = ()
     notes = []
+    remarks = [_OTHER_SPLIT] if _split_otherwise(data, config) else []
     if _names(before.classes) != _names(after.classes):
         layers = _layers_of_classes(config, model)
         dropped = tuple(dict.fromkeys(key.rpartition('.')[0] for key in layers))
@@ -87,9 +94,37 @@ def fit_weights(checkpoint: str | os.PathLike, config: Config, path: Path) -> St
             make_folder(path.parent)
             with reported(path), atomic_write(path) as partial:
                 partial.write_bytes(content.getbuffer())
-            return StartWeights(path, dropped, tuple(notes))
+            return StartWeights(path, dropped, (*notes, *remarks))
     same = not notes and not mismatches(model, weights)
-    return StartWeights(Path(checkpoint), dropped, tuple(notes), same)
+    return StartWeights(Path(checkpoint), dropped, (*notes, *remarks), same)
+
+
+def _split_otherwise(checkpoint: Mapping, after: Config) -> bool:
+    """Whether a model was trained on the same images, divided among splits in another way."""
+    try:
+        before = unchecked_config_of(checkpoint, '')
+    except ConfigError:  # there is none in it
+        return False
+    ours, theirs = _parts(after), _parts(before)
+    both = {image for image, *_ in ours} & {image for image, *_ in theirs}
+    return any(part[0] in both for part in ours - theirs)
+
+
+def _parts(config: Config) -> set[tuple]:
+    """Image, split and area of each scene that a config lists."""
+    dataset = (config.get('train_dataloader') or {}).get('dataset') or {}
+    scenes = dataset.get('scenes')
+    if not isinstance(scenes, list | tuple):  # a table
+        return set()
+    return {
+        (
+            absolute(str(scene.get('image')), dataset.get('data_root') or ''),
+            repr(scene.get('split')),
+            repr(scene.get('area')),
+        )
+        for scene in scenes
+        if isinstance(scene, Mapping)
+    }
 
 
 def _names(classes: ClassSet) -> tuple[str, ...]:

@@ -228,6 +228,35 @@ def _check_any_objects(entries: Sequence[CatalogEntry], whole: CatalogProfile) -
         )
 
 
+def labelled_entries(options: NewOptions) -> list[CatalogEntry]:
+    """The scenes with labels, of images, a catalog or STAC items.
+
+    Raises:
+        CatalogError: If there are none, or files are missing.
+    """
+    if options.catalog or options.stac:
+        found = (
+            read_catalog(options.catalog)
+            if options.catalog
+            else find_entries([str(options.stac)], labels=options.labels)
+        )
+        entries = [entry for entry in found if entry.labels is not None]
+        if not entries:
+            raise CatalogError(
+                f'{options.catalog or options.stac}: no scene has labels',
+                'scenes with labels' + (', or --labels' if options.stac else ''),
+                'in a STAC item, labels are an asset with the role `labels`'
+                if options.stac
+                else 'fill the column `labels`',
+            )
+        return entries
+    if not options.labels:
+        raise CatalogError('--images without --labels', 'labels to learn from')
+    row = {'labels': options.labels, 'aoi': options.aoi}
+    given_rows = [{'image': image, **row} for image in options.images]
+    return read_catalog([{k: v for k, v in r.items() if v} for r in given_rows])
+
+
 def _read(options: NewOptions, objects: bool, kind: str) -> tuple[list[CatalogEntry], LabelClasses]:
     """The scenes, and the classes of their labels."""
     foreign = options.arcgis or options.coco
@@ -250,27 +279,7 @@ def _read(options: NewOptions, objects: bool, kind: str) -> tuple[list[CatalogEn
         return entries, of_training_set(
             data.classes, objects, options.class_mapping, data.class_values
         )
-    if options.catalog or options.stac:
-        found = (
-            read_catalog(options.catalog)
-            if options.catalog
-            else find_entries([str(options.stac)], labels=options.labels)
-        )
-        entries = [entry for entry in found if entry.labels is not None]
-        if not entries:
-            raise CatalogError(
-                f'{options.catalog or options.stac}: no scene has labels',
-                'scenes with labels' + (', or --labels' if options.stac else ''),
-                'in a STAC item, labels are an asset with the role `labels`'
-                if options.stac
-                else 'fill the column `labels`',
-            )
-    else:
-        if not options.labels:
-            raise CatalogError('--images without --labels', 'labels to learn from')
-        row = {'labels': options.labels, 'aoi': options.aoi}
-        given_rows = [{'image': image, **row} for image in options.images]
-        entries = read_catalog([{k: v for k, v in r.items() if v} for r in given_rows])
+    entries = labelled_entries(options)
     classes = find_classes(
         entries,
         objects=objects,

@@ -1,7 +1,7 @@
 """Pages about data: what the doctor found, with maps, and the statistics that it rests on."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from geo_mm.paths import make_folder, write_text
 from geo_mm.raster import Window
 from geo_mm.raster.rgb import to_rgb
 from geo_mm.visualization.audit_map import split_map
+from geo_mm.visualization.figures import stacked
 
 _STYLE = """
 .findings { list-style: none; padding: 0; }
@@ -42,7 +43,7 @@ _STYLE = """
 _SIDE = 900  # pixels of a map
 _PICTURES = 24  # of a page
 _FOUND, _LABEL, _MOVED = (255, 0, 200), (255, 210, 0), (0, 220, 255)
-_COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9')
+_COLOURS = ('#0072b2', '#e69f00', '#009e73', '#cc79a7', '#d55e00', '#56b4e9')
 
 
 def write_doctor_page(diagnosis: Diagnosis, path: str | os.PathLike) -> Path:
@@ -228,36 +229,44 @@ def _draw_box(draw: ImageDraw.ImageDraw, corners: np.ndarray, size: tuple[int, i
 
 
 def data_parts(scenes: Sequence[SceneSummary], data: DataSet) -> list[str]:
-    """What the data are like: bands, classes, sizes of objects, a map of the scenes."""
+    """What the data are like, as parts of a page."""
+    return [html_page.plot(*each) for each in data_figures(scenes, data)]
+
+
+def draw_statistics(found: DataStatistics) -> Image.Image:
+    """Draws what data are like: the plots of :func:`write_statistics_page` below each other."""
+    return stacked([figure for _, _, figure in data_figures(found.scenes, found.data)])
+
+
+def data_figures(
+    scenes: Sequence[SceneSummary], data: DataSet
+) -> Iterator[tuple[str, str, Figure]]:
+    """Titles, captions and plots of bands, classes, sizes of objects, and where the scenes are."""
     if not scenes:
-        return []
-    parts = []
+        return
     learnt = [scene for scene in scenes if scene.split in ('train', 'all')] or list(scenes)
     of_bands = [scene for scene in learnt if scene.bands == learnt[0].bands]
     if any(scene.sample.shape[1] for scene in of_bands):
         caption = 'Values of the bands in a sample of valid pixels'
         if data.mean is not None and len(data.mean) == len(of_bands[0].bands):
             caption += '; dotted: the mean that the config subtracts'
-        parts.append(html_page.plot('Bands', f'{caption}.', _bands_figure(of_bands, data)))
+        yield 'Bands', f'{caption}.', _bands_figure(of_bands, data)
     counts = {split.name: counts_of(scenes, split.name) for split in data.splits}
     if any(sum(own.values()) for own in counts.values()):
         objects = any(len(scene.numbers) for scene in scenes)
         unit = 'Objects' if objects else 'Sampled pixels'
-        parts.append(
-            html_page.plot('Classes', f'{unit} of each class, by split.', _classes_figure(counts))
-        )
+        yield 'Classes', f'{unit} of each class, by split.', _classes_figure(counts)
     if any(len(scene.pixels) for scene in scenes):
         caption = (
             'Square root of the area of each object’s box, in pixels as trained and in metres.'
         )
-        parts.append(html_page.plot('Object sizes', caption, _sizes_figure(scenes, data)))
+        yield 'Object sizes', caption, _sizes_figure(scenes, data)
     if any(scene.audited.ground.outline is not None for scene in scenes):
         caption = 'Where the scenes are: outlines of valid pixels.'
         places: dict[str, list[AuditedScene]] = {}
         for scene in scenes:
             places.setdefault(scene.split, []).append(scene.audited)
-        parts.append(html_page.plot('Map of scenes', caption, split_map(places)))
-    return parts
+        yield 'Map of scenes', caption, split_map(places)
 
 
 def _figure(panels: int, height: float = 2.6) -> tuple[Figure, list[Axes]]:

@@ -1,6 +1,7 @@
 """The analyst's loop in Python: see data, find the rate, train, see results, save, reload."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import geo_mm
 from geo_mm.cli import main
 from geo_mm.engine.config_data import build_dataset
 from geo_mm.engine.launch import build_model
-from geo_mm.errors import CatalogError, ConfigError
+from geo_mm.errors import CatalogError, ConfigError, LabelError
 from geo_mm.formats import html_page
 from geo_mm.learn import Learner
 from geo_mm.models.checkpoints import read_checkpoint
@@ -64,7 +65,7 @@ def unet(data) -> geo_mm.UNet:
 
 def go_through(model: Learner, town: Path) -> None:
     """Each step of the loop at toy size."""
-    curve = model.lr_find(iterations=20)
+    curve = model.lr_find(iterations=20, trials=20)
     assert Path(model.work_dir, 'lr_find', 'lr_find.png').is_file()
     model.fit(iters=2, lr=curve)
     assert model.checkpoint.is_file()
@@ -73,6 +74,10 @@ def go_through(model: Learner, town: Path) -> None:
     assert isinstance(model.show_results(number=2), Image.Image)
     assert model.report('page.html', examples=1).with_suffix('.json').is_file()
     assert model.metrics()
+    pixels = isinstance(model, geo_mm.UNet | geo_mm.PSPNet)
+    check_classes(
+        model, *(('iou', model.mIOU) if pixels else ('ap', model.average_precision_score))
+    )
     saved = model.save('saved/mine')
     again = type(model).from_model(saved)
     first, second = (each.predict(town / 'town.tif', overlap=16).counts for each in (model, again))
@@ -105,6 +110,86 @@ def test_the_config_of_a_model_trains_as_the_model_does(data, tmp_path):
     assert losses[0] == losses[1] != []
 
 
+def test_a_batch_is_shown_as_the_last_model_takes_it(town, tmp_path):
+    """The legend of pixels has one more class, the background."""
+    data = geo_mm.prepare_data(
+        town / 'town.tif', town / 'houses.gpkg', work_dir=tmp_path / 'work', **SMALL
+    )
+    heights = [data.show_batch(number=1, columns=1).height]
+    for algorithm in ('unet', 'mask-rcnn'):
+        data.config(algorithm)
+        heights.append(data.show_batch(number=1, columns=1).height)
+    assert heights[0] == heights[2] < heights[1]
+
+
+@pytest.mark.parametrize(
+    'paths', [('no.csv',), ('no.tif', 'houses.gpkg'), ('town.tif', 'no.gpkg')], ids=str
+)
+def test_files_that_are_not_there_are_named_at_once(paths, town):
+    with pytest.raises(CatalogError, match=r'no\.\w+: no such file or folder'):
+        geo_mm.prepare_data(*(town / path for path in paths))
+
+
+def test_pictures_without_a_crs_have_no_map(town, tmp_path):
+    plain = dict(crs=None, transform=None)
+    with rasterio.open(town / 'town.tif') as image:
+        write_raster(tmp_path / 'plain.tif', image.read(), **plain)
+        write_raster(tmp_path / 'mask.tif', image.read(1) // 220, **plain)
+    data = geo_mm.prepare_data(tmp_path / 'plain.tif', tmp_path / 'mask.tif', **SMALL)
+    with pytest.raises(CatalogError, match='a map of images without a CRS'):
+        data.map()
+
+
+def test_damaged_labels_are_named(town, tmp_path):
+    (tmp_path / 'houses.gpkg').write_bytes(b'no layer')
+    with pytest.raises(LabelError, match=r'houses\.gpkg'):
+        _ = geo_mm.prepare_data(town / 'town.tif', tmp_path / 'houses.gpkg').kind
+
+
+def test_fit_keeps_the_models_that_are_asked_for(data):
+    model = unet(data)
+    model.fit(iters=4, lr=1e-3, monitor='mAcc', checkpoint='all', mixed_precision=True)
+    run = model.checkpoint.parent
+    assert {f'iter_{number}.pth' for number in (1, 2, 3, 4)} <= {
+        path.name for path in run.iterdir()
+    }
+    assert model.checkpoint.name.startswith('best_mAcc_iter_')
+    (used,) = run.glob('*/vis_data/config.py')
+    assert 'BFloat16OptimWrapper' in used.read_text()
+    check_classes(model, 'iou', model.mIOU)
+    with pytest.raises(ConfigError, match=r'mIOU\(\), or per_class_metrics\(\)'):
+        model.average_precision_score()
+
+
+def check_classes(model: Learner, score: str, alone) -> None:
+    """The table of classes has what the report says of them."""
+    table = model.per_class_metrics(split='val')
+    assert list(table) == ['precision', 'recall', 'f1', score]
+    page = model.report('classes.html', split='val', examples=1)
+    expected = json.loads(page.with_suffix('.json').read_text())['scores']['classes']
+    for name, row in table.iterrows():
+        values = [expected[name][column] for column in table]
+        assert row.tolist() == pytest.approx(
+            [np.nan if v is None else v for v in values], nan_ok=True
+        )
+    assert alone(split='val') == pytest.approx(table[score].to_dict(), nan_ok=True)
+
+
+def test_the_best_model_is_chosen_on_the_map(data):
+    best = unet(data).fit(iters=2, lr=1e-3, monitor='map/mean_iou').checkpoint
+    assert best.name.startswith('best_map_mean_iou_iter_')
+    with pytest.raises(ConfigError, match="save_best='f1'"):
+        unet(data).fit(iters=2, lr=1e-3, monitor='f1')
+    with pytest.raises(ConfigError, match="checkpoint='every'"):
+        unet(data).fit(iters=2, lr=1e-3, checkpoint='every')
+
+
+def test_fit_says_what_tensorboard_needs(data, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'torch.utils.tensorboard', None)  # as if not installed
+    with pytest.raises(ConfigError, match='tensorboard'):
+        unet(data).fit(iters=2, lr=1e-3, tensorboard=True)
+
+
 def scalars(folder: Path) -> list[dict]:
     (file,) = folder.glob('*/vis_data/scalars.json')
     return [json.loads(line) for line in file.read_text().splitlines()]
@@ -114,6 +199,8 @@ def test_data_are_looked_at_and_drawn(data, town):
     assert data.kind == 'instances'
     sheet = data.show_batch(number=4, columns=2)
     assert sheet.info['number'] == 4
+    # Values of bands, labels, sizes and the map of scenes, below each other.
+    assert data.plot_statistics().height > data.map().height > 400
     assert data.classes == ('house',)
     assert data.reasons['chip_size'] == 'pixels; given'
     assert 'instances' in data._repr_html_()
@@ -145,9 +232,9 @@ def weights(checkpoint: Path) -> dict[str, np.ndarray]:
 def test_lr_find_says_what_it_found_and_the_model_what_it_is(data, capsys):
     model = unet(data)
     assert repr(model) == '<UNet, not trained yet>'
-    curve = model.lr_find(iterations=20)
+    curve = model.lr_find(iterations=20, trials=20)
     said = capsys.readouterr().out
-    assert f'suggested learning rate: {model.rate:.2g} (valley)' in said and 'lr_find.png' in said
+    assert f'suggested learning rate: {model.rate:.2g} (trials)' in said and 'lr_find.png' in said
     assert repr(curve) in said
     assert f'{model.rate:.2g}, found by lr_find' in str(model)
     assert 'house' in str(model)
@@ -171,6 +258,17 @@ def test_trainings_of_earlier_sessions_stay(data, tmp_path):
     second = unet(data).fit(iters=1, lr=1e-3).checkpoint
     assert first.is_file() and second.is_file()
     assert first.parent != second.parent
+
+
+def test_another_split_of_the_same_images_is_noticed(data, town, tmp_path, capsys):
+    saved = unet(data).fit(iters=1, lr=1e-3).save('mine.pth')
+    capsys.readouterr()
+    geo_mm.UNet.from_model(saved, data)
+    assert 'another split' not in capsys.readouterr().out
+    paths = town / 'town.tif', town / 'houses.gpkg'
+    other = geo_mm.prepare_data(*paths, work_dir=tmp_path, val_split_pct=0.3, **SMALL)
+    assert geo_mm.UNet.from_model(saved, other).checkpoint == saved
+    assert 'it was trained on another split of these images' in capsys.readouterr().out
 
 
 def test_a_model_of_a_file_cannot_train_without_data(data, town):
