@@ -14,6 +14,7 @@ from geo_mm.errors import ConfigError
 
 # Steps of a trial. SSD, which in 100 only learns to see background, needs 200.
 TRIAL, SHORTEST = 200, 20
+_TELLING = 50  # shorter ones prefer rates that are too high for a training
 _SHARE = 0.25  # the last part of a trial, of which the losses count
 _LEAST, _MOST = 1e-7, 10.0  # learning rates
 
@@ -21,10 +22,10 @@ _LEAST, _MOST = 1e-7, 10.0  # learning rates
 def trials_for(iters: int) -> int:
     """Steps of a trial for a training of so many iterations: at most a quarter of it.
 
-    0, which means no trials, if that is too short to tell anything.
+    0, which means no trials, if that is too short to tell which rate is best.
     """
     length = min(TRIAL, iters // 4)
-    return length if length >= SHORTEST else 0
+    return length if length >= _TELLING else 0
 
 
 def compare_rates(training: MockTraining, length: int) -> dict[float, float]:
