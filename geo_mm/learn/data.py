@@ -1,5 +1,6 @@
 """Data to train with: looked at, split and drawn."""
 
+import copy
 import os
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -104,7 +105,7 @@ class TrainingData:
     options: NewOptions
     work_dir: Path
     transforms: tuple[Mapping[str, Any], ...] = ()
-    _written: dict[Path, tuple[NewOptions, ConfigPlan]] = field(
+    _written: dict[Path, tuple[NewOptions, ConfigPlan, Config]] = field(
         default_factory=dict, repr=False, compare=False
     )
 
@@ -135,14 +136,15 @@ class TrainingData:
         if known is None or known[0] != options:  # else it was looked at already
             with notebook.status() as tell:
                 plan = new_config(algorithm, options, path, lambda what: tell(f'looking at {what}'))
-            known = options, plan
+            # Kept, since others may write a config for other options into the same file.
+            known = options, plan, load_config(path)
         self._written.pop(path, None)
         self._written[path] = known  # the last one
-        return self._read(path)
+        return self._with_transforms(known[2])
 
-    def _read(self, path: Path) -> Config:
-        """The config of a file, with the further steps of training."""
-        config = load_config(path)
+    def _with_transforms(self, config: Config) -> Config:
+        """A copy of a config, with the further steps of training."""
+        config = copy.deepcopy(config)
         if self.transforms:
             dataset = config.train_dataloader.dataset
             *steps, pack = dataset.pipeline
@@ -167,7 +169,12 @@ class TrainingData:
         """A config for a model that takes the labels as they are."""
         algorithm = _ALGORITHMS[self.kind]
         path = self.work_dir / f'{algorithm}.py'
-        return self._read(path) if path in self._written else self.config(algorithm)
+        if path not in self._written:
+            before = dict(self._written)
+            self.config(algorithm)
+            for each in before:  # the last one stays the last
+                self._written[each] = self._written.pop(each)
+        return self._with_transforms(self._written[path][2])
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -190,8 +197,9 @@ class TrainingData:
             split: ``'train'``, ``'val'`` or ``'test'``.
             columns: Chips per row.
         """
-        shown = self._read(next(reversed(self._written))) if self._written else self._own
-        return browse_chips(shown, split, number, columns)
+        shown = [config for *_, config in self._written.values()][-1:]
+        config = self._with_transforms(shown[0]) if shown else self._own
+        return browse_chips(config, split, number, columns)
 
     def plot_statistics(self) -> Image.Image:
         """Draws values of bands, labels of classes in each split, and sizes of objects.

@@ -4,6 +4,7 @@ import contextlib
 import copy
 import itertools
 import math
+import numbers
 import os
 import shutil
 from collections.abc import Mapping
@@ -179,7 +180,13 @@ class Learner:
         if isinstance(given, engine.LrCurve):
             return given.suggestion()
         if given is not None:
-            return given
+            if not isinstance(given, numbers.Real) or given <= 0:
+                raise ConfigError(
+                    f'fit with lr={given!r}',
+                    'one learning rate above 0, or what lr_find gave',
+                    'for rates by layer see paramwise_cfg in model.config.optim_wrapper',
+                )
+            return float(given)
         if self.rate is None:
             self.lr_find(trials=engine.trials_for(iters))
         assert self.rate is not None  # lr_find sets it

@@ -21,6 +21,8 @@ class ShowOptions:
     def __post_init__(self) -> None:
         if self.number < 1:
             raise ConfigError(f'{self.number} chips to show', 'at least 1')
+        if self.order not in ('worst', 'random'):
+            raise ConfigError(f'order={self.order!r} of chips to show', "'worst' or 'random'")
 
 
 @dataclass(frozen=True)

@@ -268,7 +268,7 @@ def _read(options: NewOptions, objects: bool, kind: str) -> tuple[list[CatalogEn
         )
     if foreign:
         data = read_training_set(foreign)
-        if kind == 'ins' and data.kind == 'boxes':
+        if kind != 'det' and data.kind == 'boxes':
             raise ConfigError(
                 f'{foreign}: objects are boxes, without outlines',
                 'a model of boxes, such as faster-rcnn',

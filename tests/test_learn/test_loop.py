@@ -140,6 +140,30 @@ def test_pictures_without_a_crs_have_no_map(town, tmp_path):
         data.map()
 
 
+def test_data_of_one_image_with_other_options_do_not_mix(town, tmp_path):
+    """Both write their configs into the work dir of the image."""
+    paths = town / 'town.tif', town / 'houses.gpkg'
+    one = geo_mm.prepare_data(*paths, work_dir=tmp_path, **SMALL)
+    one.config('unet')
+    geo_mm.prepare_data(*paths, work_dir=tmp_path, **{**SMALL, 'batch_size': 4}).config('unet')
+    assert one.config('unet').train_dataloader.batch_size == 2
+
+
+def test_the_last_model_stays_the_last_when_data_are_printed(town, tmp_path):
+    paths = town / 'town.tif', town / 'houses.gpkg'
+    data = geo_mm.prepare_data(*paths, work_dir=tmp_path, **SMALL)
+    data.config('unet')
+    height = data.show_batch(number=1, columns=1).height
+    assert data.classes == ('house',)
+    assert data.show_batch(number=1, columns=1).height == height
+
+
+@pytest.mark.parametrize('rate', [slice(1e-4, 1e-3), '0.001', -1.0, 0])
+def test_what_is_no_learning_rate_is_named(rate, data):
+    with pytest.raises(ConfigError, match='fit with lr='):
+        unet(data).fit(iters=2, lr=rate)
+
+
 def test_damaged_labels_are_named(town, tmp_path):
     (tmp_path / 'houses.gpkg').write_bytes(b'no layer')
     with pytest.raises(LabelError, match=r'houses\.gpkg'):
