@@ -14,7 +14,7 @@ from geo_mm.errors import ConfigError
 
 # Steps of a trial. SSD, which in 100 only learns to see background, needs 200.
 TRIAL, SHORTEST = 200, 20
-_TELLING = 50  # shorter ones prefer rates that are too high for a training
+_TELLING = 100  # shorter ones often prefer rates that are too high for a training
 _SHARE = 0.25  # the last part of a trial, of which the losses count
 _LEAST, _MOST = 1e-7, 10.0  # learning rates
 

@@ -102,8 +102,8 @@ def test_the_trial_with_the_lowest_loss_is_suggested_first():
 
 
 def test_trials_take_at_most_a_quarter_of_a_short_training_each():
-    lengths = [trials_for(iters) for iters in (20_000, 800, 300, 200, 199)]
-    assert lengths == [200, 200, 75, 50, 0]
+    lengths = [trials_for(iters) for iters in (20_000, 800, 600, 400, 399)]
+    assert lengths == [200, 200, 150, 100, 0]
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ data = geo_mm.prepare_data({source}, chip_size={chip}, batch_size={batch}, size=
 print(data)
 data.show_batch().save('batch.png')
 model = geo_mm.{model}(data)
-model.lr_find(iterations={iterations}, trials={iterations} // 2)
+model.lr_find(iterations={iterations}, trials=0)
 model.fit(iters={iterations})
 print(model)
 model.plot_losses().save('losses.png')
