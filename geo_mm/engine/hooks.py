@@ -328,6 +328,7 @@ class CheckpointHook(MMEngineCheckpointHook):
             raise ConfigError(
                 f'CheckpointHook with save_best={missing[0]!r}, which validation does not give',
                 f'one of {", ".join(map(repr, metrics)) or "its scores, of which are none"}',
+                'correct save_best in the config, or monitor in fit()',
             )
         # The best score goes into the checkpoint, which holds plain data only.
         plain = {

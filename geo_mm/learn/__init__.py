@@ -7,10 +7,10 @@ from geo_mm import lazy_names
 if TYPE_CHECKING:  # `as` tells type checkers that a name is public
     from geo_mm.learn.data import TrainingData as TrainingData
     from geo_mm.learn.data import prepare_data as prepare_data
+    from geo_mm.learn.learner import Learner as Learner
     from geo_mm.learn.model_report import report as report
     from geo_mm.learn.models import SSD as SSD
     from geo_mm.learn.models import FasterRCNN as FasterRCNN
-    from geo_mm.learn.models import Learner as Learner
     from geo_mm.learn.models import MaskRCNN as MaskRCNN
     from geo_mm.learn.models import MMDetection as MMDetection
     from geo_mm.learn.models import MMSegmentation as MMSegmentation
@@ -27,9 +27,9 @@ __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
         'data': ('TrainingData', 'prepare_data'),
+        'learner': ('Learner',),
         'models': (
             'FasterRCNN',
-            'Learner',
             'MMDetection',
             'MMSegmentation',
             'MaskRCNN',
